@@ -1,0 +1,1 @@
+"""mapdev: Linux character-device drivers in Python, `mmap` included."""
