@@ -1,0 +1,176 @@
+"""The seam to the host: who plays the kernel for the code that runs now, and for whom.
+
+The host sets a `Context` in a context variable before it runs driver code; the vocabulary's
+functions find it there, so that a driver calls them as in C. This module must know no host: what it
+needs of one is the `Machine` protocol. A context belongs to one operation of one device and is
+not shared between threads; a `Machine` is called under its host's lock.
+"""
+
+from collections.abc import Hashable
+from contextvars import ContextVar, Token
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from mapdev.linux.mm import TaskStruct
+    from mapdev.linux.vma import VmAreaStruct
+
+Owner = Hashable | None
+
+
+class FrameState(NamedTuple):
+    """What the machine knows about one frame: a snapshot."""
+
+    flags: int  # PG_* bits, see page.py
+    refcount: int
+    mapcount: int
+    order: int  # of the allocation or free block it belongs to; for other lengths rounded up
+    head: int  # first frame of that allocation; the frame itself when it is free
+    nr_pages: int  # length of that allocation in pages; 0 when it is free
+    owner: Owner
+
+
+class Machine(Protocol):
+    """What a host offers to the vocabulary. Errors are OSError.
+
+    A frame number out of range raises EINVAL "pfn 0x.. is not a frame of this machine (0 to 0x..)".
+    Sizes are bytes, ``pfn`` and ``nr_pages`` are pages.
+    """
+
+    @property
+    def nr_frames(self) -> int:
+        """How many frames there are: 0 to ``nr_frames - 1``."""
+
+    # Pages
+    def alloc_pages(self, order: int, gfp: int, owner: Owner) -> int:
+        """Allocate ``1 << order`` frames, naturally aligned; gives the first (ENOMEM)."""
+
+    def alloc_contig(self, nr_pages: int, gfp: int, owner: Owner) -> int:
+        """Allocate any number of frames in a row; gives the first (ENOMEM)."""
+
+    def free_pages(self, pfn: int, order: int) -> None:
+        """Drop the allocation's reference; EINVAL for a double free, wrong order or no head."""
+
+    def free_contig(self, pfn: int, nr_pages: int) -> None:
+        """Undo `alloc_contig`; EINVAL as for `free_pages`."""
+
+    def frame(self, pfn: int) -> FrameState:
+        """Give a snapshot of one frame's state."""
+
+    def get_page(self, pfn: int) -> None:
+        """Take a reference; EINVAL when the frame is free."""
+
+    def put_page(self, pfn: int) -> None:
+        """Drop a reference; the last one frees; EINVAL when the frame is free."""
+
+    def page_address(self, pfn: int) -> int:
+        """Give the frame's address in the direct map."""
+
+    def virt_to_pfn(self, addr: int) -> int:
+        """Find the frame of a direct-map address; EINVAL for any other."""
+
+    # vmalloc
+    def vmalloc(self, size: int, gfp: int, owner: Owner, vm_flags: int = 0) -> int:
+        """Allocate an area; ``vm_flags`` may hold VM_USERMAP (EINVAL for size 0, ENOMEM)."""
+
+    def vfree(self, addr: int) -> None:
+        """Free the area that starts at ``addr``; EINVAL when none does."""
+
+    def vmalloc_to_pfn(self, addr: int) -> int:
+        """Find the frame behind a vmalloc address; EINVAL when there is none."""
+
+    def vmalloc_size(self, addr: int) -> int:
+        """Give the usable bytes of the area that starts at ``addr``; EINVAL when none does."""
+
+    def vmalloc_flags(self, addr: int) -> int:
+        """Give the area's VM_ALLOC and VM_USERMAP bits; EINVAL when none starts at ``addr``."""
+
+    def is_vmalloc_addr(self, addr: int) -> bool:
+        """Tell whether the address lies in the vmalloc range, allocated or not."""
+
+    # kmalloc
+    def kmalloc(self, size: int, gfp: int, owner: Owner) -> int:
+        """Allocate physically contiguous memory (ENOMEM)."""
+
+    def kfree(self, addr: int) -> None:
+        """Free what `kmalloc` gave; EINVAL for anything else."""
+
+    def ksize(self, addr: int) -> int:
+        """Give the usable bytes of what `kmalloc` gave; EINVAL for anything else."""
+
+    def memory(self, addr: int, size: int) -> memoryview:
+        """Give a writable view; EFAULT when any of it is not allocated."""
+
+    # User memory and tasks
+    def copy_from_user(self, task: "TaskStruct", addr: int, size: int) -> bytes:
+        """Read the task's memory; EFAULT."""
+
+    def copy_to_user(self, task: "TaskStruct", addr: int, data: "bytes | memoryview") -> None:
+        """Write the task's memory; EFAULT."""
+
+    def areas(self, task: "TaskStruct") -> "list[VmAreaStruct]":
+        """Give the task's live areas, sorted, linked by vm_next and vm_prev."""
+
+    def install_file(self, name: str, driver: Any, private_data: Any, flags: int) -> int:
+        """Open a new file in the calling task; gives the descriptor there."""
+
+
+class Context:
+    """One stretch of driver code: the machine it runs on and for whom it runs."""
+
+    __slots__ = ("machine", "owner", "task")
+
+    def __init__(
+        self, machine: Machine, owner: Owner = None, task: "TaskStruct | None" = None
+    ) -> None:
+        """Make a context.
+
+        :param machine: who plays the kernel
+        :param owner: the device whose code runs, which owns what it allocates (None: the user of
+            ``mapdev.host()``)
+        :param task: the task that made the call, `current()`; None outside of a call
+        """
+        self.machine = machine
+        self.owner = owner
+        self.task = task
+
+    def __repr__(self) -> str:
+        """Show the three parts."""
+        return f"Context(machine={self.machine!r}, owner={self.owner!r}, task={self.task!r})"
+
+
+_context: ContextVar[Context] = ContextVar("mapdev.context")
+
+
+def context() -> Context:
+    """Give the context of the code that runs.
+
+    :raises RuntimeError: no host runs this code
+    """
+    try:
+        return _context.get()
+    except LookupError:
+        raise RuntimeError(
+            "no host runs this code: call kernel functions from a driver's operations, or inside "
+            "`with mapdev.host():`"
+        ) from None
+
+
+def machine() -> Machine:
+    """Give the machine of the code that runs.
+
+    :raises RuntimeError: no host runs this code
+    """
+    return context().machine
+
+
+def enter(new: Context) -> Token[Context]:
+    """Make ``new`` the context of what follows in this thread; for hosts.
+
+    :return: what `reset` needs to undo it
+    """
+    return _context.set(new)
+
+
+def reset(token: Token[Context]) -> None:
+    """Give back the context that was there before `enter`; for hosts."""
+    _context.reset(token)

@@ -1,0 +1,265 @@
+"""Open files and device nodes: ``struct file``, ``struct inode`` and the helpers for seeking.
+
+Plain mutable objects that the host makes: a `File` for each open, which lives until its last
+descriptor and its last mapping are gone, and an `Inode` for each node. The helpers change nothing
+but the file they are given.
+"""
+# ruff: noqa: N802 - kernel names keep the kernel's spelling
+
+import errno
+from typing import Any
+
+from mapdev.linux.context import machine
+from mapdev.linux.numbers import SEEK_CUR, SEEK_DATA, SEEK_END, SEEK_HOLE, SEEK_SET
+
+# file.f_mode (include/linux/fs.h)
+FMODE_READ = 0x1
+FMODE_WRITE = 0x2
+FMODE_LSEEK = 0x4
+FMODE_PREAD = 0x8
+FMODE_PWRITE = 0x10
+FMODE_EXEC = 0x20
+FMODE_ATOMIC_POS = 0x8000
+FMODE_CAN_READ = 0x20000
+FMODE_CAN_WRITE = 0x40000
+FMODE_STREAM = 0x200000
+
+_MINORBITS = 20  # the kernel's own device numbers; user space packs them in another way
+
+
+class Inode:
+    """A device node: ``struct inode``.
+
+    Source: include/linux/fs.h
+    """
+
+    __slots__ = ("i_gid", "i_ino", "i_mode", "i_private", "i_rdev", "i_size", "i_uid")
+
+    def __init__(
+        self,
+        i_rdev: int = 0,
+        i_mode: int = 0,
+        i_ino: int = 0,
+        i_uid: int = 0,
+        i_gid: int = 0,
+    ) -> None:
+        """Describe a node.
+
+        :param i_rdev: its device number, as `MKDEV` makes it
+        :param i_mode: its type and permissions, as in stat(2)
+        """
+        self.i_rdev = i_rdev
+        self.i_mode = i_mode
+        self.i_ino = i_ino
+        self.i_uid = i_uid
+        self.i_gid = i_gid
+        self.i_size = 0
+        self.i_private: Any = None
+
+    def __repr__(self) -> str:
+        """Show the device number."""
+        return f"<Inode {imajor(self)}:{iminor(self)}>"
+
+
+class File:
+    """An open file: ``struct file``.
+
+    ``f_flags`` are ``O_*`` bits, ``f_mode`` ``FMODE_*`` bits, ``f_pos`` is the position in bytes,
+    ``f_op`` the driver, ``f_path`` the path of the node, ``private_data`` the driver's to use.
+
+    Source: include/linux/fs.h
+    Fidelity: ``f_op`` is the `mapdev.Driver` object and ``f_path`` a string.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "f_flags",
+        "f_inode",
+        "f_mode",
+        "f_op",
+        "f_path",
+        "f_pos",
+        "private_data",
+    )
+
+    def __init__(
+        self,
+        f_inode: Inode,
+        f_op: Any,
+        f_flags: int = 0,
+        f_mode: int = 0,
+        f_path: str = "",
+        private_data: Any = None,
+    ) -> None:
+        """Describe an open file at position 0."""
+        self.f_inode = f_inode
+        self.f_op = f_op
+        self.f_flags = f_flags
+        self.f_mode = f_mode
+        self.f_path = f_path
+        self.f_pos = 0
+        self.private_data = private_data
+
+    def __repr__(self) -> str:
+        """Show path and flags."""
+        return f"<File {self.f_path!r} f_flags={self.f_flags:#o}>"
+
+
+def MKDEV(major: int, minor: int) -> int:
+    """Make a device number of its two parts.
+
+    Source: include/linux/kdev_t.h
+    """
+    return major << _MINORBITS | minor
+
+
+def MAJOR(dev: int) -> int:
+    """Give the major part of a device number.
+
+    Source: include/linux/kdev_t.h
+    """
+    return dev >> _MINORBITS
+
+
+def MINOR(dev: int) -> int:
+    """Give the minor part of a device number.
+
+    Source: include/linux/kdev_t.h
+    """
+    return dev & (1 << _MINORBITS) - 1
+
+
+def imajor(inode: Inode) -> int:
+    """Give a node's major number.
+
+    Source: include/linux/fs.h
+    """
+    return MAJOR(inode.i_rdev)
+
+
+def iminor(inode: Inode) -> int:
+    """Give a node's minor number.
+
+    Source: include/linux/fs.h
+    """
+    return MINOR(inode.i_rdev)
+
+
+def file_inode(file: File) -> Inode:
+    """Give the node that a file was opened from.
+
+    Source: include/linux/fs.h
+    """
+    return file.f_inode
+
+
+def _set_position(file: File, position: int, maximum: int | None = None) -> int:
+    if position < 0 or (maximum is not None and position > maximum):
+        raise OSError(errno.EINVAL, f"seek to {position}")
+    file.f_pos = position
+    return position
+
+
+def no_llseek(file: File, offset: int, whence: int) -> int:
+    """Refuse to seek.
+
+    :raises OSError: ESPIPE, always
+
+    Source: fs/read_write.c (gone since Linux 6.12, where a missing llseek means the same)
+    """
+    raise OSError(errno.ESPIPE, "the device can't seek")
+
+
+def noop_llseek(file: File, offset: int, whence: int) -> int:
+    """Accept any seek and stay where the file is.
+
+    :return: the position in bytes
+
+    Source: fs/read_write.c
+    """
+    return file.f_pos
+
+
+def default_llseek(file: File, offset: int, whence: int) -> int:
+    """Seek in a file whose end is the node's ``i_size``, and beyond.
+
+    :param offset: bytes
+    :param whence: ``SEEK_*``
+    :return: the new position in bytes
+    :raises OSError: EINVAL, the position would be negative or ``whence`` is unknown; ENXIO,
+        SEEK_DATA or SEEK_HOLE from the end or beyond
+
+    Source: fs/read_write.c
+    """
+    size = file.f_inode.i_size
+    if whence == SEEK_CUR:
+        offset += file.f_pos
+    elif whence == SEEK_END:
+        offset += size
+    elif whence in (SEEK_DATA, SEEK_HOLE):
+        if offset >= size:
+            raise OSError(errno.ENXIO, f"seek for data or a hole at {offset}, the end is {size}")
+        offset = size if whence == SEEK_HOLE else offset
+    elif whence != SEEK_SET:
+        raise OSError(errno.EINVAL, f"unknown whence {whence}")
+    return _set_position(file, offset)
+
+
+def fixed_size_llseek(file: File, offset: int, whence: int, size: int) -> int:
+    """Seek in a device of fixed size, up to its end.
+
+    :param offset: bytes
+    :param whence: ``SEEK_SET``, ``SEEK_CUR`` or ``SEEK_END``
+    :param size: of the device, in bytes
+    :return: the new position in bytes
+    :raises OSError: EINVAL, the position would be negative or past the end, or another ``whence``
+
+    Source: fs/read_write.c
+    """
+    if whence == SEEK_CUR:
+        if offset == 0:
+            return file.f_pos
+        offset += file.f_pos
+    elif whence == SEEK_END:
+        offset += size
+    elif whence != SEEK_SET:
+        raise OSError(errno.EINVAL, f"unknown whence {whence}")
+    return _set_position(file, offset, size)
+
+
+def nonseekable_open(inode: Inode, file: File) -> int:
+    """Make an open file refuse lseek, pread and pwrite (ESPIPE); for use in an open operation.
+
+    :return: 0
+
+    Source: fs/open.c
+    """
+    file.f_mode &= ~(FMODE_LSEEK | FMODE_PREAD | FMODE_PWRITE)
+    return 0
+
+
+def stream_open(inode: Inode, file: File) -> int:
+    """Make an open file a stream without a position; for use in an open operation.
+
+    :return: 0
+
+    Source: fs/open.c
+    """
+    file.f_mode &= ~(FMODE_LSEEK | FMODE_PREAD | FMODE_PWRITE | FMODE_ATOMIC_POS)
+    file.f_mode |= FMODE_STREAM
+    return 0
+
+
+def anon_inode_getfd(name: str, fops: Any, priv: Any, flags: int) -> int:
+    """Open a new file without a node in the task that made the call.
+
+    :param name: what /proc/PID/fd shows of it, where the host can
+    :param fops: the driver that serves it
+    :param priv: its ``private_data``
+    :param flags: ``O_CLOEXEC``, ``O_NONBLOCK`` and the access mode
+    :return: the descriptor in the calling task
+    :raises OSError: EMFILE, the task has too many open files; ESRCH, no call is being handled
+
+    Source: fs/anon_inodes.c
+    """
+    return machine().install_file(name, fops, priv, flags)
