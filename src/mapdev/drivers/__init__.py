@@ -1,0 +1,7 @@
+"""The gallery: devices that work, each file to be read as a chapter on one way to give out memory.
+
+`contiguous` maps frames in a row, `vmalloc` scattered ones, `registers` a block of a physical
+address space, and `framebuffer` a whole kernel interface with its ioctls. Read them in this order.
+What the buffers have in common is in `_buffer`; the framebuffer's structures are in `_fb_types`.
+A driver here may use `mapdev.linux` and `mapdev.driver` only, as anybody's driver would.
+"""
