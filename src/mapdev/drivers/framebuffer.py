@@ -53,12 +53,12 @@ class Framebuffer(Buffer):
 
     major: ClassVar[int] = 29
 
-    def probe(self, width: int = 640, height: int = 480, bpp: int = 32) -> None:
+    def probe(self, width: int | str = 640, height: int | str = 480, bpp: int | str = 32) -> None:
         """Allocate two screens of `width` x `height` pixels and show the first.
 
         :raises OSError: EINVAL, there is no such format; ENOMEM.
         """
-        self.var = mode(width, height, bpp)
+        self.var = mode(int(width), int(height), int(bpp))
         size = PAGE_ALIGN(line_length(self.var) * self.var.yres_virtual)
         check_var(self.var, self.var, size)
         address, physical = dma_alloc_coherent(None, size, GFP_KERNEL)
@@ -96,7 +96,7 @@ class Framebuffer(Buffer):
         """
         now, x, y = self.var, var.xoffset, var.yoffset
         fits = x + now.xres <= now.xres_virtual and y + now.yres <= now.yres_virtual
-        if not fits or (y and var.vmode & fb.FB_VMODE_YWRAP):
+        if not fits or var.vmode & fb.FB_VMODE_YWRAP:
             raise OSError(errno.EINVAL, f"the screen can't begin at {x}, {y}")
         now.xoffset, now.yoffset = x, y
 

@@ -12,7 +12,7 @@ one to the other; an area that is not within the block is refused.
 A subclass names its registers::
 
     class Timer(Registers):
-        registers = {
+        registers: ClassVar = {
             "CTRL": Register(0x00, reset=0x1),
             "COUNT": Register(0x04),
             "STATUS": Register(0x08, width=16),
@@ -36,6 +36,7 @@ from mapdev.linux import (
     GFP_KERNEL,
     PAGE_ALIGN,
     PAGE_SHIFT,
+    PAGE_SIZE,
     SEEK_CUR,
     SEEK_SET,
     File,
@@ -77,7 +78,8 @@ class Registers(Driver):
         self.size = PAGE_ALIGN(parse_size(size))
         if offset_in_page(self.base):
             raise OSError(errno.EINVAL, f"base {self.base:#x} is not page-aligned")
-        self.address = kzalloc(self.size, GFP_KERNEL)
+        # One page of nothing behind it: devmem maps two pages for a register at a page's end.
+        self.address = kzalloc(self.size + PAGE_SIZE, GFP_KERNEL)
         self.reset()
 
     def reset(self) -> None:
@@ -136,8 +138,8 @@ class Registers(Driver):
 
         Source: drivers/char/mem.c (mmap_mem)
         """
-        page = vma.vm_pgoff - (self.base >> PAGE_SHIFT)
-        if page < 0 or page + vma_pages(vma) > self.size >> PAGE_SHIFT:
+        page, pages = vma.vm_pgoff - (self.base >> PAGE_SHIFT), self.size >> PAGE_SHIFT
+        if not 0 <= page < pages or page + vma_pages(vma) > pages + 1:
             raise OSError(errno.EINVAL, f"{vma.vm_pgoff << PAGE_SHIFT:#x} is not in the block")
         pfn = (virt_to_phys(self.address) >> PAGE_SHIFT) + page
         prot = pgprot_noncached(vma.vm_page_prot)
