@@ -6,7 +6,6 @@ last reference.
 """
 # ruff: noqa: N802 - kernel names keep the kernel's spelling
 
-
 from mapdev.linux.context import FrameState, Machine, Owner, machine
 from mapdev.linux.numbers import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 
@@ -17,6 +16,7 @@ PG_head = 1
 PG_tail = 2
 PG_slab = 3
 PG_buddy = 4
+PG_held = 5  # mapdev's: freed, but kept from use since a client still maps it
 
 
 class Page:

@@ -1,0 +1,11 @@
+"""The embedded host's memory: frames in a sparse memfd, and the allocators on top of them.
+
+`PhysicalMemory` is all that others use. Below it, each layer knows only those under it:
+vmalloc (addresses) and slab (small objects) -> frames (who has which frame, holds) ->
+buddy and pcp (free frames), mem_map (state of each frame), store (the memfd and its direct map).
+"""
+
+from mapdev.host.embedded.memory.frames import Counts, Hold
+from mapdev.host.embedded.memory.physical import Allocation, PhysicalMemory
+
+__all__ = ["Allocation", "Counts", "Hold", "PhysicalMemory"]

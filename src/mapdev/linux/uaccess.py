@@ -1,0 +1,34 @@
+"""The memory of the program that made the call: copy_from_user, copy_to_user.
+
+Bytes are copied, never shared; the host does the copying. Only inside an operation is there such a
+program.
+"""
+
+from mapdev.linux.context import machine
+from mapdev.linux.mm import current
+
+
+def copy_from_user(addr: int, size: int) -> bytes:
+    """Read memory of the program that made the call.
+
+    :param addr: a user address
+    :param size: bytes
+    :raises OSError: EFAULT, not all of it is readable; ESRCH, no call is being handled
+
+    Source: include/linux/uaccess.h
+    Fidelity: gives the bytes and raises; in C it fills a buffer and returns what it could not copy.
+    """
+    return machine().copy_from_user(current(), addr, size)
+
+
+def copy_to_user(addr: int, data: "bytes | bytearray | memoryview") -> None:
+    """Write memory of the program that made the call.
+
+    :param addr: a user address
+    :param data: what to write
+    :raises OSError: EFAULT, not all of it is writable; ESRCH, no call is being handled
+
+    Source: include/linux/uaccess.h
+    Fidelity: raises; in C it returns how many bytes it could not copy.
+    """
+    machine().copy_to_user(current(), addr, data)
