@@ -1,0 +1,189 @@
+"""What driver authors subclass: `Driver`, the `ioctl` decorator and `parse_size`.
+
+A driver is one object with methods named as in ``struct file_operations``. This module knows the
+vocabulary of `mapdev.linux` and no host; a host calls the methods and turns what they return or
+raise into what the client sees.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
+
+from mapdev.linux.ioctl_numbers import _IOC_DIR, _IOC_SIZE
+from mapdev.linux.numbers import EPOLLIN, EPOLLOUT, EPOLLRDNORM, EPOLLWRNORM
+from mapdev.linux.uaccess import copy_from_user, copy_to_user
+
+if TYPE_CHECKING:
+    from mapdev.linux.fs import File, Inode
+    from mapdev.linux.vma import VmAreaStruct
+
+__all__ = ["DEFAULT_POLLMASK", "Driver", "ioctl", "parse_size"]
+
+DEFAULT_POLLMASK = EPOLLIN | EPOLLOUT | EPOLLRDNORM | EPOLLWRNORM
+"""What poll answers for a driver without a poll operation. Source: include/linux/poll.h."""
+
+_IOC_WRITE, _IOC_READ = 1, 2  # as the client sees it: it writes what the driver reads
+_SIZE = re.compile(r"(?P<number>0x[0-9a-f]+|\d+)\s*(?P<unit>[kmgt]?)(i?b)?", re.IGNORECASE)
+
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+
+class _Ioctl(NamedTuple):
+    """One ioctl command of a driver: its number, its structure and which way it is copied."""
+
+    cmd: int
+    type: type[Any] | None
+    copy_in: bool
+    copy_out: bool
+    method: str = ""
+
+    def __call__(self, driver: Driver, file: File, arg: int) -> int | None:
+        handler = getattr(driver, self.method)
+        if self.type is None:
+            plain: int | None = handler(file, arg)
+            return plain
+        size = ctypes.sizeof(self.type)
+        if self.copy_in:
+            value = self.type.from_buffer_copy(copy_from_user(arg, size))
+        else:
+            value = self.type()
+        result: int | None = handler(file, value)
+        if self.copy_out:
+            copy_to_user(arg, bytes(value))
+        return result
+
+
+def ioctl(
+    cmd: int, type: type[Any] | None = None, direction: str | None = None
+) -> Callable[[Handler], Handler]:
+    """Make a method the handler of one ioctl command.
+
+    The method is called as ``method(file, arg)``. With a ctypes `type`, ``arg`` is a structure:
+    copied from the client before the call and back to it after it, as the direction bits of `cmd`
+    say; without one it is the plain number. The method returns the result of the call, a
+    non-negative int (None is 0); when it raises, nothing is copied back.
+
+    :param cmd: the command, made with ``_IO``, ``_IOR``, ``_IOW``, ``_IOWR``, or an old number.
+    :param type: ctypes type of what the argument points to.
+    :param direction: for old numbers that carry no direction: what the driver does with the
+        client's structure, ``"r"`` reads it, ``"w"`` writes it, ``"rw"`` both.
+    :raises ValueError: the number's size is not that of `type`, or no direction is known.
+
+    Source: Documentation/driver-api/ioctl.rst
+    """
+    bits = _IOC_DIR(cmd)
+    if type is not None:
+        if direction is None:
+            if not bits:
+                raise ValueError(f"ioctl {cmd:#x} says no direction: give direction='r', 'w', 'rw'")
+            if _IOC_SIZE(cmd) != ctypes.sizeof(type):
+                raise ValueError(
+                    f"ioctl {cmd:#x} carries a size of {_IOC_SIZE(cmd)} bytes, "
+                    f"{type.__name__} has {ctypes.sizeof(type)}"
+                )
+        elif not direction or set(direction) - {"r", "w"}:
+            raise ValueError(f"direction is 'r', 'w' or 'rw', not {direction!r}")
+    reads = bool(bits & _IOC_WRITE) if direction is None else "r" in direction
+    writes = bool(bits & _IOC_READ) if direction is None else "w" in direction
+
+    def mark(handler: Handler) -> Handler:
+        handler.__dict__.setdefault("__ioctl__", []).append(_Ioctl(cmd, type, reads, writes))
+        return handler
+
+    return mark
+
+
+class Driver:
+    """A character-device driver: subclass it and write the operations that the device has.
+
+    An operation that is left out behaves as in the kernel: mmap fails with ENODEV, ioctl with
+    ENOTTY, read, write and fsync with EINVAL, llseek with ESPIPE; open and release succeed. An
+    operation fails by raising `OSError` with the errno that the client is to see; any other
+    exception is logged with its traceback and the client sees EIO.
+
+    Memory allocated in `probe` is given back after `remove`; what other operations allocate is
+    theirs to free.
+
+    Source: include/linux/fs.h (struct file_operations), include/linux/cdev.h
+    """
+
+    name: ClassVar[str] = ""
+    major: ClassVar[int] = 240  # the first of the range for local and experimental use
+    mode: ClassVar[int] = 0o666
+    _ioctls: ClassVar[dict[int, _Ioctl]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._ioctls = dict(cls._ioctls)
+        for attribute, handler in vars(cls).items():
+            for command in getattr(handler, "__ioctl__", ()):
+                cls._ioctls[command.cmd] = command._replace(method=attribute)
+        if "name" not in vars(cls):
+            cls.name = cls.__name__.lower()
+
+    @classmethod
+    def has(cls, operation: str) -> bool:
+        """Say whether the driver has `operation` itself, as a non-NULL pointer would in C."""
+        if operation == "ioctl" and cls._ioctls:
+            return True
+        return getattr(cls, operation) is not getattr(Driver, operation)
+
+    def probe(self) -> None:
+        """Set the device up when it is added; keyword parameters come from the command line."""
+
+    def remove(self) -> None:
+        """Tear the device down when its host ends."""
+
+    def open(self, inode: Inode, file: File) -> None:
+        """Prepare `file`, a new open file; its own state belongs in ``file.private_data``."""
+
+    def release(self, inode: Inode, file: File) -> None:
+        """Let go of `file`: its last descriptor and its last mapping are gone."""
+
+    def read(self, file: File, count: int, pos: int) -> bytes | bytearray | memoryview:
+        """Return at most `count` bytes from offset `pos` (bytes); none means end of file."""
+        raise OSError(errno.EINVAL, "the driver has no read operation")
+
+    def write(self, file: File, data: bytes, pos: int) -> int | None:
+        """Take `data` at offset `pos` (bytes); return how many bytes were taken, None for all."""
+        raise OSError(errno.EINVAL, "the driver has no write operation")
+
+    def llseek(self, file: File, offset: int, whence: int) -> int:
+        """Return the new offset in bytes; the driver sets ``file.f_pos`` itself, as in C."""
+        raise OSError(errno.ESPIPE, "the driver has no llseek operation")
+
+    def ioctl(self, file: File, cmd: int, arg: int) -> int | None:
+        """Carry out command `cmd`; as it stands, by the methods marked with `ioctl`."""
+        command = self._ioctls.get(cmd)
+        if command is None:
+            raise OSError(errno.ENOTTY, f"no ioctl {cmd:#x}")
+        return command(self, file, arg)
+
+    def poll(self, file: File) -> int:
+        """Return the mask of ``EPOLL*`` bits that hold for `file` now."""
+        return DEFAULT_POLLMASK
+
+    def mmap(self, file: File, vma: VmAreaStruct) -> None:
+        """Map frames into `vma`, a new area of the client, or set its ``vm_ops``."""
+        raise OSError(errno.ENODEV, "the driver has no mmap operation")
+
+    def fsync(self, file: File, start: int, end: int, datasync: bool) -> None:
+        """Bring bytes `start` to `end` (inclusive, as in C) to where they are kept."""
+        raise OSError(errno.EINVAL, "the driver has no fsync operation")
+
+
+def parse_size(size: int | str) -> int:
+    """Return a size in bytes: an int, or text such as ``64K``, ``1M``, ``0x1000``.
+
+    :raises ValueError: it is no size.
+    """
+    if isinstance(size, int):
+        return size
+    match = _SIZE.fullmatch(size.strip())
+    if match is None:
+        raise ValueError(f"{size!r} is no size: write bytes, or a number with K, M, G or T")
+    return int(match["number"], 0) << 10 * " kmgt".index(match["unit"].lower() or " ")

@@ -1,0 +1,207 @@
+"""The seam between drivers and the kernel that plays for them: what every host offers.
+
+A `Host` owns devices from `add` to `close`. `close` ends them in reverse order and reports what a
+driver left behind. How calls reach a driver, and how memory is mapped, is a host's own business.
+
+Locks: `lock` is held while driver code runs, in whichever thread.
+"""
+
+from __future__ import annotations
+
+import abc
+import logging
+import posixpath
+import subprocess
+import threading
+from collections.abc import Sequence
+from contextvars import Token
+from types import TracebackType
+from typing import Any, Self, TypeVar, overload
+
+from mapdev.driver import Driver
+from mapdev.host.device import Device
+from mapdev.host.dispatch import Dispatcher
+from mapdev.host.loading import DriverError, check_parameters, load
+from mapdev.linux.context import Context, Machine, enter, reset
+
+__all__ = ["Host"]
+
+log = logging.getLogger("mapdev")
+
+AnyDriver = TypeVar("AnyDriver", bound=Driver)
+
+
+class Host(abc.ABC):
+    """Serves devices to clients; a context manager.
+
+    Inside ``with``, the functions of `mapdev.linux` work for the caller too, on this host's
+    machine.
+
+    :ivar leaks: after `close`, one line for each thing that a driver or a client left behind.
+    """
+
+    machine: Machine
+    dispatcher: Dispatcher
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.devices: list[Device] = []
+        self.leaks: list[str] = []
+        self._minors: dict[int, int] = {}
+        self._tokens: list[Token[Context]] = []
+        self._closed = False
+
+    @overload
+    def add(self, driver: type[AnyDriver], node: str, **params: Any) -> AnyDriver: ...
+    @overload
+    def add(self, driver: AnyDriver, node: str) -> AnyDriver: ...
+    @overload
+    def add(self, driver: str, node: str, **params: Any) -> Driver: ...
+    def add(self, driver: type[Driver] | Driver | str, node: str, **params: Any) -> Driver:
+        """Make a device appear at `node` and return its driver.
+
+        :param driver: a class, which is instantiated and probed with `params`; the name of one (see
+            `mapdev.host.loading.load`); or a driver that is at another node already, which then
+            gets one more minor number.
+        :param node: an absolute path; nothing need exist there.
+        :raises DriverError: the driver or its parameters can't be had, or the node is taken.
+        :raises Exception: whatever the driver's probe raised.
+        """
+        node = self._check_node(node)
+        if isinstance(driver, Driver):
+            if params:
+                raise DriverError("parameters are for a class; this driver is set up already")
+            return self._attach(driver, node, probe=not self._knows(driver))
+        cls = load(driver) if isinstance(driver, str) else driver
+        check_parameters(cls, params)
+        return self._attach(cls(), node, probe=True, params=params)
+
+    def _check_node(self, node: str) -> str:
+        if not node.startswith("/") or node.endswith("/"):
+            raise DriverError(f"a node is an absolute path such as /dev/x, not {node!r}")
+        node = posixpath.normpath(node)
+        if any(device.node == node for device in self.devices):
+            raise DriverError(f"there is a device at {node} already")
+        return node
+
+    def _knows(self, driver: Driver) -> bool:
+        return any(device.driver is driver for device in self.devices)
+
+    def _attach(
+        self, driver: Driver, node: str, probe: bool, params: dict[str, Any] | None = None
+    ) -> Driver:
+        if self._closed:
+            raise DriverError("the host is closed")
+        with self.lock:
+            minor = self._minors.get(driver.major, 0)
+            device = Device(driver, node, minor)
+            if probe:
+                try:
+                    self.run_for(driver, driver.probe, **params or {})
+                except BaseException:
+                    self._reclaim(driver)
+                    raise
+                self._keep(driver)
+            self._minors[driver.major] = minor + 1
+            self.devices.append(device)
+            self.appear(device)
+        return driver
+
+    def run_for(self, driver: Driver, function: Any, *args: Any, **kwargs: Any) -> Any:
+        """Call `function` as code of `driver`, outside of any client's call."""
+        token = enter(Context(self.machine, driver, None))
+        try:
+            return function(*args, **kwargs)
+        finally:
+            reset(token)
+
+    def run(
+        self,
+        args: Sequence[Any],
+        *,
+        input: Any = None,
+        capture_output: bool = False,
+        timeout: float | None = None,
+        check: bool = False,
+        **options: Any,
+    ) -> subprocess.CompletedProcess[Any]:
+        """Run a program as a client and wait for it, as `subprocess.run` does.
+
+        When it returns, all that the program did is handled: what it alone held is released.
+        """
+        if input is not None:
+            options["stdin"] = subprocess.PIPE
+        if capture_output:
+            options["stdout"] = options["stderr"] = subprocess.PIPE
+        process = self.popen(args, **options)
+        try:
+            output, errors = process.communicate(input, timeout)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        finally:
+            for stream in (process.stdin, process.stdout, process.stderr):
+                if stream is not None:
+                    stream.close()
+            self.settle()
+        result = subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+        if check:
+            result.check_returncode()
+        return result
+
+    def close(self) -> None:
+        """End clients and devices, and give everything back; see `leaks`. May be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        self.shut_down()
+        with self.lock:
+            for driver in dict.fromkeys(device.driver for device in reversed(self.devices)):
+                self._remove(driver)
+
+    def _remove(self, driver: Driver) -> None:
+        try:
+            self.run_for(driver, driver.remove)
+        except Exception as error:
+            log.exception("%s: remove failed: %r", driver.name, error)
+            self.leaks.append(f"{driver.name}: remove failed: {error!r}")
+        for line in self._reclaim(driver):
+            self.leaks.append(line)
+
+    def __enter__(self) -> Self:
+        self._tokens.append(enter(Context(self.machine, None, None)))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        reset(self._tokens.pop())
+        self.close()
+
+    @abc.abstractmethod
+    def appear(self, device: Device) -> None:
+        """Make `device` openable by clients."""
+
+    @abc.abstractmethod
+    def popen(self, args: Sequence[Any], **options: Any) -> subprocess.Popen[Any]:
+        """Start a program as a client; used like `subprocess.Popen`."""
+
+    @abc.abstractmethod
+    def settle(self) -> None:
+        """Return when all that clients have done so far is handled."""
+
+    @abc.abstractmethod
+    def shut_down(self) -> None:
+        """End all clients and stop serving."""
+
+    @abc.abstractmethod
+    def _keep(self, driver: Driver) -> None:
+        """Note what `driver` allocated in probe: it is given back after remove, and no leak."""
+
+    @abc.abstractmethod
+    def _reclaim(self, driver: Driver) -> list[str]:
+        """Take back all that `driver` owns; return a line for each leak."""

@@ -1,0 +1,41 @@
+"""A device: one driver at one node, with the numbers the kernel would give it."""
+
+from __future__ import annotations
+
+import os
+import time
+from itertools import count
+
+from mapdev.driver import Driver
+from mapdev.linux.fs import MKDEV, Inode
+
+__all__ = ["Device"]
+
+_inode_numbers = count(1000)
+
+
+class Device:
+    """A driver and the node it is reached by.
+
+    Several devices may share a driver object; they differ in their minor number.
+
+    :ivar node: absolute path of the node as clients name it.
+    :ivar inode: what `Driver.open` and `Driver.release` get.
+    """
+
+    __slots__ = ("driver", "inode", "made", "node")
+
+    def __init__(self, driver: Driver, node: str, minor: int) -> None:
+        self.driver = driver
+        self.node = node
+        self.made = time.time_ns()
+        self.inode = Inode(
+            i_ino=next(_inode_numbers),
+            i_mode=0o020000 | driver.mode,
+            i_rdev=MKDEV(driver.major, minor),
+            i_uid=os.getuid(),
+            i_gid=os.getgid(),
+        )
+
+    def __repr__(self) -> str:
+        return f"<{self.driver.name} at {self.node}>"

@@ -1,0 +1,114 @@
+"""aarch64: all that the embedded host has to know of this processor."""
+
+from __future__ import annotations
+
+import struct
+
+AUDIT_ARCH = 0xC00000B7
+SYSCALL_INSTRUCTION_SIZE = 4  # bytes: svc #0
+
+# struct user_pt_regs, as words of 8 bytes (arch/arm64/include/uapi/asm/ptrace.h): x0 to x30, sp,
+# pc, pstate.
+REGISTERS = 34
+PC, RESULT, NUMBER = 32, 0, 8
+ARGUMENTS = (0, 1, 2, 3, 4, 5)
+NO_RESTART: int | None = None  # the kernel decides on a restart before the stop
+
+MAP_32BIT = 0
+O_LARGEFILE = 0o400000  # what fcntl(F_GETFL) shows of every file; Python's os.O_LARGEFILE is 0
+
+# Programs of another architecture that this kernel runs: how they open files. Values are the
+# index of the argument that holds the path.
+FOREIGN_ARCHES = {0x40000028: ("arm", {5: 0, 8: 0, 322: 1, 437: 1})}
+FOREIGN_NUMBERS: dict[int, int] = {}
+
+_STAT = struct.Struct("<QQIIIIQ8xqi4xqQQQQQQ8x")
+
+
+def pack_stat(
+    dev: int, ino: int, mode: int, uid: int, gid: int, rdev: int, times: tuple[int, int, int]
+) -> bytes:
+    """Return a ``struct stat`` of a node without content; times are nanoseconds."""
+    atime, mtime, ctime = (divmod(time, 1_000_000_000) for time in times)
+    return _STAT.pack(dev, ino, mode, 1, uid, gid, rdev, 0, 4096, 0, *atime, *mtime, *ctime)
+
+
+SYSCALLS = {
+    "getxattr": 8,
+    "lgetxattr": 9,
+    "fgetxattr": 10,
+    "listxattr": 11,
+    "llistxattr": 12,
+    "flistxattr": 13,
+    "dup": 23,
+    "dup3": 24,
+    "fcntl": 25,
+    "ioctl": 29,
+    "unlinkat": 35,
+    "pivot_root": 41,
+    "truncate": 45,
+    "ftruncate": 46,
+    "fallocate": 47,
+    "faccessat": 48,
+    "chroot": 51,
+    "fchmodat": 53,
+    "fchownat": 54,
+    "openat": 56,
+    "close": 57,
+    "getdents64": 61,
+    "lseek": 62,
+    "read": 63,
+    "write": 64,
+    "readv": 65,
+    "writev": 66,
+    "pread64": 67,
+    "pwrite64": 68,
+    "preadv": 69,
+    "pwritev": 70,
+    "sendfile": 71,
+    "vmsplice": 75,
+    "splice": 76,
+    "tee": 77,
+    "readlinkat": 78,
+    "newfstatat": 79,
+    "fstat": 80,
+    "fsync": 82,
+    "fdatasync": 83,
+    "utimensat": 88,
+    "unshare": 97,
+    "bind": 200,
+    "listen": 201,
+    "accept": 202,
+    "connect": 203,
+    "getsockname": 204,
+    "getpeername": 205,
+    "sendto": 206,
+    "recvfrom": 207,
+    "setsockopt": 208,
+    "getsockopt": 209,
+    "shutdown": 210,
+    "sendmsg": 211,
+    "recvmsg": 212,
+    "munmap": 215,
+    "mremap": 216,
+    "execve": 221,
+    "mmap": 222,
+    "fadvise64": 223,
+    "mprotect": 226,
+    "madvise": 233,
+    "remap_file_pages": 234,
+    "accept4": 242,
+    "recvmmsg": 243,
+    "setns": 268,
+    "sendmmsg": 269,
+    "seccomp": 277,
+    "execveat": 281,
+    "copy_file_range": 285,
+    "preadv2": 286,
+    "pwritev2": 287,
+    "statx": 291,
+    "io_uring_setup": 425,
+    "openat2": 437,
+    "faccessat2": 439,
+    "fchmodat2": 452,
+}

@@ -1,0 +1,130 @@
+"""x86-64: all that the embedded host has to know of this processor."""
+
+from __future__ import annotations
+
+import struct
+
+AUDIT_ARCH = 0xC000003E
+SYSCALL_INSTRUCTION_SIZE = 2  # bytes: 0f 05
+
+# struct user_regs_struct, as words of 8 bytes (arch/x86/include/uapi/asm/ptrace.h).
+REGISTERS = 27
+PC, RESULT, NUMBER = 16, 10, 10  # rip, rax, rax
+ARGUMENTS = (14, 13, 12, 7, 9, 8)  # rdi, rsi, rdx, r10, r8, r9
+NO_RESTART: int | None = 15  # orig_rax: -1 tells the kernel that no system call is to be restarted
+
+MAP_32BIT = 0x40
+O_LARGEFILE = 0o100000  # what fcntl(F_GETFL) shows of every file; Python's os.O_LARGEFILE is 0
+
+# Programs of another architecture that this kernel runs: how they open files. Values are the
+# index of the argument that holds the path. x32 uses the native audit number with bit 30 set.
+FOREIGN_ARCHES = {0x40000003: ("i386", {5: 0, 8: 0, 295: 1, 437: 1})}
+FOREIGN_NUMBERS = {
+    0x40000000 | 2: 0,
+    0x40000000 | 85: 0,
+    0x40000000 | 257: 1,
+    0x40000000 | 437: 1,
+}
+
+_STAT = struct.Struct("<QQQIIIIQqqqQQQQQQ24x")
+
+
+def pack_stat(
+    dev: int, ino: int, mode: int, uid: int, gid: int, rdev: int, times: tuple[int, int, int]
+) -> bytes:
+    """Return a ``struct stat`` of a node without content; times are nanoseconds."""
+    atime, mtime, ctime = (divmod(time, 1_000_000_000) for time in times)
+    return _STAT.pack(dev, ino, 1, mode, uid, gid, 0, rdev, 0, 4096, 0, *atime, *mtime, *ctime)
+
+
+SYSCALLS = {
+    "read": 0,
+    "write": 1,
+    "open": 2,
+    "close": 3,
+    "stat": 4,
+    "fstat": 5,
+    "lstat": 6,
+    "lseek": 8,
+    "mmap": 9,
+    "mprotect": 10,
+    "munmap": 11,
+    "ioctl": 16,
+    "pread64": 17,
+    "pwrite64": 18,
+    "readv": 19,
+    "writev": 20,
+    "access": 21,
+    "mremap": 25,
+    "madvise": 28,
+    "dup": 32,
+    "dup2": 33,
+    "sendfile": 40,
+    "connect": 42,
+    "accept": 43,
+    "sendto": 44,
+    "recvfrom": 45,
+    "sendmsg": 46,
+    "recvmsg": 47,
+    "shutdown": 48,
+    "bind": 49,
+    "listen": 50,
+    "getsockname": 51,
+    "getpeername": 52,
+    "setsockopt": 54,
+    "getsockopt": 55,
+    "execve": 59,
+    "fcntl": 72,
+    "fsync": 74,
+    "fdatasync": 75,
+    "truncate": 76,
+    "ftruncate": 77,
+    "getdents": 78,
+    "creat": 85,
+    "unlink": 87,
+    "readlink": 89,
+    "chmod": 90,
+    "chown": 92,
+    "lchown": 94,
+    "pivot_root": 155,
+    "chroot": 161,
+    "getxattr": 191,
+    "lgetxattr": 192,
+    "fgetxattr": 193,
+    "listxattr": 194,
+    "llistxattr": 195,
+    "flistxattr": 196,
+    "remap_file_pages": 216,
+    "getdents64": 217,
+    "fadvise64": 221,
+    "openat": 257,
+    "fchownat": 260,
+    "newfstatat": 262,
+    "unlinkat": 263,
+    "readlinkat": 267,
+    "fchmodat": 268,
+    "faccessat": 269,
+    "unshare": 272,
+    "splice": 275,
+    "tee": 276,
+    "vmsplice": 278,
+    "utimensat": 280,
+    "fallocate": 285,
+    "accept4": 288,
+    "dup3": 292,
+    "preadv": 295,
+    "pwritev": 296,
+    "recvmmsg": 299,
+    "sendmmsg": 307,
+    "setns": 308,
+    "seccomp": 317,
+    "execveat": 322,
+    "copy_file_range": 326,
+    "preadv2": 327,
+    "pwritev2": 328,
+    "statx": 332,
+    "io_uring_setup": 425,
+    "openat2": 437,
+    "faccessat2": 439,
+    "fchmodat2": 452,
+}

@@ -1,0 +1,90 @@
+"""Calls on descriptors as such: dup, dup2, dup3, fcntl, and socket calls, which a device refuses.
+
+The kernel keeps the descriptors themselves, so most of these pass. A duplicate must get a number
+that the filter sees, though: where the kernel would choose one out of its sight, the thread is made
+to ask for a number in the device range instead.
+
+Fidelity: a duplicate's number is not always the lowest that is free.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Verdict
+from mapdev.host.embedded.filter import SOCKET_CALLS
+from mapdev.host.embedded.inject import ClientGone, NotStoppable
+from mapdev.host.embedded.kernel import Kernel
+from mapdev.host.embedded.notify import Call
+
+F_DUPFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC = 0, 3, 4, 1030
+_SETTABLE = os.O_APPEND | os.O_NONBLOCK | os.O_ASYNC | os.O_DIRECT | os.O_NOATIME
+
+
+def _duplicate(kernel: Kernel, call: Call, command: int, at_least: int) -> Verdict:
+    """Answer `call` with a duplicate of its descriptor, numbered in the device range."""
+    fd = call.args[0] & 0xFFFFFFFF
+    at_least = max(at_least, kernel.descriptors.base)
+    try:
+        with kernel.stopped(call) as thread:
+            thread.stop()
+            try:
+                thread.result = thread.syscall("fcntl", fd, command, at_least, descriptor=0)
+            except OSError as error:
+                thread.result = -(error.errno or errno.EMFILE)
+    except NotStoppable:
+        kernel.say_once("traced", call, "is held by a debugger, so a device's descriptor can't be "
+                        "duplicated in it")  # fmt: skip
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM)) from None
+    except ClientGone:
+        pass
+    return ANSWERED
+
+
+def _do_dup(kernel: Kernel, call: Call) -> int | Verdict:
+    if kernel.file(call) is None or kernel.standard_is_closed(call.tid):
+        return PASS_ON
+    return _duplicate(kernel, call, F_DUPFD, 0)
+
+
+def _do_dup2(kernel: Kernel, call: Call) -> int | Verdict:
+    new = call.args[1] & 0xFFFFFFFF
+    open_file = kernel.file(call)
+    if open_file is None or new in kernel.descriptors or new >= 1 << 31:
+        return PASS_ON
+    kernel.say_once("descriptor", call, f"wants {open_file.device.node} as descriptor {new}, but "
+                    f"mapdev sees only 0 to {kernel.descriptors.low - 1} and those from "
+                    f"{kernel.descriptors.base} on: use --descriptors all")  # fmt: skip
+    raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+
+def _do_fcntl(kernel: Kernel, call: Call) -> int | Verdict:
+    open_file = kernel.file(call)
+    if open_file is None:
+        return PASS_ON
+    command, argument = call.args[1] & 0xFFFFFFFF, call.args[2]
+    file = open_file.file
+    if command in (F_DUPFD, F_DUPFD_CLOEXEC):
+        return _duplicate(kernel, call, command, argument & 0xFFFFFFFF)
+    if command == F_GETFL:
+        return file.f_flags
+    if command == F_SETFL:
+        file.f_flags = file.f_flags & ~_SETTABLE | argument & _SETTABLE
+        return 0
+    return PASS_ON
+
+
+def _not_a_socket(kernel: Kernel, call: Call) -> int | Verdict:
+    if kernel.file(call) is None:
+        return PASS_ON
+    raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK))
+
+
+HANDLERS: dict[str, Handler] = {
+    "dup": _do_dup,
+    "dup2": _do_dup2,
+    "dup3": _do_dup2,
+    "fcntl": _do_fcntl,
+    **dict.fromkeys(SOCKET_CALLS, _not_a_socket),
+}

@@ -1,0 +1,83 @@
+"""Clients that outlive the command that we started: finding, ending and collecting them.
+
+While `Descendants` is adopting, orphaned descendants become children of this process (a
+subreaper, prctl(2)), so that a search from here finds them all. A client is known by having more
+seccomp filters than we have. Children that are not clients, or that a `ClientProcess` waits for,
+are left to whoever started them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from pathlib import Path
+
+from mapdev.host.embedded.syscalls import PR_SET_CHILD_SUBREAPER, get_child_subreaper, prctl
+
+
+class Descendants:
+    """The clients among the descendants of this process.
+
+    :ivar started: processes that somebody waits for.
+    """
+
+    def __init__(self) -> None:
+        self.started: set[int] = set()
+        self._seen: set[int] = set()
+        self._before: int | None = None
+
+    def adopt(self) -> None:
+        """Become the parent of orphaned descendants from now on."""
+        if self._before is None:
+            self._before = get_child_subreaper()
+            prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+    def disown(self) -> None:
+        """Undo `adopt`."""
+        if self._before is not None:
+            prctl(PR_SET_CHILD_SUBREAPER, self._before)
+            self._before = None
+
+    def clients(self) -> set[int]:
+        """Return the clients that live now; those that we adopted and that died are collected."""
+        statuses = {int(name): _status(int(name)) for name in os.listdir("/proc") if name.isdigit()}
+        me = os.getpid()
+        own_filters = int(statuses[me].get("Seccomp_filters", 0))
+        alive = {
+            pid
+            for pid, status in statuses.items()
+            if int(status.get("Seccomp_filters", 0)) > own_filters
+            and not status["State"].startswith("Z")
+            and _descends(pid, me, statuses)
+        }
+        for pid in self._seen - alive - self.started:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+        self._seen = alive
+        return alive
+
+    def kill(self) -> bool:
+        """Send SIGKILL to all clients that live; say whether there were any."""
+        alive = self.clients()
+        for pid in alive:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        return bool(alive)
+
+
+def _descends(pid: int, ancestor: int, statuses: dict[int, dict[str, str]]) -> bool:
+    while statuses.get(pid):
+        pid = int(statuses[pid]["PPid"])
+        if pid == ancestor:
+            return True
+    return False
+
+
+def _status(pid: int) -> dict[str, str]:
+    try:
+        text = Path(f"/proc/{pid}/status").read_text(errors="replace")
+    except OSError:
+        return {}
+    lines = (line.partition(":") for line in text.splitlines())
+    return {key: value.strip() for key, _, value in lines}

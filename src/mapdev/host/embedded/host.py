@@ -1,0 +1,137 @@
+"""The embedded host: a kernel's memory management in user space, for the programs it starts.
+
+`EmbeddedHost` puts the parts together and owns them: machine (physical memory), `Kernel` (open
+files and mappings), `Server` (the thread). Needs Linux 5.14, no privilege.
+"""
+
+from __future__ import annotations
+
+import logging
+import resource
+import socket
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from mapdev.driver import Driver, parse_size
+from mapdev.host.base import Host
+from mapdev.host.device import Device
+from mapdev.host.dispatch import Dispatcher, Trace
+from mapdev.host.embedded import filter as seccomp
+from mapdev.host.embedded.arch import ARCH
+from mapdev.host.embedded.descendants import Descendants
+from mapdev.host.embedded.kernel import Kernel
+from mapdev.host.embedded.launch import ClientProcess
+from mapdev.host.embedded.machine import EmbeddedMachine
+from mapdev.host.embedded.server import Server
+
+__all__ = ["EmbeddedHost"]
+
+log = logging.getLogger("mapdev")
+
+_PATIENCE = 5.0  # seconds that killed clients get to disappear
+
+
+class EmbeddedHost(Host):
+    """Serves devices to the programs that it starts and to all that they start.
+
+    :param memory: physical memory of the machine, in bytes or as ``512M``; it is taken from the
+        real machine only as it is used.
+    :param trace: called after each operation, see `mapdev.host.dispatch.Trace`.
+    :param descriptors: device descriptors are served at numbers below this one too (and always in
+        the device range): more is slower for programs that use no device. None means all.
+    :raises OSError: there is not enough memory or there are not enough descriptors.
+    """
+
+    def __init__(
+        self,
+        memory: int | str = "1G",
+        trace: Trace | None = None,
+        descriptors: int | None = 10,
+    ) -> None:
+        super().__init__()
+        self.machine: EmbeddedMachine = EmbeddedMachine(parse_size(memory))
+        self.dispatcher = Dispatcher(self.machine, trace)
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        if limit == resource.RLIM_INFINITY:
+            limit = 1024
+        low = limit if descriptors is None else descriptors
+        self.kernel = Kernel(self.machine, self.dispatcher, seccomp.Descriptors.below(limit, low))
+        self._server = Server(self.kernel, self.lock)
+        self._server.start()
+        self._managed: dict[Driver, set[Any]] = {}
+        self._descendants = Descendants()
+
+    @property
+    def memory(self) -> EmbeddedMachine:
+        """The physical memory: its frames, their counts and owners."""
+        return self.machine
+
+    def appear(self, device: Device) -> None:
+        """Make `device` openable by clients."""
+        self.kernel.paths.add(device)
+
+    def popen(self, args: Sequence[Any], **options: Any) -> ClientProcess:
+        """Start a program as a client; used like `subprocess.Popen`.
+
+        :raises OSError: the program can't be executed, or the kernel refuses the filter.
+        """
+        self._descendants.adopt()
+        program = seccomp.build(ARCH, self.kernel.descriptors, self.kernel.secret)
+        ours, theirs = socket.socketpair()
+        try:
+            self._server.expect(ours)
+            process = ClientProcess(args, program, theirs, **options)
+            self._descendants.started.add(process.pid)
+            return process
+        finally:
+            theirs.close()  # a child that could not start hangs up by this
+            self._server.settle()
+            ours.close()
+
+    def settle(self) -> None:
+        """Return when all that clients have done so far is handled."""
+        self._server.settle()
+
+    @property
+    def has_clients(self) -> bool:
+        """Whether any client, or a process that one started, still lives."""
+        return self._server.has_clients and bool(self._descendants.clients())
+
+    def shut_down(self) -> None:
+        """Kill the clients that are left and stop serving."""
+        deadline = time.monotonic() + _PATIENCE
+        while self._server.has_clients and self._descendants.kill():
+            if time.monotonic() > deadline:
+                self.leaks.append("there are clients that could not be killed")
+                break
+            time.sleep(0.002)
+        self._server.settle()
+        self._server.stop()
+        self._descendants.disown()
+        with self.lock:
+            self.leaks.extend(self.kernel.close())
+
+    def close(self) -> None:
+        """End clients and devices, and give everything back; see `leaks`. May be called twice."""
+        already = self._closed
+        super().close()
+        if already:
+            return
+        counts = self.machine.counts()
+        if counts.used or counts.held:
+            self.leaks.append(f"{counts.used} frames are still in use and {counts.held} held back")
+        self.machine.close()
+
+    def _keep(self, driver: Driver) -> None:
+        self._managed[driver] = set(self.machine.owned_by(driver))
+
+    def _reclaim(self, driver: Driver) -> list[str]:
+        managed = self._managed.pop(driver, set())
+        leaks = [
+            f"{driver.name}: never freed: {allocation}"
+            for allocation in self.machine.owned_by(driver)
+            if allocation not in managed
+        ]
+        self.machine.reclaim(driver)
+        return leaks

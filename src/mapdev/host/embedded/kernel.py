@@ -1,0 +1,277 @@
+"""The state that system calls work on: devices, open files, mappings, and who asks.
+
+`Kernel` is to the call handlers in `calls/` what the kernel's own tables are to its system calls.
+It owns open files and leases and decides when a file is released. It is used in the host's thread
+only, under the host's lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import resource
+from collections.abc import Callable
+from typing import Any
+
+from mapdev.host.device import Device
+from mapdev.host.dispatch import Dispatcher
+from mapdev.host.embedded.arch import ARCH
+from mapdev.host.embedded.files import Files, OpenFile
+from mapdev.host.embedded.filter import Descriptors
+from mapdev.host.embedded.inject import WALL, StoppedThread
+from mapdev.host.embedded.machine import EmbeddedMachine, comm_of, find_area, is_child, tgid_of
+from mapdev.host.embedded.node import R_OK, W_OK, may_access
+from mapdev.host.embedded.notify import Call
+from mapdev.host.embedded.paths import Paths
+from mapdev.host.embedded.syscalls import PAGE_SIZE, read_memory
+from mapdev.linux.fs import FMODE_LSEEK, FMODE_PREAD, FMODE_PWRITE, FMODE_READ, FMODE_WRITE, File
+from mapdev.linux.mm import TaskStruct
+from mapdev.linux.vma import VmAreaStruct
+
+log = logging.getLogger("mapdev")
+
+_DROPPED_FLAGS = os.O_CREAT | os.O_EXCL | os.O_NOCTTY | os.O_TRUNC | os.O_CLOEXEC
+PATH_MAX = 4096
+
+
+class Kernel:
+    """Everything that a call handler may need.
+
+    :ivar descriptors: the numbers that devices have in clients.
+    :ivar secret: marks the host's own calls in clients.
+    """
+
+    log = log
+
+    def __init__(
+        self, machine: EmbeddedMachine, dispatcher: Dispatcher, descriptors: Descriptors
+    ) -> None:
+        self.machine = machine
+        self.dispatch = dispatcher
+        self.descriptors = descriptors
+        self.secret = int.from_bytes(os.urandom(4), "little") | 1
+        self.files = Files()
+        self.paths = Paths(self.files)
+        self.opened: Callable[[OpenFile], None] = lambda _: None
+        self.closed: Callable[[OpenFile], None] = lambda _: None
+        self._next_descriptor = 0
+        self._said: set[tuple[str, int]] = set()
+        self._mapped_files: dict[int, OpenFile] = {}
+
+    # --- who asks, and with what ----------------------------------------------------------
+
+    def task(self, call: Call) -> TaskStruct:
+        """Return the thread that makes `call`."""
+        tid = call.tid
+        return TaskStruct(tid, tgid_of(tid), comm=lambda: comm_of(tid))
+
+    def file(self, call: Call, argument: int = 0) -> OpenFile | None:
+        """Return the device's open file that a descriptor argument of `call` means, if any.
+
+        :raises OSError: EBADF the number is the one at which physical memory is lent. The kernel
+            must not look: by then it may be lent to another thread of the client.
+        """
+        fd = call.args[argument] & 0xFFFFFFFF
+        if fd == self.scratch_descriptor and not self._is_clients_own(call.tid, fd):
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        return self.files.at(call.tid, fd)
+
+    def _is_clients_own(self, tid: int, fd: int) -> bool:
+        try:
+            status = os.stat(f"/proc/{tid}/fd/{fd}")
+        except OSError:
+            return False
+        return status.st_ino != self.machine.inode
+
+    def read_path(self, call: Call, addr: int) -> str | None:
+        """Return the path at `addr` in the client; None when it can't be read or is too long."""
+        path = b""
+        while len(path) < PATH_MAX:
+            size = min(256, PAGE_SIZE - addr % PAGE_SIZE)
+            try:
+                piece = read_memory(call.tid, addr, size)
+            except OSError as error:
+                if error.errno == errno.EPERM:
+                    text = (
+                        "its memory can't be read (does it run with more privileges than mapdev?), "
+                        "so it sees no devices"
+                    )
+                    self.say_once("unreadable", call, text)
+                return None
+            end = piece.find(b"\0")
+            if end >= 0:
+                return os.fsdecode(path + piece[:end])
+            path += piece
+            addr += size
+        return None
+
+    def say_once(self, topic: str, call: Call, text: str) -> None:
+        """Tell the user, once for each process, why a client is not served as it expects."""
+        tgid = tgid_of(call.tid)
+        if (topic, tgid) not in self._said:
+            self._said.add((topic, tgid))
+            log.warning("%s (process %d): %s", comm_of(call.tid) or "a client", tgid, text)
+
+    def stopped(self, call: Call) -> StoppedThread:
+        """Return the thread of `call`, to be stopped and used for calls of ours."""
+        return StoppedThread(call, self.secret, self._reap)
+
+    def _reap(self, tid: int) -> None:
+        """Collect a dead thread, which waits for us as its tracer, unless it is a child of ours:
+        whoever started that one waits for it."""
+        if not is_child(tid):
+            with contextlib.suppress(ChildProcessError):
+                os.waitid(os.P_PID, tid, os.WEXITED | os.WNOHANG | WALL)
+
+    # --- open files -------------------------------------------------------------------------
+
+    def open(self, call: Call, device: Device, flags: int) -> int:
+        """Open `device` for the client; return the descriptor there.
+
+        :raises OSError: EEXIST with O_EXCL, ENOTDIR with O_DIRECTORY, EACCES by the node's mode,
+            EMFILE no number is left for a device, or the driver's own.
+        """
+        if flags & os.O_CREAT and flags & os.O_EXCL:
+            raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
+        if flags & os.O_DIRECTORY:
+            raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        path_only = bool(flags & os.O_PATH)
+        mode = 0 if path_only else (flags & os.O_ACCMODE) + 1 & 3
+        wanted = (R_OK if mode & 1 else 0) | (W_OK if mode & 2 else 0)
+        if not may_access(device, call.tid, wanted):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        open_file = self.new_file(device, flags, mode, path_only)
+        if not path_only:
+            try:
+                self.dispatch.open(device, self.task(call), open_file.file)
+            except BaseException:
+                open_file.close()
+                raise
+        return self.install(call, open_file, bool(flags & os.O_CLOEXEC))
+
+    def new_file(self, device: Device, flags: int, mode: int, path_only: bool = False) -> OpenFile:
+        """Return a new open file, not yet in any client."""
+        f_mode = FMODE_READ * (mode & 1) | FMODE_WRITE * (mode >> 1) | FMODE_PREAD | FMODE_PWRITE
+        if device.driver.has("llseek"):
+            f_mode |= FMODE_LSEEK
+        f_flags = flags & ~_DROPPED_FLAGS | ARCH.O_LARGEFILE
+        file = File(device.inode, device.driver, f_flags, f_mode, device.node)
+        return OpenFile(device, file, path_only)
+
+    def install(self, call: Call, open_file: OpenFile, cloexec: bool) -> int:
+        """Put a descriptor of `open_file` into the client and return its number."""
+        self.files.add(open_file)
+        self.opened(open_file)
+        try:
+            number = self._add_descriptor(call, open_file.hand_over(), cloexec)
+        except OSError as error:
+            open_file.forget_theirs()
+            self.hung_up(open_file)
+            if error.errno == errno.EMFILE:
+                raise
+            raise OSError(errno.EMFILE, f"no descriptor for {open_file.device.node}: "
+                          f"{error.strerror}") from None  # fmt: skip
+        open_file.forget_theirs()
+        self.refresh_poll(open_file)
+        return number
+
+    def _add_descriptor(self, call: Call, fd: int, cloexec: bool) -> int:
+        if self.standard_is_closed(call.tid):
+            # A daemon or a shell that closed 0, 1 or 2 expects open() to fill the gap.
+            return call.add_descriptor(fd, None, cloexec)
+        return call.add_descriptor(fd, self.free_descriptor(call.tid), cloexec)
+
+    def standard_is_closed(self, tid: int) -> bool:
+        """Say whether descriptor 0, 1 or 2 is closed, so that it is the lowest free one."""
+        return not all(os.path.lexists(f"/proc/{tid}/fd/{fd}") for fd in range(3))
+
+    def free_descriptor(self, tid: int) -> int:
+        """Return a number for a device that is free in the client.
+
+        The last number of the range stays free for the host's own use, see `scratch_descriptor`.
+
+        :raises OSError: EMFILE the client's limit leaves none.
+        """
+        base, room, _ = self.descriptors
+        for _ in range(room - 1):
+            number = base + self._next_descriptor
+            self._next_descriptor = (self._next_descriptor + 1) % (room - 1)
+            if not os.path.lexists(f"/proc/{tid}/fd/{number}"):
+                return number
+        limit = resource.prlimit(tid, resource.RLIMIT_NOFILE)[0]
+        used = {int(name) for name in os.listdir(f"/proc/{tid}/fd")}
+        for number in range(base + room, limit):
+            if number not in used:
+                return number
+        raise OSError(
+            errno.EMFILE,
+            f"the client may have {limit} descriptors, and those from {base} on, which devices "
+            "use, are taken: raise its limit (ulimit -n)",
+        )
+
+    @property
+    def scratch_descriptor(self) -> int:
+        """The number at which physical memory is in a client for the moment of a mapping."""
+        return self.descriptors.base + self.descriptors.room - 1
+
+    def install_file(self, call: Call, name: str, driver: Any, private: Any, flags: int) -> int:
+        """Open a file without a node in the client: what anon_inode_getfd asks for."""
+        device = Device(driver, f"anon_inode:{name}", 0)
+        open_file = self.new_file(device, flags, (flags & os.O_ACCMODE) + 1 & 3)
+        open_file.file.private_data = private
+        return self.install(call, open_file, bool(flags & os.O_CLOEXEC))
+
+    def refresh_poll(self, open_file: OpenFile) -> None:
+        """Make poll(2) in clients see what the driver's poll operation says now."""
+        if not open_file.path_only:
+            open_file.show(self.dispatch.poll(open_file.device, open_file.file))
+
+    # --- mappings ---------------------------------------------------------------------------
+
+    def mapped(self, open_file: OpenFile, index: int, vma: VmAreaStruct, tgid: int) -> None:
+        """Count the mapping `vma`, made through description `index`, as a use of its file."""
+        lease = self.machine.leases.add(index, vma, tgid)
+        self._mapped_files[lease.index] = open_file
+        open_file.mappings += 1
+
+    def sweep(self) -> None:
+        """Find out which mappings ended, and let go of what they kept."""
+        for lease in self.machine.leases.sweep():
+            self.unmapped(self._mapped_files.pop(lease.index))
+
+    def device_area(self, call: Call, addr: int) -> VmAreaStruct | None:
+        """Return the device's area at `addr` in the client, None when there is another or none."""
+        if not len(self.machine.leases):
+            return None
+        area = find_area(self.machine.areas(self.task(call)), addr)
+        return area if area is not None and area.vm_file is not None else None
+
+    def hung_up(self, open_file: OpenFile) -> None:
+        """The last descriptor of `open_file` is gone."""
+        open_file.has_descriptor = False
+        self.files.discard(open_file)
+        self._release_if_unused(open_file)
+
+    def unmapped(self, open_file: OpenFile) -> None:
+        """One mapping of `open_file` is gone from all clients."""
+        open_file.mappings -= 1
+        self._release_if_unused(open_file)
+
+    def _release_if_unused(self, open_file: OpenFile) -> None:
+        if open_file.has_descriptor or open_file.mappings:
+            return
+        self.closed(open_file)
+        open_file.close()
+        if not open_file.path_only:
+            self.dispatch.release(open_file.device, open_file.file)
+
+    def close(self) -> list[str]:
+        """Release what is still open, since no client lives; return a line for each."""
+        left = {*self.files, *self._mapped_files.values()}
+        for open_file in left:
+            open_file.has_descriptor = False
+            open_file.mappings = 0
+            self._release_if_unused(open_file)
+        return [f"{open_file.device.node} was still open or mapped" for open_file in left]

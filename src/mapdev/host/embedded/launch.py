@@ -1,0 +1,119 @@
+"""Starting clients: `ClientProcess`, a subprocess.Popen whose program runs under our filter.
+
+Between fork and exec the child gives up new privileges, installs the filter and sends the listener
+to us; from then on it, and all that it forks and executes, are clients.
+"""
+
+from __future__ import annotations
+
+import array
+import os
+import select
+import signal
+import socket
+import subprocess
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from mapdev.host.embedded import syscalls
+
+# A child that can't install its filter has to say so before exec; Popen passes on only that
+# preexec_fn raised. The errno comes through the listener's socket instead.
+_FAILED = b"failed"
+
+
+class ClientProcess(subprocess.Popen[Any]):
+    """A client that we started; used like subprocess.Popen.
+
+    A blocking waitpid would also see the stops of a thread that the host has stopped by ptrace and
+    take them for its end, so this waits on a pidfd first.
+    """
+
+    _pidfd = -1
+
+    def __init__(self, args: Any, program: bytes, channel: socket.socket, **options: Any) -> None:
+        """Start `args` under the filter `program`; its listener comes out of `channel`."""
+        with warnings.catch_warnings():
+            # 3.12 warns of any fork in a process with threads. Our child only makes system calls.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            super().__init__(args, preexec_fn=_Installer(program, channel), **options)
+        self._pidfd = os.pidfd_open(self.pid)
+
+    def poll(self) -> int | None:
+        """Return the exit status if the process has ended, see subprocess.Popen.poll."""
+        return super().poll() if self._ended(0) else self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end of the process, see subprocess.Popen.wait.
+
+        :raises subprocess.TimeoutExpired: it did not end in `timeout` seconds.
+        """
+        if not self._ended(timeout):
+            assert timeout is not None
+            raise subprocess.TimeoutExpired(self.args, timeout)
+        return super().wait()
+
+    def fileno(self) -> int:
+        """Return a pidfd: readable once the process has ended."""
+        return self._pidfd
+
+    def _ended(self, timeout: float | None) -> bool:
+        if self.returncode is not None or self._pidfd < 0:
+            return True
+        poller = select.poll()
+        poller.register(self._pidfd, select.POLLIN)
+        return bool(poller.poll(None if timeout is None else max(0, timeout * 1000)))
+
+    def __del__(self, *args: Any) -> None:
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+        super().__del__()
+
+
+class _Installer:
+    """What runs in the child between fork and exec: no imports, no locks, only system calls."""
+
+    def __init__(self, program: bytes, channel: socket.socket) -> None:
+        self._program = program
+        self._channel = channel
+        self._rights = socket.SOL_SOCKET, socket.SCM_RIGHTS
+        self._array = array.array
+        self._signals = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+    def __call__(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        try:
+            syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
+            listener = _install(self._program)
+        except OSError as error:
+            self._channel.send(_FAILED + str(error).encode())
+            raise
+        self._channel.sendmsg([b"x"], [(*self._rights, self._array("i", [listener]))])
+        os.close(listener)
+
+
+def _install(program: bytes) -> int:
+    flags = syscalls.SECCOMP_FILTER_FLAG_NEW_LISTENER
+    try:
+        return syscalls.seccomp_filter(
+            program, flags | syscalls.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
+        )
+    except OSError:
+        return syscalls.seccomp_filter(program, flags)  # before Linux 5.19
+
+
+def receive_listener(channel: socket.socket) -> int | None:
+    """Return the descriptor that a child sent, None when it ended before it could.
+
+    :raises OSError: the child could not install its filter.
+    """
+    data, descriptors, _, _ = socket.recv_fds(channel, 256, 1)
+    if data.startswith(_FAILED):
+        raise OSError(f"the kernel refused the client's filter: {data[len(_FAILED):].decode()}; "
+                      "see `mapdev doctor`")  # fmt: skip
+    return descriptors[0] if descriptors else None
+
+
+Spawn = Callable[..., ClientProcess]

@@ -1,0 +1,131 @@
+"""Mappings that clients hold, tracked by the kernel itself.
+
+Each mapping is made through an open file description of its own of physical memory's memfd. Every
+area that comes of it (also by fork, by a split, by mremap) refers to that description, and the
+kernel frees it with the last of them: after munmap, exec, exit, kill -9, in whatever process. We
+see that in two steps: inotify tells that *some* description was freed, and a byte lock that
+belongs to the description (one byte a lease) tells which. So nothing that a client does, and no
+fork that we did not see, can make us think that a mapping is gone while it is there, or miss its
+end.
+
+Objects: a `Lease` keeps a `Hold` on its frames and a use of its open file. Called in the host's
+thread only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+from mapdev.host.embedded.memory.frames import Hold
+from mapdev.host.embedded.memory.physical import PhysicalMemory
+from mapdev.host.embedded.syscalls import IN_CLOSE, byte_is_locked, inotify_of, lock_byte
+from mapdev.linux.vma import VmAreaStruct
+
+_MORE_SWEEPS = 2
+
+
+class Lease:
+    """One mapping of a device in clients.
+
+    :ivar vma: the area as the driver's mmap operation left it; what is left of it in a client, and
+        in which clients, /proc tells.
+    :ivar tgid: the process that made it.
+    """
+
+    __slots__ = ("holds", "index", "tgid", "vma")
+
+    def __init__(self, index: int, vma: VmAreaStruct, tgid: int, holds: list[Hold]) -> None:
+        self.index = index
+        self.vma = vma
+        self.tgid = tgid
+        self.holds = holds
+
+
+class Leases:
+    """All mappings that live; `events` is a descriptor, readable when some may have ended."""
+
+    def __init__(self, memory: PhysicalMemory) -> None:
+        self._memory = memory
+        self._path = f"/proc/self/fd/{memory.fd}"
+        self.events = inotify_of(self._path, IN_CLOSE)
+        self._live: dict[int, Lease] = {}
+        self._next = 0
+        self._due = 0
+
+    def __iter__(self) -> Iterator[Lease]:
+        return iter(list(self._live.values()))
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def open_description(self, writable: bool) -> tuple[int, int]:
+        """Return a descriptor of a new description of physical memory, and its lock's index.
+
+        A description that is not writable keeps mprotect(2) from adding PROT_WRITE later.
+        """
+        fd = os.open(self._path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
+        index = self._next
+        self._next += 1
+        lock_byte(fd, index)
+        return fd, index
+
+    def add(self, index: int, vma: VmAreaStruct, tgid: int) -> Lease:
+        """Count the mapping `vma`, made through description `index`, as alive."""
+        kinds = {run.kind for run in vma.mapped}
+        holds = [
+            self._memory.hold(
+                [(run.pfn, run.nr_pages) for run in vma.mapped if run.kind == kind], kind
+            )
+            for kind in kinds
+        ]
+        lease = Lease(index, vma, tgid, holds)
+        self._live[index] = lease
+        return lease
+
+    def find(self, addr: int, tgid: int) -> Lease | None:
+        """Return the mapping that put something at `addr`, preferably one made by `tgid`."""
+        found = None
+        for lease in self._live.values():
+            if lease.vma.vm_start <= addr < lease.vma.vm_end:
+                if lease.tgid == tgid:
+                    return lease
+                found = found or lease
+        return found
+
+    def sweep(self) -> list[Lease]:
+        """Return the mappings that ended since the last sweep; their frames are given back.
+
+        The kernel announces the end of a description just before it drops the lock, so one that
+        was announced may look alive for an instant: after an announcement `unsettled` asks for a
+        few more sweeps.
+        """
+        self._due = max(0, self._due - 1)
+        with contextlib.suppress(BlockingIOError):
+            if os.read(self.events, 4096):
+                self._due = _MORE_SWEEPS
+        ended = [lease for lease in self._live.values() if not self._alive(lease)]
+        for lease in ended:
+            del self._live[lease.index]
+            self._let_go(lease)
+        return ended
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether another sweep is due soon, without a new event."""
+        return bool(self._due and self._live)
+
+    def _let_go(self, lease: Lease) -> None:
+        for hold in lease.holds:
+            self._memory.release(hold)
+
+    def _alive(self, lease: Lease) -> bool:
+        return byte_is_locked(self._memory.fd, lease.index)
+
+    def close(self) -> None:
+        """Stop watching; what still lives is given back."""
+        for lease in self._live.values():
+            self._let_go(lease)
+        self._live.clear()
+        os.close(self.events)

@@ -1,0 +1,64 @@
+"""What a device's node looks like from outside: stat, statx and permission to open."""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+
+from mapdev.host.device import Device
+from mapdev.host.embedded.arch import ARCH
+from mapdev.linux.fs import imajor, iminor
+
+R_OK, W_OK, X_OK = 4, 2, 1
+_STATX = struct.Struct("<IIQIIIHHQQQQ" + "qIi" * 4 + "IIII")
+_STATX_SIZE = 256
+_STATX_BASIC_STATS = 0x7FF
+_BLOCK_SIZE = 4096
+
+
+def _filesystem() -> int:
+    return os.stat("/dev").st_dev
+
+
+def pack_stat(device: Device) -> bytes:
+    """Return the node's ``struct stat``, in this architecture's layout."""
+    inode = device.inode
+    packed: bytes = ARCH.pack_stat(
+        _filesystem(), inode.i_ino, inode.i_mode, inode.i_uid, inode.i_gid,
+        os.makedev(imajor(inode), iminor(inode)), (device.made, device.made, device.made),
+    )  # fmt: skip
+    return packed
+
+
+def pack_statx(device: Device) -> bytes:
+    """Return the node's ``struct statx``, the basic fields filled in."""
+    inode = device.inode
+    time = (*divmod(device.made, 1_000_000_000), 0)
+    filesystem = _filesystem()
+    packed = _STATX.pack(
+        _STATX_BASIC_STATS, _BLOCK_SIZE, 0, 1, inode.i_uid, inode.i_gid, inode.i_mode, 0,
+        inode.i_ino, 0, 0, 0, *time, *(0, 0, 0), *time, *time, imajor(inode), iminor(inode),
+        os.major(filesystem), os.minor(filesystem),
+    )  # fmt: skip
+    return packed.ljust(_STATX_SIZE, b"\0")
+
+
+def may_access(device: Device, tid: int, wanted: int) -> bool:
+    """Say whether thread `tid` may use the node as `wanted` (``R_OK``, ``W_OK``, ``X_OK``) asks.
+
+    Source: fs/namei.c (generic_permission)
+    """
+    mode = device.inode.i_mode
+    if wanted & X_OK and not mode & (stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH):
+        return False
+    if mode & 0o6 & wanted == wanted & 0o6:
+        return True
+    who = os.stat(f"/proc/{tid}")  # owned by the thread's effective user and group
+    if who.st_uid == 0:
+        return True
+    if who.st_uid == device.inode.i_uid:
+        mode >>= 6
+    elif who.st_gid == device.inode.i_gid:
+        mode >>= 3
+    return mode & wanted & 0o7 == wanted

@@ -1,0 +1,149 @@
+"""Which device a path means, seen with the client's eyes.
+
+A path in a system call may be relative to the working directory or to a descriptor, go through
+symbolic links, or lead through /proc to a descriptor that is already open. `Paths.find` answers
+"none of ours" for nearly all paths with no more than one readlink(2); only where the last name is
+that of a node, or is a link, or lies in /proc, is the path walked name by name.
+
+Paths are those of the client's own root: a device at /dev/x is there for a client in a chroot too.
+Called in the host's thread only.
+
+Fidelity: the walk trusts names of directories that don't exist, so a node may be put where there is
+no directory; the permissions of directories on the way to a node are not checked.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import NamedTuple
+
+from mapdev.host.device import Device
+from mapdev.host.embedded.files import Files, OpenFile
+
+AT_FDCWD = -100
+_MAX_LINKS = 40  # as in the kernel: MAXSYMLINKS
+_OPEN_FILE = re.compile(r"/proc/(\d+|self|thread-self)(?:/task/\d+)?/fd/(\d+)")
+_PROC_LIKE = ("/proc/", "/dev/fd/", "/dev/std")
+
+
+class Found(NamedTuple):
+    """What a path means: a device's node, or a link in /proc to an open file of it."""
+
+    device: Device
+    open_file: OpenFile | None = None
+
+
+class Paths:
+    """The nodes of all devices, and the walk that finds them.
+
+    :ivar roots_differ: some client may have another root or mount namespace than we.
+    """
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+        self._nodes: dict[str, Device] = {}
+        self._names: set[str] = set()
+        self.roots_differ = False
+
+    def add(self, device: Device) -> None:
+        """Make the node of `device` appear."""
+        self._nodes[device.node] = device
+        self._names.add(os.path.basename(device.node))
+
+    def find(self, tid: int, dirfd: int, path: str, follow: bool = True) -> Found | None:
+        """Return what `path` means to thread `tid`, or None when it is no device.
+
+        :param dirfd: what a relative path starts from, or AT_FDCWD.
+        :param follow: follow a symbolic link in the last place.
+        """
+        name = path[path.rfind("/") + 1 :]
+        if name not in self._names and not path.startswith(_PROC_LIKE):
+            if name in ("", ".", ".."):
+                return None
+            try:
+                os.readlink(self._reach(tid, dirfd, path))
+            except (OSError, ValueError):
+                return None  # no link and not a node's name: nothing that could lead to one
+            if not follow:
+                return None
+        if path.startswith("/"):
+            start = "/"
+        else:
+            start = self._directory(tid, dirfd)
+            if not start:
+                return None
+        return self._walk(tid, start, path, follow)
+
+    def _root(self, tid: int) -> str:
+        return f"/proc/{tid}/root" if self.roots_differ else ""
+
+    def _reach(self, tid: int, dirfd: int, path: str) -> str:
+        """Return a path by which *we* reach what the client means by `path`."""
+        if path.startswith("/"):
+            return self._root(tid) + path
+        start = "cwd" if dirfd == AT_FDCWD else f"fd/{dirfd}"
+        return f"/proc/{tid}/{start}/{path}"
+
+    def _directory(self, tid: int, dirfd: int) -> str:
+        """Return the path, in the client's root, that relative paths start from."""
+        try:
+            start = os.readlink(
+                f"/proc/{tid}/cwd" if dirfd == AT_FDCWD else f"/proc/{tid}/fd/{dirfd}"
+            )
+            root = os.readlink(f"/proc/{tid}/root") if self.roots_differ else "/"
+        except OSError:
+            return ""
+        if root != "/" and start.startswith(root):
+            start = start[len(root) :] or "/"
+        return start if start.startswith("/") else ""
+
+    def _walk(self, tid: int, start: str, path: str, follow: bool) -> Found | None:
+        at = "" if path.startswith("/") else start.rstrip("/")
+        names = path.split("/")[::-1]  # a stack: the next name is the last
+        links = 0
+        root = self._root(tid)
+        while names:
+            name = names.pop()
+            if name in ("", "."):
+                continue
+            if name == "..":
+                at = at[: at.rfind("/")] if "/" in at else ""
+                continue
+            at = f"{at}/{name}"
+            last = not any(rest not in ("", ".") for rest in names)
+            if at in self._nodes:
+                return Found(self._nodes[at]) if last else None
+            open_file = self._open_file(tid, at)
+            if open_file is not None:
+                return Found(open_file.device, open_file) if last else None
+            if last and not follow:
+                return None
+            target = self._link(tid, root, at)
+            if target is None:
+                continue
+            links += 1
+            if links > _MAX_LINKS:
+                return None
+            at = "" if target.startswith("/") else at[: at.rfind("/")]
+            names.extend(target.split("/")[::-1])
+        return None
+
+    def _open_file(self, tid: int, path: str) -> OpenFile | None:
+        """Return the device's open file to which a link /proc/PID/fd/N leads."""
+        match = _OPEN_FILE.fullmatch(path)
+        if match is None:
+            return None
+        process = tid if match[1] in ("self", "thread-self") else int(match[1])
+        return self._files.at(process, int(match[2]))
+
+    def _link(self, tid: int, root: str, path: str) -> str | None:
+        """Return the target of the symbolic link `path` of the client, None when it is none."""
+        if path == "/proc/self":
+            return str(tid)
+        if path == "/proc/thread-self":
+            return f"{tid}/task/{tid}"
+        try:
+            return os.readlink(root + path)
+        except (OSError, ValueError):
+            return None

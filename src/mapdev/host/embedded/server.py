@@ -1,0 +1,204 @@
+"""The host's thread: waits for what clients do and has it handled, one thing after another.
+
+It owns the epoll instance, the listeners and all that `Kernel` holds. Other threads reach it only
+through `Server.submit`, which runs a function in the host's thread, and through the host's lock,
+which the thread holds while it handles something. It is also the tracer of every client thread that
+is stopped, so ptrace must be called nowhere else.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import queue
+import select
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from mapdev.host.embedded.arch import ARCH, NAME_OF
+from mapdev.host.embedded.calls import HANDLERS
+from mapdev.host.embedded.calls.path import foreign_open
+from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON
+from mapdev.host.embedded.files import OpenFile
+from mapdev.host.embedded.kernel import Kernel
+from mapdev.host.embedded.launch import receive_listener
+from mapdev.host.embedded.notify import Call, Listener
+
+log = logging.getLogger("mapdev")
+
+_HANG_UP = select.EPOLLHUP | select.EPOLLERR
+_SWEEP_AGAIN = 0.002  # seconds, see Leases.sweep
+
+
+class Server:
+    """Runs the host's thread from `start` to `stop`."""
+
+    def __init__(self, kernel: Kernel, lock: threading.RLock) -> None:
+        self._kernel = kernel
+        self._lock = lock
+        self._epoll = select.epoll()
+        self._watched: dict[int, Callable[[int], None]] = {}
+        self._listeners: dict[int, Listener] = {}
+        self._work: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._running = True
+        self._settling: list[threading.Event] = []
+        self._thread = threading.Thread(target=self._run, name="mapdev host", daemon=True)
+        kernel.opened = self._watch_file
+        kernel.closed = self._forget_file
+        self._watch(self._wake, select.EPOLLIN, lambda _: self._do_work())
+        self._watch(kernel.machine.leases.events, select.EPOLLIN, lambda _: kernel.sweep())
+
+    # --- from other threads -----------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; clients' pending and later calls fail with ENOSYS."""
+        self._running = False
+        os.eventfd_write(self._wake, 1)
+        self._thread.join()
+        for done in self._settling:
+            done.set()
+        for listener in self._listeners.values():
+            listener.close()
+        self._epoll.close()
+        os.close(self._wake)
+
+    def submit(self, work: Callable[[], Any]) -> Any:
+        """Run `work` in the host's thread and return its result or raise its exception."""
+        done: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+
+        def run() -> None:
+            try:
+                done.put((work(), None))
+            except BaseException as error:
+                done.put((None, error))
+
+        self._work.put(run)
+        os.eventfd_write(self._wake, 1)
+        result, error = done.get()
+        if error is not None:
+            raise error
+        return result
+
+    def expect(self, channel: socket.socket) -> None:
+        """Serve the client that will send its listener through `channel`."""
+        self.submit(lambda: self._watch(channel.fileno(), select.EPOLLIN,
+                                        lambda _: self._accept(channel)))  # fmt: skip
+
+    def settle(self) -> None:
+        """Return when all that clients have done so far is handled."""
+        done = threading.Event()
+        self.submit(lambda: self._settling.append(done))
+        done.wait()
+
+    @property
+    def has_clients(self) -> bool:
+        """Whether any client still lives."""
+        return bool(self._listeners)
+
+    # --- in the host's thread ---------------------------------------------------------------
+
+    def _run(self) -> None:
+        leases = self._kernel.machine.leases
+        while self._running:
+            if leases.unsettled:
+                timeout: float | None = _SWEEP_AGAIN
+            else:
+                timeout = 0 if self._settling else None
+            if not self._once(timeout) and not leases.unsettled:
+                while self._settling:
+                    self._settling.pop().set()
+
+    def _once(self, timeout: float | None) -> bool:
+        """Handle what is there; False when nothing was."""
+        events = self._epoll.poll(timeout)
+        with self._lock:
+            if self._kernel.machine.leases.unsettled:
+                self._kernel.sweep()
+            for fd, event in events:
+                handle = self._watched.get(fd)
+                if handle is not None:
+                    try:
+                        handle(event)
+                    except Exception:
+                        log.exception("mapdev: an error of the host itself; please report it")
+        return bool(events)
+
+    def _do_work(self) -> None:
+        os.eventfd_read(self._wake)
+        while not self._work.empty():
+            self._work.get()()
+
+    def _watch(self, fd: int, events: int, handle: Callable[[int], None]) -> None:
+        self._watched[fd] = handle
+        self._epoll.register(fd, events)
+
+    def _unwatch(self, fd: int) -> None:
+        del self._watched[fd]
+        self._epoll.unregister(fd)
+
+    def _accept(self, channel: socket.socket) -> None:
+        self._unwatch(channel.fileno())
+        try:
+            fd = receive_listener(channel)
+        except OSError as error:
+            log.error("%s", error)
+            return
+        if fd is None:
+            return
+        listener = Listener(fd)
+        self._listeners[fd] = listener
+        self._watch(fd, select.EPOLLIN, lambda event: self._notified(listener, event))
+
+    def _notified(self, listener: Listener, event: int) -> None:
+        if event & select.EPOLLIN:
+            call = listener.receive()
+            if call is not None:
+                self._handle(call)
+        elif event & _HANG_UP:
+            self._unwatch(listener.fd)
+            del self._listeners[listener.fd]
+            listener.close()
+
+    def _handle(self, call: Call) -> None:
+        """Carry out one call and answer it, whatever happens."""
+        try:
+            if call.arch == ARCH.AUDIT_ARCH and call.nr in HANDLERS:
+                result = HANDLERS[call.nr](self._kernel, call)
+            else:
+                result = foreign_open(self._kernel, call)
+        except OSError as error:
+            call.fail(_client_errno(error))
+        except Exception:
+            log.exception("mapdev: %s failed in the host itself; please report it. "
+                          "The client gets EIO", NAME_OF.get(call.nr, call.nr))  # fmt: skip
+            call.fail(errno.EIO)
+        else:
+            if result is PASS_ON:
+                call.pass_on()
+            elif result is not ANSWERED:
+                call.answer(result)  # type: ignore[arg-type]
+
+    def _watch_file(self, open_file: OpenFile) -> None:
+        # No event is asked for: a hang-up is always reported.
+        self._watch(open_file.ours.fileno(), 0, lambda _: self._hung_up(open_file))
+
+    def _hung_up(self, open_file: OpenFile) -> None:
+        self._unwatch(open_file.ours.fileno())
+        self._kernel.hung_up(open_file)
+
+    def _forget_file(self, open_file: OpenFile) -> None:
+        if open_file.ours.fileno() in self._watched:
+            self._unwatch(open_file.ours.fileno())
+
+
+def _client_errno(error: OSError) -> int:
+    code = error.errno or 0
+    return code if 0 < code < 4096 else errno.EIO

@@ -1,0 +1,186 @@
+"""System calls that Python has no function for, by ctypes; no policy, no state.
+
+Each function raises `OSError` with the errno of the call. The structures are the kernel's.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import struct
+from typing import Any
+
+from mapdev.host.embedded.arch import NUMBER_OF
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_ulong, ctypes.c_ulong]
+_libc.ptrace.restype = ctypes.c_long
+_libc.syscall.restype = ctypes.c_long
+for _name in ("process_vm_readv", "process_vm_writev"):
+    _function = getattr(_libc, _name)
+    _function.restype = ctypes.c_ssize_t
+    _function.argtypes = [
+        ctypes.c_int, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong,
+        ctypes.c_ulong,
+    ]  # fmt: skip
+
+PR_SET_NO_NEW_PRIVS = 38
+PR_SET_CHILD_SUBREAPER = 36
+PR_GET_CHILD_SUBREAPER = 37
+
+SECCOMP_SET_MODE_FILTER = 1
+SECCOMP_FILTER_FLAG_NEW_LISTENER = 1 << 3
+SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV = 1 << 5
+
+PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
+
+
+def _error(what: str) -> OSError:
+    code = ctypes.get_errno()
+    return OSError(code, f"{what}: {os.strerror(code)}")
+
+
+def prctl(option: int, argument: int = 0) -> int:
+    """prctl(2) with one argument."""
+    result: int = _libc.prctl(option, ctypes.c_ulong(argument), 0, 0, 0)
+    if result < 0:
+        raise _error("prctl")
+    return result
+
+
+def get_child_subreaper() -> int:
+    """Return whether this process takes in orphaned descendants (prctl(2))."""
+    value = ctypes.c_int()
+    if _libc.prctl(PR_GET_CHILD_SUBREAPER, ctypes.byref(value), 0, 0, 0) < 0:
+        raise _error("prctl")
+    return value.value
+
+
+class _SockFprog(ctypes.Structure):
+    _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
+
+
+def seccomp_filter(program: bytes, flags: int) -> int:
+    """Install a BPF `program` for this thread; return the listener's descriptor if one is asked."""
+    fprog = _SockFprog(len(program) // 8, program)
+    result: int = _libc.syscall(
+        ctypes.c_long(NUMBER_OF["seccomp"]),
+        ctypes.c_ulong(SECCOMP_SET_MODE_FILTER),
+        ctypes.c_ulong(flags),
+        ctypes.byref(fprog),
+    )
+    if result < 0:
+        raise _error("seccomp")
+    return result
+
+
+def ptrace(request: int, tid: int, addr: int = 0, data: int = 0) -> int:
+    """ptrace(2)."""
+    result: int = _libc.ptrace(request, tid, addr, data)
+    if result < 0:
+        raise _error("ptrace")
+    return result
+
+
+# --- another process's memory ------------------------------------------------------------------
+
+# One pair of struct iovec, kept: these calls are made for nearly every request. Only the host's
+# thread reads and writes client memory, under the host's lock.
+_LOCAL = bytearray(16)
+_REMOTE = bytearray(16)
+_LOCAL_ADDRESS = ctypes.addressof(ctypes.c_char.from_buffer(_LOCAL))
+_REMOTE_ADDRESS = ctypes.addressof(ctypes.c_char.from_buffer(_REMOTE))
+_IOVEC = struct.Struct("<QQ")
+_pack_iovec = _IOVEC.pack_into
+
+
+def read_memory(pid: int, addr: int, size: int) -> bytes:
+    """Read up to `size` bytes at `addr` of process `pid`; fewer when its mapping ends there.
+
+    :raises OSError: EFAULT nothing is mapped there, ESRCH no such process, EPERM not allowed to.
+    """
+    buffer = ctypes.create_string_buffer(size)
+    try:
+        _pack_iovec(_LOCAL, 0, ctypes.addressof(buffer), size)
+        _pack_iovec(_REMOTE, 0, addr, size)
+    except struct.error:
+        raise OSError(errno.EFAULT, os.strerror(errno.EFAULT)) from None
+    count = _libc.process_vm_readv(pid, _LOCAL_ADDRESS, 1, _REMOTE_ADDRESS, 1, 0)
+    if count < 0:
+        raise _error("process_vm_readv")
+    return buffer.raw if count == size else buffer.raw[:count]
+
+
+def write_memory(pid: int, addr: int, data: Any) -> int:
+    """Write `data` at `addr` of process `pid`; return how many bytes fitted.
+
+    :raises OSError: EFAULT nothing is writable there, ESRCH no such process, EPERM not allowed to.
+    """
+    if not isinstance(data, bytes):
+        data = bytes(data)
+    address = ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value
+    try:
+        _pack_iovec(_LOCAL, 0, address, len(data))
+        _pack_iovec(_REMOTE, 0, addr, len(data))
+    except struct.error:
+        raise OSError(errno.EFAULT, os.strerror(errno.EFAULT)) from None
+    count: int = _libc.process_vm_writev(pid, _LOCAL_ADDRESS, 1, _REMOTE_ADDRESS, 1, 0)
+    if count < 0:
+        raise _error("process_vm_writev")
+    return count
+
+
+# --- files -------------------------------------------------------------------------------------
+
+_FLOCK = struct.Struct("hhqqi4x")
+_F_OFD_GETLK, _F_OFD_SETLK = 36, 37
+IN_CLOSE = 0x8 | 0x10
+
+
+def lock_byte(fd: int, offset: int) -> None:
+    """Take the lock of the byte at `offset` for the open file description of `fd` (F_OFD_SETLK).
+
+    The kernel drops it when the last descriptor *and the last mapping* of the description is gone.
+    """
+    writable = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
+    kind = fcntl.F_WRLCK if writable else fcntl.F_RDLCK
+    fcntl.fcntl(fd, _F_OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, offset, 1, 0))
+
+
+def byte_is_locked(fd: int, offset: int) -> bool:
+    """Say whether another open file description than that of `fd` holds the lock at `offset`."""
+    answer = fcntl.fcntl(fd, _F_OFD_GETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, offset, 1, 0))
+    return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
+
+
+def inotify_of(path: str, mask: int) -> int:
+    """Return the descriptor of a new, non-blocking inotify instance that watches `path`."""
+    fd: int = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+    if fd < 0:
+        raise _error("inotify_init1")
+    if _libc.inotify_add_watch(fd, path.encode(), mask) < 0:
+        error = _error("inotify_add_watch")
+        os.close(fd)
+        raise error
+    return fd
+
+
+_SIGNALFD_INFO = 128  # bytes; ssi_signo at 0, ssi_code at 8
+
+
+def signalfd(signals: set[int]) -> int:
+    """Return a descriptor from which blocked `signals` can be read (signalfd(2))."""
+    mask = sum(1 << (number - 1) for number in signals)
+    raw = ctypes.create_string_buffer(mask.to_bytes(8, "little").ljust(128, b"\0"), 128)
+    fd: int = _libc.signalfd(-1, raw, os.O_CLOEXEC | os.O_NONBLOCK)
+    if fd < 0:
+        raise _error("signalfd")
+    return fd
+
+
+def read_signal(fd: int) -> tuple[int, bool]:
+    """Return the next signal of a `signalfd` and whether a terminal (the kernel) sent it."""
+    number, _, code = struct.unpack_from("<Iii", os.read(fd, _SIGNALFD_INFO))
+    return number, code > 0

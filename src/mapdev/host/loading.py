@@ -1,0 +1,126 @@
+"""Finding a driver by what a user wrote: gallery name, ``file.py:Class``, ``package.module:Class``.
+
+The gallery is the entry-point group ``mapdev.drivers``; other packages add to it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import sys
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from mapdev.driver import Driver
+
+__all__ = ["DriverError", "gallery", "load", "parameters", "parse_device"]
+
+GROUP = "mapdev.drivers"
+
+
+class DriverError(Exception):
+    """A driver can't be found or set up; the text says what to do."""
+
+
+def gallery() -> dict[str, EntryPoint]:
+    """Return the drivers that go by a name of their own."""
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+def load(spec: str) -> type[Driver]:
+    """Return the driver class that `spec` means.
+
+    :raises DriverError: there is none, or it is no driver.
+    """
+    target, colon, name = spec.rpartition(":")
+    if not colon:
+        return _from_gallery(spec)
+    module = _from_file(Path(target)) if target.endswith(".py") else _from_module(target)
+    found = getattr(module, name, None)
+    if not (isinstance(found, type) and issubclass(found, Driver)):
+        classes = [
+            key for key, value in vars(module).items()
+            if isinstance(value, type) and issubclass(value, Driver) and value is not Driver
+        ]  # fmt: skip
+        raise DriverError(
+            f"{target} has no driver class {name!r}; it has: {', '.join(classes) or 'none'}"
+        )
+    return found
+
+
+def _from_gallery(name: str) -> type[Driver]:
+    entries = gallery()
+    if name not in entries:
+        raise DriverError(
+            f"no driver is called {name!r}: there are {', '.join(sorted(entries)) or 'none'}; "
+            "a driver of your own is written file.py:Class or package.module:Class"
+        )
+    try:
+        found = entries[name].load()
+    except Exception as error:
+        raise DriverError(f"the driver {name!r} can't be loaded: {error!r}") from error
+    if not (isinstance(found, type) and issubclass(found, Driver)):
+        raise DriverError(f"the entry point {name!r} is {found!r}, not a class of mapdev.Driver")
+    return found
+
+
+def _from_file(path: Path) -> Any:
+    if not path.is_file():
+        raise DriverError(f"there is no file {path}")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(path.stem, module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise DriverError(f"{path} can't be loaded: {error!r}") from error
+    return module
+
+
+def _from_module(name: str) -> Any:
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # as `python -m` does: modules of the current directory are found
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        raise DriverError(f"the module {name} can't be imported: {error!r}") from error
+
+
+def parse_device(text: str) -> tuple[str, str, dict[str, str]]:
+    """Split ``/dev/NODE=DRIVER,key=value,...`` into node, driver and parameters.
+
+    :raises DriverError: it has another form.
+    """
+    node, equals, rest = text.partition("=")
+    driver, *pairs = rest.split(",")
+    if not equals or not node.startswith("/") or not driver:
+        raise DriverError(
+            f"{text!r} is no device: write /dev/NODE=DRIVER or /dev/NODE=DRIVER,key=value"
+        )
+    values: dict[str, str] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise DriverError(f"{pair!r} in {text!r} is no parameter: write key=value")
+        values[key] = value
+    return node, driver, values
+
+
+def parameters(driver: type[Driver]) -> list[inspect.Parameter]:
+    """Return the parameters that a driver's probe takes."""
+    return list(inspect.signature(driver.probe).parameters.values())[1:]
+
+
+def check_parameters(driver: type[Driver], values: dict[str, Any]) -> None:
+    """Check that probe can take `values`.
+
+    :raises DriverError: it knows no such parameter, or one is missing.
+    """
+    try:
+        inspect.signature(driver.probe).bind(None, **values)
+    except TypeError as error:
+        known = ", ".join(str(parameter) for parameter in parameters(driver)) or "none"
+        raise DriverError(f"{driver.name}: {error}; its parameters are: {known}") from None

@@ -1,0 +1,54 @@
+"""The areas of a live process, as /proc/PID/maps lists them.
+
+Source: proc_pid_maps(5)
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+__all__ = ["MapsLine", "read_maps"]
+
+_LINE = re.compile(
+    r"(?P<start>[0-9a-f]+)-(?P<end>[0-9a-f]+) (?P<perms>[-rwxsp]{4}) (?P<offset>[0-9a-f]+) "
+    r"(?P<dev>[0-9a-f]+:[0-9a-f]+) (?P<inode>\d+) *(?P<path>.*)"
+)
+
+
+class MapsLine(NamedTuple):
+    """One area: addresses and offset in bytes, the range half-open."""
+
+    start: int
+    end: int
+    perms: str
+    offset: int
+    dev: str
+    inode: int
+    path: str
+
+    def __str__(self) -> str:
+        """Return the line as the kernel prints it."""
+        head = (
+            f"{self.start:08x}-{self.end:08x} {self.perms} {self.offset:08x} {self.dev} "
+            f"{self.inode} "
+        )
+        return f"{head:<73}{self.path}" if self.path else head
+
+
+def read_maps(pid: int) -> list[MapsLine]:
+    """Return the areas of process or thread `pid`, in the order of their addresses.
+
+    :raises OSError: ESRCH or ENOENT no such process, EACCES not allowed to look.
+    """
+    lines = Path(f"/proc/{pid}/maps").read_text(errors="surrogateescape").splitlines()
+    return [_parse(line) for line in lines]
+
+
+def _parse(line: str) -> MapsLine:
+    match = _LINE.fullmatch(line)
+    if match is None:
+        raise ValueError(f"not a line of /proc/PID/maps: {line!r}")
+    start, end, perms, offset, dev, inode, path = match.groups()
+    return MapsLine(int(start, 16), int(end, 16), perms, int(offset, 16), dev, int(inode), path)
