@@ -1,0 +1,33 @@
+"""The unit and embedded-host tests, run on aarch64: in a VM, so that any machine can run them."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+
+import pytest
+from aarch64 import run
+from vm_image import PROJECT, UnavailableError
+
+SUITES = [name for name in ("tests/unit", "tests/embedded") if (PROJECT / name).is_dir()]
+TIMEOUT = 540  # seconds; without KVM everything takes some ten times as long
+
+
+@pytest.mark.skipif(platform.machine() == "aarch64", reason="the tests themselves run on aarch64")
+@pytest.mark.parametrize("user", ["root", "user"])
+def test_suites_pass_on_aarch64(user: str) -> None:
+    command = ["python3", "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", *SUITES]
+    try:
+        done = run(command, user=user, timeout=TIMEOUT, capture=True)
+    except UnavailableError as error:
+        if os.environ.get("CI") == "true":
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+    except subprocess.TimeoutExpired as error:
+        output = error.stdout or b""
+        pytest.fail(f"no end after {TIMEOUT} s; so far:\n{output.decode(errors='replace')}")
+    print(done.stdout)
+    assert done.returncode == 0
+    assert re.search(r"\b[1-9]\d* passed\b", done.stdout), "no test ran"
