@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops
 
 WIDTH, HEIGHT = 322, 240  # lines of 24 bits that are no whole number of words
 FORMATS = {16: "rgb565le", 24: "bgr24", 32: "bgra"}  # as ffmpeg calls them
@@ -55,7 +55,8 @@ def test_ffmpeg_draws_and_fbcat_reads(
     screen.save(png)
     saved = Image.open(png).convert("RGB")
     assert shown.size == saved.size == (WIDTH, HEIGHT)
-    assert shown.tobytes() == saved.tobytes()
+    difference = max(high for _, high in ImageChops.difference(shown, saved).getextrema())
+    assert difference <= (1 if bpp == 16 else 0)  # 5 bits are made 8 by one rounding or another
     if bpp > 16:
         order = "BGRX" if bpp == 32 else "BGR"
         wanted = Image.frombytes("RGB", (WIDTH, HEIGHT), expected, "raw", order)
@@ -67,7 +68,7 @@ def test_ffmpeg_grabs_the_screen(mapdev: Any, require_program: Any, tmp_path: Pa
     screen = mapdev.add("framebuffer", "/dev/fb0", width=64, height=48)
     screen.data[: 64 * 48 * 4] = bytes(range(256)) * 48
     raw = tmp_path / "grabbed.raw"
-    command = [*ffmpeg, "-f", "fbdev", "-framerate", "5", "-i", "/dev/fb0", "-frames:v", "1"]
+    command = [*ffmpeg, "-f", "fbdev", "-framerate", "60", "-i", "/dev/fb0", "-frames:v", "1"]
     done = mapdev.run([*command, "-pix_fmt", "bgra", "-f", "rawvideo", raw], capture_output=True)
     assert (done.returncode, done.stderr) == (0, b"")
     assert raw.read_bytes() == bytes(screen.data[: 64 * 48 * 4])

@@ -29,7 +29,7 @@ as the other side of real shared memory would.
 from __future__ import annotations
 
 import errno
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from mapdev.driver import Driver, parse_size
 from mapdev.linux import (
@@ -50,7 +50,7 @@ from mapdev.linux import (
     vma_pages,
 )
 
-_FORMATS = {8: "B", 16: "H", 32: "I", 64: "Q"}  # of memoryview.cast
+_FORMATS: dict[int, Literal["B", "H", "I", "Q"]] = {8: "B", 16: "H", 32: "I", 64: "Q"}
 
 
 class Register(NamedTuple):
