@@ -14,6 +14,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+# The package `mapdev.host` is loaded before the function `host` takes its name here: Python sets
+# the name of a package in its parent when it is first loaded, and only then.
+import mapdev.host
 from mapdev.driver import Driver, ioctl, parse_size
 
 if TYPE_CHECKING:

@@ -127,11 +127,11 @@ class StoppedThread:
         registers[ARCH.NUMBER] = NUMBER_OF[name]
         self._set_registers(registers)
         self._step_over(target)
-        value: int = self._get_registers()[ARCH.RESULT]
-        if value > _MASK64 - 4096:
-            code = (1 << 64) - value
+        result: int = self._get_registers()[ARCH.RESULT]
+        if result > _MASK64 - 4096:
+            code = (1 << 64) - result
             raise OSError(code, f"{name} in the client: {os.strerror(code)}")
-        return value
+        return result
 
     def __exit__(
         self,

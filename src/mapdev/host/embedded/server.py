@@ -122,6 +122,9 @@ class Server:
         with self._lock:
             if self._kernel.machine.leases.unsettled:
                 self._kernel.sweep()
+            # Hang-ups before calls: a client's close comes before what it does next, so release
+            # must have run when an open that follows is handled.
+            events.sort(key=lambda event: event[0] in self._listeners)
             for fd, event in events:
                 handle = self._watched.get(fd)
                 if handle is not None:

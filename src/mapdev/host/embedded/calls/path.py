@@ -157,9 +157,14 @@ def _do_readlinkat(kernel: Kernel, call: Call) -> int | Verdict:
     return _readlink(kernel, call, signed32(call.args[0]), *call.args[1:4])
 
 
-def _exec(kernel: Kernel, call: Call, path: int) -> Verdict:
-    """Say when a program is executed that would have got privileges without us."""
+def _exec(kernel: Kernel, call: Call, dirfd: int, path: int) -> Verdict:
+    """Say when a program is executed that would have got privileges without us.
+
+    :raises OSError: EACCES it is a device.
+    """
     text = kernel.read_path(call, path)
+    if text and kernel.paths.find(call.tid, dirfd, text):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
     try:
         mode = os.stat(text).st_mode if text and text.startswith("/") else 0
     except OSError:
@@ -174,11 +179,11 @@ def _exec(kernel: Kernel, call: Call, path: int) -> Verdict:
 
 
 def _do_execve(kernel: Kernel, call: Call) -> Verdict:
-    return _exec(kernel, call, call.args[0])
+    return _exec(kernel, call, AT_FDCWD, call.args[0])
 
 
 def _do_execveat(kernel: Kernel, call: Call) -> Verdict:
-    return _exec(kernel, call, call.args[1])
+    return _exec(kernel, call, signed32(call.args[0]), call.args[1])
 
 
 def _refuse(code: int, at: bool = False, follow: bool = True) -> Handler:

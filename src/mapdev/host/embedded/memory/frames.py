@@ -364,14 +364,17 @@ class Frames:
         self._give_back(unused)
 
     def _count_mappings(self, runs: Iterable[tuple[int, int]], step: int) -> None:
-        state = self.map
-        for first, nr_pages in runs:
-            for pfn in range(first, first + nr_pages):
-                state.mapcount[pfn] += step
-                head = state.head[pfn]
-                if state.length[head] > 1:
-                    left = self._page_refs.get(head, 0) + step
-                    if left:
-                        self._page_refs[head] = left
-                    else:
-                        del self._page_refs[head]
+        mapcount = self.map.mapcount
+        for pfn, nr_pages in runs:
+            end = pfn + nr_pages
+            for each in range(pfn, end):
+                mapcount[each] += step
+            while pfn < end:
+                head = self.map.head[pfn]
+                length = self.map.length[head]
+                stop = min(end, head + length)
+                if length > 1:
+                    references = self._page_refs.pop(head, 0) + step * (stop - pfn)
+                    if references:
+                        self._page_refs[head] = references
+                pfn = stop

@@ -1,0 +1,109 @@
+"""Fixtures for tests on real processes: small clients in Python, and static ones in C."""
+
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+
+from mapdev.host.embedded.host import EmbeddedHost
+from mapdev.linux import PAGE_SIZE
+
+CLIENTS = Path(__file__).parent.parent / "clients"
+TIMEOUT = 60  # seconds: nothing here takes long, a client that hangs must fail
+
+PRELUDE = f"""
+import ctypes, errno, fcntl, mmap, os, signal, struct, sys, threading, time
+P = {PAGE_SIZE}
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = libc.mremap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int,
+                      ctypes.c_long]
+libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+FAILED = ctypes.c_void_p(-1).value
+R, W, X = 1, 2, 4
+SHARED, PRIVATE, FIXED, ANON, POPULATE = 1, 2, 0x10, 0x20, 0x8000
+NOREPLACE = 0x100000
+
+def raw_mmap(addr, length, prot, flags, fd, offset=0):
+    ctypes.set_errno(0)
+    p = libc.mmap(addr, length, prot, flags, fd, offset)
+    if p == FAILED:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return p
+
+def peek(p, n=1):
+    return ctypes.string_at(p, n)
+
+def poke(p, data):
+    ctypes.memmove(p, data, len(data))
+
+def raises(code, function, *args):
+    try:
+        result = function(*args)
+    except OSError as error:
+        assert error.errno == code, f"{{errno.errorcode[error.errno]}}, not {{errno.errorcode[code]}}"
+    else:
+        raise AssertionError(f"returned {{result!r}}, not {{errno.errorcode[code]}}")
+
+def maps(name="mapdev"):
+    return [line.split() for line in open("/proc/self/maps") if name in line]
+"""
+
+
+@pytest.fixture
+def client(mapdev: EmbeddedHost) -> Callable[..., str]:
+    """Run Python code as a client; what it prints is returned, its failure fails the test."""
+
+    def run(code: str, *args: str, status: int = 0, **options: object) -> str:
+        program = [sys.executable, "-S", "-c", PRELUDE + textwrap.dedent(code), *args]
+        done = mapdev.run(program, capture_output=True, text=True, timeout=TIMEOUT, **options)
+        assert done.returncode == status, f"status {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture
+def shell(mapdev: EmbeddedHost) -> Callable[..., str]:
+    """Run a shell script as a client and return what it prints."""
+
+    def run(script: str, *, sh: str = "sh", status: int = 0) -> str:
+        done: CompletedProcess[str] = mapdev.run(
+            [sh, "-c", script], capture_output=True, text=True, timeout=TIMEOUT
+        )
+        assert done.returncode == status, f"status {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def static(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """Return the path of a static C client, built from tests/clients unless MAPDEV_CLIENTS has it."""
+    built = os.environ.get("MAPDEV_CLIENTS")
+    directory = Path(built) if built else tmp_path_factory.mktemp("clients")
+
+    def find(name: str) -> str:
+        program = directory / name
+        if not program.exists():
+            compiler = shutil.which("cc")
+            if compiler is None:
+                if os.environ.get("CI"):
+                    pytest.fail("no C compiler: apt-get install gcc libc6-dev")
+                pytest.skip("no C compiler: apt-get install gcc libc6-dev")
+            source = CLIENTS / f"{name}.c"
+            subprocess.run(
+                [compiler, "-O1", "-Wall", "-static", "-pthread", "-o", program, source], check=True
+            )
+        return str(program)
+
+    return find

@@ -1,0 +1,296 @@
+"""Opening devices and looking at them, by every way that a path can be written."""
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from devices import Bare, Buffer, Who
+
+from mapdev.host.embedded.host import EmbeddedHost
+from mapdev.linux import File, Inode, iminor
+
+Client = Callable[..., str]
+
+
+def test_open_and_release_run_once_each(mapdev: EmbeddedHost, client: Client) -> None:
+    driver = mapdev.add(Buffer, "/dev/x")
+    client("fd = os.open('/dev/x', os.O_RDWR); other = os.dup(fd); os.close(fd); os.close(other)")
+    assert driver.calls == ["open", "release"]
+
+
+def test_f_flags_and_mode_reach_the_driver(mapdev: EmbeddedHost, client: Client) -> None:
+    seen: list[tuple[int, int]] = []
+
+    class Opened(Bare):
+        def open(self, inode: Inode, file: File) -> None:
+            seen.append((file.f_flags & os.O_NONBLOCK, file.f_mode & 3))
+            file.private_data = "kept"
+
+        def release(self, inode: Inode, file: File) -> None:
+            assert file.private_data == "kept"
+            seen.append((0, 0))
+
+    mapdev.add(Opened, "/dev/x")
+    client(
+        """
+        for flags in os.O_RDONLY, os.O_WRONLY | os.O_NONBLOCK, os.O_RDWR:
+            os.close(os.open('/dev/x', flags))
+        """
+    )
+    assert seen == [(0, 1), (0, 0), (os.O_NONBLOCK, 2), (0, 0), (0, 3), (0, 0)]
+
+
+def test_minor_numbers(mapdev: EmbeddedHost, client: Client) -> None:
+    minors: list[int] = []
+
+    class Minors(Bare):
+        def open(self, inode: Inode, file: File) -> None:
+            minors.append(iminor(inode))
+
+    driver = mapdev.add(Minors, "/dev/m0")
+    mapdev.add(driver, "/dev/m1")
+    out = client(
+        """
+        for node in '/dev/m1', '/dev/m0':
+            os.close(os.open(node, os.O_RDONLY))
+            print(os.minor(os.stat(node).st_rdev), os.major(os.stat(node).st_rdev))
+        """
+    )
+    assert minors == [1, 0]
+    assert out.split() == ["1", "240", "0", "240"]
+
+
+def test_failing_open_gives_the_drivers_errno(mapdev: EmbeddedHost, client: Client) -> None:
+    class Closed(Bare):
+        def open(self, inode: Inode, file: File) -> None:
+            raise OSError(16, "busy")
+
+    mapdev.add(Closed, "/dev/x")
+    client("raises(errno.EBUSY, os.open, '/dev/x', os.O_RDONLY)")
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/dev/x", "//dev/./x", "/dev/../dev/x", "x", "./x", "../dev/x", "{tmp}/link", "{tmp}/dir/x",
+     "{tmp}/chain", "/proc/self/cwd/x"],
+)  # fmt: skip
+def test_paths(mapdev: EmbeddedHost, client: Client, tmp_path: Path, path: str) -> None:
+    mapdev.add(Buffer, "/dev/x")
+    (tmp_path / "link").symlink_to("/dev/x")
+    (tmp_path / "dir").symlink_to("/dev")
+    (tmp_path / "chain").symlink_to("link")
+    client(
+        """
+        os.chdir('/dev')
+        path = sys.argv[1]
+        fd = os.open(path, os.O_RDWR)
+        os.write(fd, b'by path')
+        assert os.stat(path).st_rdev == os.fstat(fd).st_rdev == os.makedev(240, 0)
+        assert os.access(path, os.R_OK | os.W_OK)
+        """,
+        path.format(tmp=tmp_path),
+    )
+
+
+def test_relative_to_a_descriptor(mapdev: EmbeddedHost, client: Client, tmp_path: Path) -> None:
+    driver = mapdev.add(Buffer, "/dev/x")
+    (tmp_path / "up").symlink_to("../../../../../../../../dev")
+    client(
+        """
+        dev = os.open('/dev', os.O_PATH)
+        fd = os.open('x', os.O_WRONLY, dir_fd=dev)
+        os.write(fd, b'dirfd')
+        assert stat_is_device(os.stat('x', dir_fd=dev))
+        there = os.open(sys.argv[1], os.O_PATH)
+        assert stat_is_device(os.stat('up/x', dir_fd=there))
+        """.replace("stat_is_device", "(lambda s: s.st_mode == 0o20666)"),
+        str(tmp_path),
+    )
+    assert driver.text() == b"dirfd"
+
+
+def test_a_node_over_a_real_one_hides_it(mapdev: EmbeddedHost, client: Client) -> None:
+    driver = mapdev.add(Buffer, "/dev/full")
+    client("os.write(os.open('/dev/full', os.O_WRONLY), b'not full')")
+    assert driver.text() == b"not full"
+
+
+def test_symlink_to_an_existing_node(
+    mapdev: EmbeddedHost, client: Client, tmp_path: Path
+) -> None:
+    driver = mapdev.add(Buffer, "/dev/full")
+    (tmp_path / "link").symlink_to("/dev/full")
+    client("os.write(os.open(sys.argv[1], os.O_WRONLY), b'linked')", str(tmp_path / "link"))
+    assert driver.text() == b"linked"
+
+
+def test_proc_self_fd_opens_again(mapdev: EmbeddedHost, client: Client) -> None:
+    driver = mapdev.add(Buffer, "/dev/x")
+    client(
+        """
+        fd = os.open('/dev/x', os.O_RDWR)
+        again = os.open(f'/proc/self/fd/{fd}', os.O_RDONLY)
+        raises(errno.EBADF, os.write, again, b'x')
+        assert os.readlink(f'/proc/self/fd/{fd}') == '/dev/x'
+        assert os.stat(f'/proc/{os.getpid()}/fd/{fd}').st_rdev == os.stat('/dev/x').st_rdev
+        """
+    )
+    assert driver.calls.count("open") == 2
+
+
+def test_foreign_paths_are_untouched(mapdev: EmbeddedHost, client: Client, tmp_path: Path) -> None:
+    mapdev.add(Buffer, "/dev/x")
+    (tmp_path / "x").write_text("a file called x")
+    (tmp_path / "loop").symlink_to("loop")
+    client(
+        """
+        os.chdir(sys.argv[1])
+        assert open('x').read() == 'a file called x'
+        raises(errno.ENOENT, os.stat, '/dev/xx')
+        raises(errno.ENOENT, os.open, '/dev/y/x', os.O_RDONLY)
+        raises(errno.ELOOP, os.open, 'loop', os.O_RDONLY)
+        raises(errno.EFAULT, lambda: libc.open(ctypes.c_void_p(1), 0) < 0 and fail())
+        """.replace("fail()", "(_ for _ in ()).throw(OSError(ctypes.get_errno(), ''))"),
+        str(tmp_path),
+    )
+
+
+def test_stat_is_of_a_character_device(mapdev: EmbeddedHost, client: Client) -> None:
+    mapdev.add(Buffer, "/dev/x")
+    out = client(
+        """
+        fd = os.open('/dev/x', os.O_RDONLY)
+        for s in os.stat('/dev/x'), os.lstat('/dev/x'), os.fstat(fd):
+            print(oct(s.st_mode), os.major(s.st_rdev), os.minor(s.st_rdev), s.st_nlink, s.st_size,
+                  s.st_blksize, s.st_uid, s.st_ino == os.fstat(fd).st_ino, abs(time.time() - s.st_mtime) < 3600)
+        """
+    )
+    line = f"0o20666 240 0 1 0 4096 {os.getuid()} True True"
+    assert out.splitlines() == [line] * 3
+
+
+def test_statx(mapdev: EmbeddedHost, shell: Callable[..., str]) -> None:
+    mapdev.add(Buffer, "/dev/x")
+    out = shell("stat -c '%F %t,%T %a %s' /dev/x; stat -L -c %F - </dev/x; test -c /dev/x && echo c")
+    assert out.splitlines() == ["character special file f0,0 666 0", "character special file", "c"]
+
+
+def test_ls(mapdev: EmbeddedHost, shell: Callable[..., str]) -> None:
+    mapdev.add(Buffer, "/dev/x")
+    assert shell("ls -l /dev/x").startswith("crw-rw-rw-")
+
+
+def test_open_flags(mapdev: EmbeddedHost, client: Client) -> None:
+    mapdev.add(Buffer, "/dev/x")
+    client(
+        """
+        os.close(os.open('/dev/x', os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOCTTY, 0o600))
+        raises(errno.EEXIST, os.open, '/dev/x', os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        raises(errno.ENOTDIR, os.open, '/dev/x', os.O_RDONLY | os.O_DIRECTORY)
+        raises(errno.EINVAL, os.readlink, '/dev/x')
+        raises(errno.EACCES, os.execv, '/dev/x', ['x'])
+        raises(errno.EPERM, os.chmod, '/dev/x', 0o600)
+        raises(errno.EPERM, os.unlink, '/dev/x')
+        raises(errno.EINVAL, os.truncate, '/dev/x', 0)
+        assert not os.access('/dev/x', os.X_OK)
+        """
+    )
+
+
+def test_open_for_reading_or_writing_only(mapdev: EmbeddedHost, client: Client) -> None:
+    mapdev.add(Buffer, "/dev/x")
+    client(
+        """
+        fd = os.open('/dev/x', os.O_RDONLY)
+        raises(errno.EBADF, os.write, fd, b'x')
+        raises(errno.EBADF, os.pwrite, fd, b'x', 0)
+        raises(errno.EACCES, mmap.mmap, fd, P, SHARED, R | W)
+        fd = os.open('/dev/x', os.O_WRONLY)
+        raises(errno.EBADF, os.read, fd, 1)
+        raises(errno.EACCES, mmap.mmap, fd, P, SHARED, W)
+        raises(errno.EACCES, mmap.mmap, fd, P, PRIVATE, R)
+        """
+    )
+
+
+def test_o_path(mapdev: EmbeddedHost, client: Client) -> None:
+    driver = mapdev.add(Buffer, "/dev/x")
+    client(
+        """
+        fd = os.open('/dev/x', os.O_PATH)
+        assert os.fstat(fd).st_rdev == os.makedev(240, 0)
+        raises(errno.EBADF, os.read, fd, 1)
+        raises(errno.EBADF, fcntl.ioctl, fd, 1)
+        raises(errno.EBADF, mmap.mmap, fd, P)
+        again = os.open(f'/proc/self/fd/{fd}', os.O_RDWR)
+        os.write(again, b'reopened')
+        """
+    )
+    assert driver.text() == b"reopened"
+    assert driver.calls.count("open") == driver.calls.count("release") == 1
+
+
+def test_mode_of_the_node(mapdev: EmbeddedHost, client: Client) -> None:
+    if os.getuid():
+        pytest.skip("only root may open nodes against their mode, and become someone else")
+
+    class Private(Buffer):
+        mode = 0o600
+
+    mapdev.add(Private, "/dev/x")
+    client(
+        """
+        assert os.stat('/dev/x').st_mode == 0o20600
+        os.close(os.open('/dev/x', os.O_RDWR))
+        os.setgid(65534); os.setuid(65534)
+        raises(errno.EACCES, os.open, '/dev/x', os.O_RDONLY)
+        assert not os.access('/dev/x', os.R_OK)
+        """
+    )
+
+
+def test_current_is_the_caller(mapdev: EmbeddedHost, client: Client) -> None:
+    driver = mapdev.add(Who, "/dev/x")
+    out = client(
+        """
+        fd = os.open('/dev/x', os.O_RDONLY)
+        def ask():
+            os.read(fd, 1)
+            print(threading.get_native_id(), os.getpid())
+        ask()
+        thread = threading.Thread(target=ask); thread.start(); thread.join()
+        """
+    )
+    expected = [tuple(map(int, line.split())) for line in out.splitlines()]
+    assert [(pid, tgid) for pid, tgid, _ in driver.seen] == expected
+    assert {comm for *_, comm in driver.seen} == {Path("/proc/self/comm").read_text()[:6] + ""} or all(
+        comm.startswith("python") for *_, comm in driver.seen
+    )
+
+
+def test_chroot(mapdev: EmbeddedHost, client: Client, tmp_path: Path) -> None:
+    if os.getuid():
+        pytest.skip("only root may chroot")
+    driver = mapdev.add(Buffer, "/dev/x")
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "link").symlink_to("/dev/x")
+    client(
+        """
+        os.chroot(sys.argv[1]); os.chdir('/')
+        assert os.stat('dev/x').st_rdev == os.makedev(240, 0)
+        os.chdir('/dev')
+        os.write(os.open('x', os.O_WRONLY), b'in a chroot')
+        assert os.stat('/link').st_rdev == os.makedev(240, 0)
+        raises(errno.ENOENT, os.stat, '/etc/passwd')
+        """,
+        str(tmp_path),
+    )
+    assert driver.text() == b"in a chroot"
+
+
+def test_is_no_regular_file(mapdev: EmbeddedHost, client: Client) -> None:
+    mapdev.add(Buffer, "/dev/x")
+    out = client("print(os.stat('/dev/x').st_mode)")
+    assert stat.S_ISCHR(int(out))
