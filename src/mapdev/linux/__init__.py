@@ -2,8 +2,8 @@
 
 One module a subject: page (struct page), gfp, slab, vmalloc and dma (allocation), vma, mm and fs
 (areas, processes, files), mapping (remap_pfn_range and relatives), uaccess (user memory), access
-(kernel memory as a memoryview), numbers, ioctl_numbers, and context, the seam to the host. Pure semantics:
-nothing here does a system call or knows a host. Units: addresses, sizes and offsets are
+(kernel memory as a memoryview), numbers, ioctl_numbers, and context, the seam to the host. Pure
+semantics: nothing here does a system call or knows a host. Units: addresses, sizes and offsets are
 bytes; pfn and pgoff are pages; ranges are half-open.
 """
 # ruff: noqa: RUF022 - grouped by module

@@ -104,9 +104,7 @@ class Machine(Protocol):
     def copy_from_user(self, task: "TaskStruct", addr: int, size: int) -> bytes:
         """Read the task's memory; EFAULT."""
 
-    def copy_to_user(
-        self, task: "TaskStruct", addr: int, data: "bytes | bytearray | memoryview"
-    ) -> None:
+    def copy_to_user(self, task: "TaskStruct", addr: int, data: bytes | memoryview) -> None:
         """Write the task's memory; EFAULT."""
 
     def areas(self, task: "TaskStruct") -> "list[VmAreaStruct]":

@@ -21,7 +21,7 @@ def copy_from_user(addr: int, size: int) -> bytes:
     return machine().copy_from_user(current(), addr, size)
 
 
-def copy_to_user(addr: int, data: "bytes | bytearray | memoryview") -> None:
+def copy_to_user(addr: int, data: bytes | bytearray | memoryview) -> None:
     """Write memory of the program that made the call.
 
     :param addr: a user address
@@ -31,4 +31,5 @@ def copy_to_user(addr: int, data: "bytes | bytearray | memoryview") -> None:
     Source: include/linux/uaccess.h
     Fidelity: raises; in C it returns how many bytes it could not copy.
     """
-    machine().copy_to_user(current(), addr, data)
+    plain = data if isinstance(data, bytes) else memoryview(data).cast("B")
+    machine().copy_to_user(current(), addr, plain)
