@@ -1,0 +1,32 @@
+# make demo and make test set up what they need themselves: see tools/setup.sh.
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint docs clean
+
+PYTHON_RUN := .venv/bin/python
+ARGS ?=
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@echo '  make test ARGS="-k mmap" hands ARGS to pytest, make demo ARGS=... to the demo'
+
+demo: ## real programs draw on a framebuffer written in Python, through mmap
+	@tools/setup.sh demo
+	@$(PYTHON_RUN) demo/demo.py $(ARGS)
+
+test: ## run all tests, those on aarch64 in a VM
+	@tools/setup.sh test
+	@$(PYTHON_RUN) -m pytest $(ARGS)
+
+lint: ## check style and types
+	@tools/setup.sh test
+	$(PYTHON_RUN) -m ruff check .
+	$(PYTHON_RUN) -m ruff format --check .
+	$(PYTHON_RUN) -m mypy
+
+docs: ## build the documentation site in site/
+	@tools/setup.sh docs
+	NO_MKDOCS_2_WARNING=1 $(PYTHON_RUN) -m mkdocs build --strict
+
+clean: ## remove all that was made here: environment, caches, VM image, site
+	rm -rf .venv .cache site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests demo docs -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,110 @@
+#!/usr/bin/env bash
+# Set up what demo, tests and documentation need: Debian packages and the virtual environment .venv.
+#
+#   tools/setup.sh [demo|test|docs]...
+#
+# Done again it takes a moment: packages are looked up, not installed, and the environment is built
+# anew only when pyproject.toml, this script or Python has changed. Without root or sudo it goes on
+# and says which packages are missing; with CI=true that is an error.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+demo_packages=(busybox-static fbcat fbset ffmpeg)
+test_packages=("${demo_packages[@]}" gcc libc6-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+    qemu-system-arm debian-archive-keyring)
+venv=.venv
+apt_options=(-qq -y --no-install-recommends -oDPkg::Lock::Timeout=300 -oAcquire::Retries=3)
+
+say() { printf '==> %s\n' "$*" >&2; }
+fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    else
+        sudo -n "$@"
+    fi
+}
+
+can_be_root() { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }
+
+# Print those of the packages that are not installed.
+missing_packages() {
+    local installed
+    installed=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' "$@" 2>/dev/null || true)
+    for package; do
+        grep -qx "installed $package" <<<"$installed" || printf '%s ' "$package"
+    done
+}
+
+# install_packages WHY PACKAGE...: install what is missing, or say what that is.
+install_packages() {
+    local why=$1 missing
+    shift
+    if ! command -v dpkg-query >/dev/null; then
+        echo "setup: this is no Debian: $why may need the programs of these packages: $*" >&2
+        return
+    fi
+    missing=$(missing_packages "$@")
+    [ -n "$missing" ] || return 0
+    # shellcheck disable=SC2086  # a list of words
+    if can_be_root; then
+        say "Installing Debian packages: $missing"
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get "${apt_options[@]}" update >&2 || true
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get "${apt_options[@]}" install $missing \
+            </dev/null >&2 || true
+        missing=$(missing_packages "$@")
+        [ -n "$missing" ] || return 0
+    fi
+    echo "setup: missing Debian packages: $missing" >&2
+    echo "setup: what needs them is skipped; to install them:" >&2
+    echo "    sudo apt-get install --no-install-recommends $missing" >&2
+    [ "${CI:-}" != true ] || fail "CI has to have them all"
+}
+
+find_python() {
+    for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    fail "Python 3.11 or later is missing: apt-get install python3 (Debian 12), or set PYTHON"
+}
+
+# install_extra EXTRA: mapdev itself, editable, with the packages of one of pyproject's extras.
+install_extra() {
+    local extra=$1 python stamp key
+    stamp=$venv/setup-$extra
+    python=$(find_python)
+    key=$(sha256sum pyproject.toml tools/setup.sh; "$python" --version; echo "$python $PWD")
+    if [ "$(cat "$stamp" 2>/dev/null)" = "$key" ]; then
+        return
+    fi
+    if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+        install_packages "the virtual environment" python3-venv
+        "$python" -c 'import ensurepip, venv' 2>/dev/null ||
+            fail "$python can't make virtual environments: apt-get install python3-venv"
+    fi
+    if [ ! -x $venv/bin/python ] || [ "$(cat $venv/setup-python 2>/dev/null)" != "$python $PWD" ]; then
+        say "Making a virtual environment in $venv with $python"
+        "$python" -m venv --clear $venv
+        echo "$python $PWD" >$venv/setup-python
+    fi
+    say "Installing mapdev with its packages for '$extra' from PyPI"
+    local quiet=()
+    [ -t 2 ] || quiet=(--quiet)
+    $venv/bin/python -m pip install "${quiet[@]}" --disable-pip-version-check \
+        --editable ".[$extra]" >&2
+    echo "$key" >"$stamp"
+}
+
+[ $# -gt 0 ] || set -- test
+for part; do
+    case $part in
+        demo) install_packages "the demo" "${demo_packages[@]}"; install_extra dev ;;
+        test) install_packages "make test" "${test_packages[@]}"; install_extra dev ;;
+        docs) install_extra docs ;;
+        *) fail "'$part' is none of demo, test, docs" ;;
+    esac
+done
