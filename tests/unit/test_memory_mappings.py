@@ -137,6 +137,15 @@ def test_addresses_are_reused_late() -> None:
     memory.close()
 
 
+def test_gap_has_to_hold_the_guard_page_too(memory: PhysicalMemory) -> None:
+    before, gap, after = (memory.vmalloc(PAGE_SIZE, 0, None) for _ in range(3))
+    memory.vfree(gap)
+    memory._vmalloc._cursor = before
+    assert memory.vmalloc(2 * PAGE_SIZE, 0, None) > after
+    memory._vmalloc._cursor = before
+    assert memory.vmalloc(PAGE_SIZE, 0, None) == gap
+
+
 def test_addresses_may_run_out() -> None:
     memory = PhysicalMemory(1 * MIB)
     space = memory._vmalloc
