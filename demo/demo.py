@@ -1,7 +1,7 @@
 """The main job on real programs: they draw on a screen that is a Python driver, through mmap.
 
-Run by `make demo`. Prints what happened on both sides of each mapping, checks all of it, and exits
-with 1 when something did not hold.
+Run by `make demo`; an argument is the folder for the picture. Prints what happened on both sides of
+each mapping, checks all of it, and exits with 1 when something did not hold.
 """
 
 from __future__ import annotations
@@ -194,13 +194,13 @@ def both_sides(client: Holder, data: memoryview, at: int) -> None:
     check(seen == 0xCD, f"the driver stores 0xcd at {at + 1:#x}, the client sees {seen:#x}")
 
 
-def screen_part(host: Any) -> Path:
+def screen_part(host: Any, folder: Path) -> Path:
     """Show the framebuffer: drawn on by programs, mapped by a client, saved as a picture."""
     console.rule("a screen: /dev/fb0 is the Python class Framebuffer")
     screen = host.add(Framebuffer, "/dev/fb0", width=WIDTH, height=HEIGHT)
     draw(host, screen)
-    out = HERE / "out" / "screen.png"
-    out.parent.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True)
+    out = folder / "screen.png"
     screen.save(out)
     with holding(host, "/dev/fb0", screen.size) as client:
         show_area(client, screen.size)
@@ -241,7 +241,7 @@ def buffer_part(host: Any, driver: type[Contiguous] | type[Vmalloc]) -> None:
 def main() -> int:
     """Run all parts; return the exit status."""
     with mapdev.host() as host:
-        picture = screen_part(host)
+        picture = screen_part(host, Path(sys.argv[1]) if sys.argv[1:] else HERE / "out")
         buffer_part(host, Contiguous)
         buffer_part(host, Vmalloc)
         console.rule("after it")

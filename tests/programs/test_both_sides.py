@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import mmap
 import subprocess
 from typing import Any
 
 import pytest
 
-SIZE = 64 << 10
-PAGE = 4096
+PAGE = mmap.PAGESIZE
+SIZE = 16 * PAGE
 
 
 class Holder:
@@ -56,8 +57,8 @@ def device(request: pytest.FixtureRequest, mapdev: Any) -> Any:
 def test_each_side_sees_the_other(device: Any, hold: Any) -> None:
     client = hold(SIZE)
     for at in range(0, SIZE, PAGE):
-        client("store", at + 1, at >> 12)
-        device.data[at + 2] = 0xFF - (at >> 12)
+        client("store", at + 1, at // PAGE)
+        device.data[at + 2] = 0xFF - at // PAGE
     assert [device.data[at + 1] for at in range(0, SIZE, PAGE)] == list(range(16))
     loaded = [client("load", at + 2) for at in range(0, SIZE, PAGE)]
     assert loaded == [0xFF - page for page in range(16)]
@@ -67,8 +68,8 @@ def test_read_and_write_see_the_mapping(device: Any, hold: Any) -> None:
     client = hold(SIZE)
     client("store", 5000, 0x42)
     assert client("pread", 5000) == 0x42
-    client("pwrite", 9000, 0x43)
-    assert client("load", 9000) == device.data[9000] == 0x43
+    client("pwrite", SIZE - 9, 0x43)
+    assert client("load", SIZE - 9) == device.data[SIZE - 9] == 0x43
 
 
 def test_two_clients_share_it(device: Any, hold: Any) -> None:
@@ -81,8 +82,8 @@ def test_two_clients_share_it(device: Any, hold: Any) -> None:
 
 def test_a_child_shares_it(device: Any, hold: Any) -> None:
     client = hold(SIZE)
-    assert client("fork store", 4097, 0x33) == 0x33
-    assert client("load", 4097) == device.data[4097] == 0x33
+    assert client("fork store", PAGE + 1, 0x33) == 0x33
+    assert client("load", PAGE + 1) == device.data[PAGE + 1] == 0x33
 
 
 def test_the_mapping_outlives_close(device: Any, hold: Any) -> None:
