@@ -26,4 +26,4 @@ def test_demo(require_program: Any, tmp_path: Path, path: str) -> None:
     assert "the frames are scattered" in done.stdout
     with Image.open(tmp_path / "screen.png") as picture:
         assert picture.size == (640, 480)
-        assert len(picture.convert("RGB").getcolors(1 << 20)) > 1000
+        assert len(set(picture.convert("L").tobytes())) > 100

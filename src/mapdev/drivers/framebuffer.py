@@ -127,7 +127,7 @@ class Framebuffer(Buffer):
 
     @ioctl(fb.FBIO_WAITFORVSYNC, ctypes.c_uint32)
     def wait_for_vsync(self, file: File, crtc: ctypes.c_uint32) -> None:
-        """Return at once: nobody scans this screen, it is always between two pictures."""
+        """Return at once. Fidelity: nobody scans this screen, so it has no pause to wait for."""
 
     def llseek(self, file: File, offset: int, whence: int) -> int:
         """Move anywhere; SEEK_END counts from 0, as for every framebuffer."""
