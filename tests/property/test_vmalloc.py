@@ -21,7 +21,7 @@ from mapdev.host.embedded.memory import PhysicalMemory
 from mapdev.linux import PAGE_SHIFT, PAGE_SIZE
 
 FRAMES = 64
-SPAN = 80  # pages of addresses: so few that gaps have to be used again
+SPAN = 30  # pages of addresses: so few that gaps have to be used again
 
 
 class VmallocArea(RuleBasedStateMachine):
@@ -47,7 +47,7 @@ class VmallocArea(RuleBasedStateMachine):
             for end, start in zip(ends, [*sorted(self.live), space.end], strict=True)
         )
 
-    @rule(target=areas, size=st.integers(1, 12 * PAGE_SIZE))
+    @rule(target=areas, size=st.integers(1, 5 * PAGE_SIZE))
     def allocate(self, size: int) -> int | MultipleResults[int]:
         nr_pages = -(-size // PAGE_SIZE)
         used = sum(pages for pages, _ in self.live.values())

@@ -1,7 +1,7 @@
 """The embedded host's memory: frames in a sparse memfd, and the allocators on top of them.
 
 `PhysicalMemory` is all that others use. Below it, each layer knows only those under it:
-vmalloc (addresses) and slab (small objects) -> frames (who has which frame, holds) ->
+vmalloc (addresses), slab (small objects), holds (clients) -> frames (who has which frame) ->
 buddy and pcp (free frames), mem_map (state of each frame), store (the memfd and its direct map).
 """
 

@@ -1,10 +1,10 @@
-"""Who has which frame: allocation, reference counts, ownership, and the frames held for clients.
+"""Who has which frame: allocation, reference counts and ownership.
 
 An allocation lives from `alloc` to the drop of its last reference. If a client maps any part of it
-then (a `Hold`), its frames are *held back*: nobody's, but not given out, until the last hold is
-released. Frames are given out holding zeros: freed ones are marked dirty, or their memory is given
-back to the system, and what is dirty is cleared when it is given out again. No lock: the caller
-holds the host's.
+then (a hold, see holds.py), its frames are *held back*: nobody's, but not given out, until the last
+hold is released. Frames are given out holding zeros: freed ones are marked dirty, or their memory
+is given back to the system, and what is dirty is cleared when it is given out again. No lock: the
+caller holds the host's.
 """
 
 import errno
@@ -40,12 +40,12 @@ class Counts(NamedTuple):
 
 
 class Hold:
-    """A claim on frames that a client maps; made by `hold`, given up by `release`."""
+    """A claim on frames that a client maps."""
 
     __slots__ = ("heads", "kind", "runs")
 
     def __init__(self, runs: Sequence[tuple[int, int]], kind: str, heads: list[int]) -> None:
-        """Describe a claim; `Frames.hold` makes it."""
+        """Describe a claim; `hold` in holds.py makes it."""
         self.runs = runs
         self.kind = kind
         self.heads: list[int] | None = heads  # one entry an allocation a run; None once released
@@ -56,11 +56,10 @@ class Frames:
 
     __slots__ = (
         "_by_owner",
-        "_held",
-        "_page_refs",
         "buddy",
         "map",
         "nr_frames",
+        "nr_held",
         "owner_numbers",
         "owners",
         "singles",
@@ -75,9 +74,7 @@ class Frames:
         self.map.use[0] = mm.RESERVED
         self.buddy = Buddy(1, nr_frames)
         self.singles = SingleFrames(self.buddy)
-        self._held = 0
-        # References by vm_insert_page mappings to allocations of more than a page: head -> count.
-        self._page_refs: dict[int, int] = {}
+        self.nr_held = 0
         # Owners are numbered for the map. A number is never used again: owners are few.
         self.owners: list[Owner] = []
         self.owner_numbers: dict[Owner, int] = {}
@@ -101,7 +98,7 @@ class Frames:
     def counts(self) -> Counts:
         """Count the frames in each state."""
         total, free = self.nr_frames - 1, self.nr_free
-        return Counts(total, free, total - free - self._held, self._held)
+        return Counts(total, free, total - free - self.nr_held, self.nr_held)
 
     def owner_number(self, owner: Owner) -> int:
         """Give the number under which the map knows an owner."""
@@ -131,7 +128,7 @@ class Frames:
         mapcount = self.map.mapcount[pfn]
         compound = nr_pages > 1 and use in (mm.COMPOUND, mm.KMALLOC)
         if compound or (use == mm.HELD and nr_pages > 1):
-            refcount = self.map.refcount[head] + self._page_refs.get(head, 0)
+            refcount = self.map.refcount[head] + self.map.page_refs.get(head, 0)
         elif pfn == head or use == mm.VMALLOC:
             refcount = self.map.refcount[head] + mapcount
         else:
@@ -294,12 +291,12 @@ class Frames:
                 del self._by_owner[state.owner[head]][head]
             if state.holds[head]:
                 state.set_use(head, state.length[head], mm.HELD)
-                self._held += state.length[head]
+                self.nr_held += state.length[head]
             else:
                 unused.append(head)
-        self._give_back(unused)
+        self.give_back(unused)
 
-    def _give_back(self, heads: list[int]) -> None:
+    def give_back(self, heads: list[int]) -> None:
         """Make allocations free; long ones and many in a row at once."""
         state = self.map
         heads.sort()
@@ -320,61 +317,3 @@ class Frames:
             if nr_pages < PUNCH_PAGES or not self.store.punch(pfn, nr_pages):
                 state.dirty[pfn:end] = b"\1" * nr_pages
             self.buddy.free_range(pfn, nr_pages)
-
-    # Holds
-
-    def hold(self, runs: Sequence[tuple[int, int]], kind: str) -> Hold:
-        """Claim allocated frames for a client's mapping; EINVAL when one is not allocated."""
-        state = self.map
-        heads: list[int] = []
-        for pfn, nr_pages in runs:
-            end = pfn + nr_pages
-            self.check(pfn)
-            self.check(end - 1)
-            if nr_pages < 1:
-                raise OSError(errno.EINVAL, f"hold: {nr_pages} pages")
-            while pfn < end:
-                if state.use[pfn] < mm.HELD:
-                    raise OSError(errno.EINVAL, f"hold: pfn {pfn:#x} is not allocated")
-                head = state.head[pfn]
-                heads.append(head)
-                pfn = head + state.length[head]
-        for head in heads:
-            state.holds[head] += 1
-        if kind == "page":
-            self._count_mappings(runs, 1)
-        return Hold(tuple(runs), kind, heads)
-
-    def release(self, hold: Hold) -> None:
-        """Give up a claim; frees what was held back for it alone."""
-        heads = hold.heads
-        if heads is None:
-            raise OSError(errno.EINVAL, "release: the hold has been released already")
-        hold.heads = None
-        state = self.map
-        if hold.kind == "page":
-            self._count_mappings(hold.runs, -1)
-        unused: list[int] = []
-        for head in heads:
-            left = state.holds[head] - 1
-            state.holds[head] = left
-            if left == 0 and state.use[head] == mm.HELD:
-                self._held -= state.length[head]
-                unused.append(head)
-        self._give_back(unused)
-
-    def _count_mappings(self, runs: Iterable[tuple[int, int]], step: int) -> None:
-        mapcount = self.map.mapcount
-        for pfn, nr_pages in runs:
-            end = pfn + nr_pages
-            for each in range(pfn, end):
-                mapcount[each] += step
-            while pfn < end:
-                head = self.map.head[pfn]
-                length = self.map.length[head]
-                stop = min(end, head + length)
-                if length > 1:
-                    references = self._page_refs.pop(head, 0) + step * (stop - pfn)
-                    if references:
-                        self._page_refs[head] = references
-                pfn = stop

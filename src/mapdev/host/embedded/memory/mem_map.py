@@ -38,7 +38,17 @@ def _ints(count: int) -> "IntArray":
 class MemMap:
     """The state of the frames 0 to ``nr_frames - 1``."""
 
-    __slots__ = ("dirty", "head", "holds", "length", "mapcount", "owner", "refcount", "use")
+    __slots__ = (
+        "dirty",
+        "head",
+        "holds",
+        "length",
+        "mapcount",
+        "owner",
+        "page_refs",
+        "refcount",
+        "use",
+    )
 
     def __init__(self, nr_frames: int) -> None:
         """Make the map of a machine whose frames are all free."""
@@ -51,6 +61,8 @@ class MemMap:
         self.refcount = _ints(nr_frames)  # without those of mappings
         self.holds = _ints(nr_frames)  # mappings of any kind that show a part of it
         self.owner = _ints(nr_frames)  # a number that frames.py gives
+        # References by vm_insert_page mappings, of allocations longer than a page and only if any
+        self.page_refs: dict[int, int] = {}
 
     def mark(self, pfn: int, nr_pages: int, use: int, owner: int) -> None:
         """Note an allocation, with one reference."""

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from mapdev.host.embedded.memory import mem_map as mm
 from mapdev.host.embedded.memory.frames import Counts, Frames, Hold
+from mapdev.host.embedded.memory.holds import Holds
 from mapdev.host.embedded.memory.slab import SIZES, Slab
 from mapdev.host.embedded.memory.store import Store
 from mapdev.host.embedded.memory.vmalloc import MAX_RUNS, VmallocSpace
@@ -46,7 +47,7 @@ class Allocation(NamedTuple):
 class PhysicalMemory:
     """A machine's frames and all ways to allocate them."""
 
-    __slots__ = ("_closed", "_frames", "_slab", "_store", "_vmalloc", "nr_frames", "size")
+    __slots__ = ("_closed", "_frames", "_holds", "_slab", "_store", "_vmalloc", "nr_frames", "size")
 
     def __init__(self, size: int = 1 << 30) -> None:
         """Make a machine's memory; none of it is used until it is written.
@@ -68,6 +69,7 @@ class PhysicalMemory:
             raise
         self._frames = Frames(self.nr_frames, self._store)
         self._slab = Slab(self._frames)
+        self._holds = Holds(self._frames)
 
     @property
     def fd(self) -> int:
@@ -276,14 +278,14 @@ class PhysicalMemory:
         :param kind: as in `Mapped`; "page" counts in the frames' refcount and mapcount
         :raises OSError: EINVAL, a frame is not allocated
         """
-        return self._frames.hold(runs, kind)
+        return self._holds.hold(runs, kind)
 
     def release(self, hold: Hold) -> None:
         """End a hold; what was freed meanwhile and is held by nobody else becomes free.
 
         :raises OSError: EINVAL, it has been released already
         """
-        self._frames.release(hold)
+        self._holds.release(hold)
 
     def counts(self) -> Counts:
         """Count the frames that are free, used and held back."""
