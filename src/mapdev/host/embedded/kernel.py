@@ -181,7 +181,17 @@ class Kernel:
         if self.standard_is_closed(call.tid):
             # A daemon or a shell that closed 0, 1 or 2 expects open() to fill the gap.
             return call.add_descriptor(fd, None, cloexec)
-        return call.add_descriptor(fd, self.free_descriptor(call.tid), cloexec)
+        try:
+            return call.add_descriptor(fd, self.free_descriptor(call.tid), cloexec)
+        except OSError as error:
+            # EBADF: the client has lowered its limit below the device range since it started.
+            if error.errno == errno.EBADF and self._has_low_descriptor(call.tid):
+                return call.add_descriptor(fd, None, cloexec)
+            raise
+
+    def _has_low_descriptor(self, tid: int) -> bool:
+        low = range(self.descriptors.low)
+        return not all(os.path.lexists(f"/proc/{tid}/fd/{fd}") for fd in low)
 
     def standard_is_closed(self, tid: int) -> bool:
         """Say whether descriptor 0, 1 or 2 is closed, so that it is the lowest free one."""
@@ -195,14 +205,15 @@ class Kernel:
         :raises OSError: EMFILE the client's limit leaves none.
         """
         base, room, _ = self.descriptors
-        for _ in range(room - 1):
+        crowded = len(self.files) > room // 2  # in all clients together
+        for _ in range(8 if crowded else room):
             number = base + self._next_descriptor
             self._next_descriptor = (self._next_descriptor + 1) % (room - 1)
             if not os.path.lexists(f"/proc/{tid}/fd/{number}"):
                 return number
-        limit = resource.prlimit(tid, resource.RLIMIT_NOFILE)[0]
+        limit: int = resource.prlimit(tid, resource.RLIMIT_NOFILE)[0]
         used = {int(name) for name in os.listdir(f"/proc/{tid}/fd")}
-        for number in range(base + room, limit):
+        for number in (*range(base, base + room - 1), *range(base + room, limit)):
             if number not in used:
                 return number
         raise OSError(

@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from mapdev.host.embedded.memory.frames import Hold
 from mapdev.host.embedded.memory.physical import PhysicalMemory
 from mapdev.host.embedded.syscalls import IN_CLOSE, byte_is_locked, inotify_of, lock_byte
+from mapdev.linux.numbers import PAGE_SHIFT, PAGE_SIZE
 from mapdev.linux.vma import VmAreaStruct
 
 _MORE_SWEEPS = 2
@@ -41,6 +42,16 @@ class Lease:
         self.vma = vma
         self.tgid = tgid
         self.holds = holds
+
+
+    def index_of(self, pfn: int, addr: int) -> int | None:
+        """Return at which page of the area frame `pfn` was mapped, None if it was not."""
+        vma = self.vma
+        for run in vma.mapped:
+            if run.pfn <= pfn < run.pfn + run.nr_pages:
+                return (run.addr - vma.vm_start >> PAGE_SHIFT) + pfn - run.pfn
+        is_hole = vma.vm_start <= addr < vma.vm_end and not vma.is_mapped(addr, addr + PAGE_SIZE)
+        return addr - vma.vm_start >> PAGE_SHIFT if is_hole else None
 
 
 class Leases:
@@ -84,15 +95,23 @@ class Leases:
         self._live[index] = lease
         return lease
 
-    def find(self, addr: int, tgid: int) -> Lease | None:
-        """Return the mapping that put something at `addr`, preferably one made by `tgid`."""
-        found = None
+    def find(self, pfn: int, addr: int, tgid: int) -> tuple[Lease, int] | None:
+        """Return the mapping that shows frame `pfn` at `addr`, and the page's index in its area.
+
+        The best match wins: made by process `tgid`, at the place where it was made. Pages that
+        the driver left out all have the first frame number beyond memory.
+        """
+        best: tuple[Lease, int] | None = None
+        best_rank = (False, False)
         for lease in self._live.values():
-            if lease.vma.vm_start <= addr < lease.vma.vm_end:
-                if lease.tgid == tgid:
-                    return lease
-                found = found or lease
-        return found
+            index = lease.index_of(pfn, addr)
+            if index is None:
+                continue
+            in_place = lease.vma.vm_start + (index << PAGE_SHIFT) == addr
+            rank = (lease.tgid == tgid, in_place)
+            if best is None or rank > best_rank:
+                best, best_rank = (lease, index), rank
+        return best
 
     def sweep(self) -> list[Lease]:
         """Return the mappings that ended since the last sweep; their frames are given back.

@@ -62,8 +62,9 @@ class EmbeddedMachine(PhysicalMemory):
         areas: list[VmAreaStruct] = []
         before: Lease | None = None
         for line in read_maps(task.pid):
-            lease = self._lease_of(line, task.tgid)
-            area = _area(line, lease)
+            found = self._lease_of(line, task.tgid)
+            lease = found[0] if found else None
+            area = _area(line, found)
             area.vm_mm = task.mm
             last = areas[-1] if areas else None
             if (
@@ -81,10 +82,10 @@ class EmbeddedMachine(PhysicalMemory):
             before = lease
         return areas
 
-    def _lease_of(self, line: MapsLine, tgid: int) -> Lease | None:
+    def _lease_of(self, line: MapsLine, tgid: int) -> tuple[Lease, int] | None:
         if line.inode != self.inode or line.dev != self._dev:
             return None
-        return self.leases.find(line.start, tgid)
+        return self.leases.find(line.offset >> PAGE_SHIFT, line.start, tgid)
 
     def close(self) -> None:
         """Give everything back."""
@@ -127,19 +128,20 @@ def find_area(areas: list[VmAreaStruct], addr: int) -> VmAreaStruct | None:
     return None
 
 
-def _area(line: MapsLine, lease: Lease | None) -> VmAreaStruct:
+def _area(line: MapsLine, found: tuple[Lease, int] | None) -> VmAreaStruct:
     flags = 0
     for letter, bits in (("r", VM_READ), ("w", VM_WRITE), ("x", VM_EXEC), ("s", VM_SHARED)):
         flags |= bits if letter in line.perms else 0
-    if lease is None:
+    if found is None:
         flags |= VM_MAYREAD | VM_MAYWRITE | (VM_MAYSHARE if flags & VM_SHARED else 0)
         return VmAreaStruct(line.start, line.end, line.offset >> PAGE_SHIFT, flags)
+    lease, index = found
     origin = lease.vma
     changeable = VM_READ | VM_WRITE | VM_EXEC  # by mprotect; the rest is the driver's
     area = VmAreaStruct(
         line.start,
         line.end,
-        origin.vm_pgoff + (line.start - origin.vm_start >> PAGE_SHIFT),
+        origin.vm_pgoff + index,
         origin.vm_flags & ~changeable | flags & changeable,
         vm_file=origin.vm_file,
     )

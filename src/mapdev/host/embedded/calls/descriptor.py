@@ -14,7 +14,7 @@ import os
 
 from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Verdict
 from mapdev.host.embedded.filter import SOCKET_CALLS
-from mapdev.host.embedded.inject import ClientGone, NotStoppable
+from mapdev.host.embedded.inject import ClientGone, NotStoppable, StoppedThread
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.notify import Call
 
@@ -25,12 +25,11 @@ _SETTABLE = os.O_APPEND | os.O_NONBLOCK | os.O_ASYNC | os.O_DIRECT | os.O_NOATIM
 def _duplicate(kernel: Kernel, call: Call, command: int, at_least: int) -> Verdict:
     """Answer `call` with a duplicate of its descriptor, numbered in the device range."""
     fd = call.args[0] & 0xFFFFFFFF
-    at_least = max(at_least, kernel.descriptors.base)
     try:
         with kernel.stopped(call) as thread:
             thread.stop()
             try:
-                thread.result = thread.syscall("fcntl", fd, command, at_least, descriptor=0)
+                thread.result = _fcntl(kernel, thread, fd, command, at_least)
             except OSError as error:
                 thread.result = -(error.errno or errno.EMFILE)
     except NotStoppable:
@@ -40,6 +39,21 @@ def _duplicate(kernel: Kernel, call: Call, command: int, at_least: int) -> Verdi
     except ClientGone:
         pass
     return ANSWERED
+
+
+def _fcntl(kernel: Kernel, thread: StoppedThread, fd: int, command: int, at_least: int) -> int:
+    """Duplicate `fd` to a number in the device range, or to a low one if the limit ends before."""
+    base = kernel.descriptors.base
+    try:
+        return thread.syscall("fcntl", fd, command, max(at_least, base), descriptor=0)
+    except OSError as error:
+        if error.errno != errno.EINVAL or at_least >= base:
+            raise
+    number = thread.syscall("fcntl", fd, command, at_least, descriptor=0)
+    if number in kernel.descriptors:
+        return number
+    thread.syscall("close", number)
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
 
 def _do_dup(kernel: Kernel, call: Call) -> int | Verdict:
