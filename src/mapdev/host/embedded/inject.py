@@ -139,14 +139,14 @@ class StoppedThread:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is not None and issubclass(kind, ClientGone):
+        if self.gone:
             return
         try:
             if self._saved:
                 self._restore()
             else:  # never stopped: a stop is due before a thread can be let go
                 self._ptrace(PTRACE_INTERRUPT)
-                self._call.answer(0) if error is None else self._call.fail(errno.EIO)
+                self._call.fail(errno.EIO)
                 self._wait()
             self._ptrace(PTRACE_DETACH)
         except ClientGone:

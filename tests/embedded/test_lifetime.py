@@ -1,0 +1,223 @@
+"""Release, frames and descriptors: what ends when, and what must not be given out again."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import pytest
+from devices import ZEROED, Buffer
+
+from mapdev import Driver, ioctl
+from mapdev.host.embedded.host import EmbeddedHost
+from mapdev.linux import (
+    _IO,
+    GFP_KERNEL,
+    PAGE_SIZE,
+    File,
+    VmAreaStruct,
+    alloc_page,
+    alloc_pages,
+    free_pages,
+    memory,
+    page_address,
+    page_to_pfn,
+    remap_pfn_range,
+)
+
+Client = Callable[..., str]
+
+
+def start(mapdev: EmbeddedHost, code: str) -> "subprocess.Popen[str]":
+    """Start Python code as a client that says `ready` and then waits for a line."""
+    program = [sys.executable, "-S", "-c", "import mmap, os, sys, time\n" + code]
+    process = mapdev.popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    return process
+
+
+def finish(mapdev: EmbeddedHost, process: "subprocess.Popen[str]", kill: bool = False) -> None:
+    if kill:
+        process.kill()
+    process.communicate("go\n" if not kill else None, timeout=60)
+    assert process.returncode == (-9 if kill else 0)
+    mapdev.settle()
+
+
+WAIT = "print('ready', flush=True); sys.stdin.readline()\n"
+
+
+def test_the_mapping_outlives_close(mapdev: EmbeddedHost) -> None:
+    driver = mapdev.add(Buffer, "/dev/x")
+    process = start(mapdev, "fd = os.open('/dev/x', 2); m = mmap.mmap(fd, 4096); os.close(fd)\n"
+                    + WAIT + "m[:4] = b'late'; m.close(); print('ready'); sys.stdin.readline()")  # fmt: skip
+    mapdev.settle()
+    assert driver.calls == ["open", "mmap"]
+    finish(mapdev, process)
+    assert driver.text() == b"late"
+    assert driver.calls == ["open", "mmap", "release"]
+
+
+def test_the_descriptor_outlives_munmap(mapdev: EmbeddedHost) -> None:
+    driver = mapdev.add(Buffer, "/dev/x")
+    process = start(mapdev, "fd = os.open('/dev/x', 2); mmap.mmap(fd, 4096).close()\n" + WAIT)
+    mapdev.settle()
+    assert driver.calls == ["open", "mmap"] and len(mapdev.machine.leases) == 0
+    finish(mapdev, process)
+    assert driver.calls == ["open", "mmap", "release"]
+
+
+@pytest.mark.parametrize("where", ["open", "mapped", "closed"])
+def test_kill(mapdev: EmbeddedHost, where: str) -> None:
+    driver = mapdev.add(Buffer, "/dev/x")
+    code = "fd = os.open('/dev/x', 2)\n"
+    if where != "open":
+        code += "m = mmap.mmap(fd, 65536)\n"
+    if where == "closed":
+        code += "os.close(fd)\n"
+    process = start(mapdev, code + WAIT)
+    finish(mapdev, process, kill=True)
+    assert driver.calls[-1] == "release"
+    assert len(mapdev.machine.leases) == 0 and len(mapdev.kernel.files) == 0
+
+
+def test_release_waits_for_the_last_process(mapdev: EmbeddedHost) -> None:
+    driver = mapdev.add(Buffer, "/dev/x")
+    process = start(
+        mapdev,
+        "fd = os.open('/dev/x', 2); m = mmap.mmap(fd, 4096)\n"
+        "if os.fork(): os._exit(0)\nos.close(fd)\n" + WAIT,
+    )
+    process.wait(30)
+    mapdev.settle()
+    assert driver.calls == ["open", "mmap"]
+    assert process.stdin is not None
+    process.stdin.write("go\n")
+    process.stdin.close()
+    deadline = time.monotonic() + 30
+    while driver.calls[-1] != "release" and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert driver.calls == ["open", "mmap", "release"]
+    assert process.stdout is not None
+    process.stdout.close()
+
+
+class Careless(Driver):
+    """Allocates a page for each mapping and frees it at once, while the client still has it."""
+
+    def probe(self) -> None:
+        self.pfns: list[int] = []
+
+    def mmap(self, file: File, vma: VmAreaStruct) -> None:
+        page = alloc_page(ZEROED)
+        memory(page_address(page), PAGE_SIZE)[:5] = b"mine!"
+        self.pfns.append(page_to_pfn(page))
+        remap_pfn_range(vma, vma.vm_start, page_to_pfn(page), PAGE_SIZE, vma.vm_page_prot)
+        self.page = page
+
+    @ioctl(_IO("c", 1))
+    def free(self, file: File, arg: int) -> None:
+        free_pages(self.page, 0)
+
+
+def test_mapped_frames_are_never_given_out_again(mapdev: EmbeddedHost) -> None:
+    driver = mapdev.add(Careless, "/dev/x")
+    before = mapdev.memory.counts()
+    process = start(
+        mapdev,
+        "import fcntl\nfd = os.open('/dev/x', 2); m = mmap.mmap(fd, 4096); fcntl.ioctl(fd, 0x6301)\n"
+        + WAIT + "assert m[:5] == b'mine!'; m[:5] = b'still'",
+    )  # fmt: skip
+    counts = mapdev.memory.counts()
+    assert (counts.used, counts.held) == (before.used, before.held + 1)
+    others = [alloc_pages(ZEROED, 0) for _ in range(500)]
+    assert driver.pfns[0] not in map(page_to_pfn, others)
+    finish(mapdev, process)
+    for page in others:
+        free_pages(page, 0)
+    assert mapdev.memory.counts() == before
+
+
+def test_a_frame_comes_back_clean(mapdev: EmbeddedHost, client: Client) -> None:
+    driver = mapdev.add(Careless, "/dev/x")
+    client("import fcntl; fd = os.open('/dev/x', 2); m = mmap.mmap(fd, P); m[:6] = b'secret'; fcntl.ioctl(fd, 0x6301)")
+    seen = set()
+    pages = []
+    while driver.pfns[0] not in seen and len(pages) < 10000:
+        pages.append(alloc_page(GFP_KERNEL))
+        seen.add(page_to_pfn(pages[-1]))
+        assert bytes(memory(page_address(pages[-1]), 6)) == bytes(6)
+    assert driver.pfns[0] in seen
+    for page in pages:
+        free_pages(page, 0)
+
+
+def test_everything_is_back_after_the_last_client(mapdev: EmbeddedHost, client: Client) -> None:
+    driver = mapdev.add(Buffer, "/dev/x")
+    before = mapdev.memory.counts()
+    client(
+        """
+        for i in range(50):
+            fd = os.open('/dev/x', os.O_RDWR)
+            m = mmap.mmap(fd, 16 * P); n = mmap.mmap(fd, P)
+            if i % 3: os.close(fd)
+            if i % 2: m.close()
+            if os.fork() == 0: os._exit(0)
+        """
+    )
+    assert mapdev.memory.counts() == before
+    assert len(mapdev.kernel.files) == 0 and len(mapdev.machine.leases) == 0
+    assert driver.calls.count("open") == driver.calls.count("release") == 50
+
+
+def test_a_driver_that_forgets_to_free_is_reported() -> None:
+    import mapdev
+
+    class Forgetful(Driver):
+        def probe(self) -> None:
+            self.managed = alloc_page(GFP_KERNEL)
+
+        def read(self, file: File, count: int, pos: int) -> bytes:
+            alloc_page(GFP_KERNEL)
+            return b""
+
+    with mapdev.host() as host:
+        host.add(Forgetful, "/dev/x")
+        host.run(["cat", "/dev/x"])
+    assert len(host.leaks) == 1 and "forgetful" in host.leaks[0]
+
+
+def test_killed_while_mapping(mapdev: EmbeddedHost, static: Callable[[str], str]) -> None:
+    """Clients that die in the middle of mmap, at points spread over its length."""
+    mapdev.add(Buffer, "/dev/x")
+    before = mapdev.memory.counts()
+    for attempt in range(30):
+        process = mapdev.popen([static("threads"), "/dev/x", "4", "100000"])
+        time.sleep(0.004 + attempt % 20 * 0.0003)
+        process.kill()
+        assert process.wait(30) == -9
+    mapdev.settle()
+    assert mapdev.memory.counts() == before
+    assert len(mapdev.kernel.files) == 0 and len(mapdev.machine.leases) == 0
+    assert mapdev.run(["true"], timeout=60).returncode == 0
+
+
+def test_a_killed_driver_operation(mapdev: EmbeddedHost) -> None:
+    """A client killed while the driver works for it: the driver's result is for nobody."""
+
+    class Slow(Buffer):
+        def mmap(self, file: File, vma: VmAreaStruct) -> None:
+            time.sleep(0.2)
+            super().mmap(file, vma)
+
+        def read(self, file: File, count: int, pos: int) -> memoryview:
+            time.sleep(0.2)
+            return super().read(file, count, pos)
+
+    driver = mapdev.add(Slow, "/dev/x")
+    for code in ("mmap.mmap(fd, 4096)", "os.read(fd, 1)"):
+        process = start(mapdev, f"fd = os.open('/dev/x', 2); print('ready', flush=True); {code}")
+        time.sleep(0.05)
+        finish(mapdev, process, kill=True)
+    assert driver.calls.count("open") == driver.calls.count("release") == 2
+    assert len(mapdev.machine.leases) == 0
