@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 # The package `mapdev.host` is loaded before the function `host` takes its name here: Python sets
 # the name of a package in its parent when it is first loaded, and only then.
-import mapdev.host
+import mapdev.host  # noqa: F401
 from mapdev.driver import Driver, ioctl, parse_size
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from typing import Any
 
 from mapdev.host.device import Device
 from mapdev.linux.context import Context, Machine, enter, reset
-from mapdev.linux.fs import File
+from mapdev.linux.fs import File, Inode
 from mapdev.linux.mm import TaskStruct
 from mapdev.linux.vma import VmAreaStruct
 
@@ -130,7 +130,9 @@ class Dispatcher:
             reset(token)
             if self.trace:
                 seconds = time.perf_counter() - began
-                arguments = ", ".join(_brief(argument) for argument in args)
+                arguments = ", ".join(
+                    _brief(argument) for argument in args if not isinstance(argument, File | Inode)
+                )
                 self.trace(device, operation, arguments, _brief(result), seconds)
         return result
 
@@ -160,4 +162,4 @@ def _brief(value: object) -> str:
         return "0" if value is None else str(int(value))
     if isinstance(value, int):
         return str(value) if -1 <= value < 4096 else f"{value:#x}"
-    return str(value) if isinstance(value, File | VmAreaStruct) else type(value).__name__
+    return str(value) if isinstance(value, VmAreaStruct) else type(value).__name__

@@ -15,6 +15,7 @@ import resource
 from collections.abc import Callable
 from typing import Any
 
+from mapdev.driver import DEFAULT_POLLMASK
 from mapdev.host.device import Device
 from mapdev.host.dispatch import Dispatcher
 from mapdev.host.embedded.arch import ARCH
@@ -211,7 +212,7 @@ class Kernel:
             self._next_descriptor = (self._next_descriptor + 1) % (room - 1)
             if not os.path.lexists(f"/proc/{tid}/fd/{number}"):
                 return number
-        limit: int = resource.prlimit(tid, resource.RLIMIT_NOFILE)[0]
+        limit, _ = resource.prlimit(tid, resource.RLIMIT_NOFILE)
         used = {int(name) for name in os.listdir(f"/proc/{tid}/fd")}
         for number in (*range(base, base + room - 1), *range(base + room, limit)):
             if number not in used:
@@ -236,7 +237,9 @@ class Kernel:
 
     def refresh_poll(self, open_file: OpenFile) -> None:
         """Make poll(2) in clients see what the driver's poll operation says now."""
-        if not open_file.path_only:
+        if not open_file.device.driver.has("poll"):
+            open_file.show(DEFAULT_POLLMASK)
+        elif not open_file.path_only:
             open_file.show(self.dispatch.poll(open_file.device, open_file.file))
 
     # --- mappings ---------------------------------------------------------------------------

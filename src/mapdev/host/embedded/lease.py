@@ -43,7 +43,6 @@ class Lease:
         self.tgid = tgid
         self.holds = holds
 
-
     def index_of(self, pfn: int, addr: int) -> int | None:
         """Return at which page of the area frame `pfn` was mapped, None if it was not."""
         vma = self.vma

@@ -46,7 +46,9 @@ class EmbeddedMachine(PhysicalMemory):
             raise OSError(errno.EFAULT, f"{addr + len(data):#x} is not readable in the client")
         return data
 
-    def copy_to_user(self, task: TaskStruct, addr: int, data: bytes | bytearray | memoryview) -> None:
+    def copy_to_user(
+        self, task: TaskStruct, addr: int, data: bytes | bytearray | memoryview
+    ) -> None:
         """Write `data` into the task's memory; EFAULT when not all of it could be."""
         if len(data) and (count := write_memory(task.pid, addr, data)) < len(data):
             raise OSError(errno.EFAULT, f"{addr + count:#x} is not writable in the client")

@@ -1,0 +1,125 @@
+"""The `mapdev` command: parses its arguments and calls the rest; no logic of devices in here.
+
+Exit status of `run`: the command's own; 128+N when signal N ended it; 127 it was not found, 126 it
+could not be executed; 125 mapdev itself failed; 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Sequence
+
+from mapdev import __version__
+
+EX_USAGE, EX_FAILED, EX_NOT_EXECUTABLE, EX_NOT_FOUND = 2, 125, 126, 127
+
+_EXAMPLES = """\
+examples:
+  mapdev run -d /dev/fb0=framebuffer,width=640,height=480 -- fbset -fb /dev/fb0
+  mapdev run -d /dev/mem=registers -- busybox devmem 0x43C00000
+  mapdev run -v -d /dev/x=mydriver.py:MyDriver,size=64K -- sh -c 'cat /dev/x | od'
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mapdev",
+        description="Serve Linux character devices written in Python, mmap included, to programs "
+        "that know nothing of it.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"mapdev {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_run(commands.add_parser(
+        "run", help="run a program with devices",
+        description="Run COMMAND, and all that it starts, with the devices given by -d.",
+        epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="mapdev run [options] -d /dev/NODE=DRIVER[,key=value]... -- COMMAND [ARG]...",
+    ))  # fmt: skip
+    drivers = commands.add_parser(
+        "drivers", help="list the drivers that go by a name",
+        description="List the gallery: drivers that -d takes by name, and their parameters.",
+    )  # fmt: skip
+    drivers.set_defaults(function=_drivers)
+    doctor = commands.add_parser(
+        "doctor", help="say whether mapdev can work here, and what is missing",
+        description="Check this machine; the exit status is 1 when mapdev can't work on it.",
+    )  # fmt: skip
+    doctor.set_defaults(function=_doctor)
+    return parser
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-d", "--device", action="append", default=[], metavar="/dev/NODE=DRIVER[,key=value]...",
+        help="a device: DRIVER is a name that `mapdev drivers` lists, file.py:Class or "
+        "package.module:Class; key=value are the driver's parameters; may be given again",
+    )  # fmt: skip
+    parser.add_argument(
+        "-m", "--memory", default="1G", metavar="SIZE",
+        help="physical memory for all drivers together (default: 1G, taken as it is used)",
+    )  # fmt: skip
+    parser.add_argument(
+        "-v", "--verbose", action="store_true",
+        help="log each call on standard error: device, operation, arguments, result, time",
+    )  # fmt: skip
+    parser.add_argument(
+        "--descriptors", default="10", metavar="N|all", type=_descriptors,
+        help="serve devices on descriptors below N, where dup2 can put them (default: 10); more "
+        "costs programs speed on their ordinary files",
+    )  # fmt: skip
+    parser.add_argument("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    parser.set_defaults(function=_run)
+
+
+def _descriptors(text: str) -> int | None:
+    if text == "all":
+        return None
+    if not text.isdigit() or int(text) < 3:
+        raise argparse.ArgumentTypeError("it is a number from 3 on, or `all`")
+    return int(text)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from mapdev.run import run
+
+    command = arguments.command
+    if command[:1] == ["--"]:
+        command = command[1:]
+    if not command:
+        return _complain("there is no command: mapdev run -d ... -- COMMAND [ARG]...", EX_USAGE)
+    return run(
+        arguments.device, command, arguments.memory, arguments.descriptors, arguments.verbose
+    )
+
+
+def _drivers(arguments: argparse.Namespace) -> int:
+    from mapdev.gallery import show
+
+    return show()
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from mapdev.doctor import examine
+
+    return examine()
+
+
+def _complain(text: str, status: int) -> int:
+    print(f"mapdev: {text}", file=sys.stderr)
+    return status
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    logging.basicConfig(format="mapdev: %(message)s", level=logging.INFO)
+    arguments = _parser().parse_args(argv)
+    function: Callable[[argparse.Namespace], int] = arguments.function
+    return function(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""`mapdev doctor`: tries what the embedded host needs, here and now, and says what is missing.
+
+Each check does the real thing in a small way instead of guessing from a version; the last one runs
+a program on a device.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+_OLDEST = (5, 14)
+
+
+class Finding(NamedTuple):
+    """The outcome of one check: fine, worth knowing (`ok` None), or in the way."""
+
+    what: str
+    ok: bool | None
+    text: str
+
+
+def _kernel() -> Finding:
+    release = platform.release()
+    version = tuple(int(part) for part in release.split("-")[0].split(".")[:2])
+    if version < _OLDEST:
+        return Finding("kernel", False, f"Linux {release}; mapdev needs 5.14 or later")
+    if version < (5, 19):
+        return Finding("kernel", None, f"Linux {release}: from 5.19 on, signals during calls are "
+                       "handled exactly as in the kernel")  # fmt: skip
+    if version < (6, 6):
+        return Finding("kernel", None, f"Linux {release}: from 6.6 on, calls are faster")
+    return Finding("kernel", True, f"Linux {release}")
+
+
+def _architecture() -> Finding:
+    machine = platform.machine()
+    fine = machine in ("x86_64", "aarch64")
+    return Finding(
+        "processor", fine, machine if fine else f"{machine}; it has to be x86_64 or aarch64"
+    )
+
+
+def _seccomp() -> Finding:
+    try:
+        actions = Path("/proc/sys/kernel/seccomp/actions_avail").read_text().split()
+    except OSError:
+        return Finding("seccomp", False, "the kernel was built without seccomp filters")
+    fine = "user_notif" in actions
+    return Finding("seccomp", fine, "user notification is there" if fine else
+                   "this kernel has no user notification (SECCOMP_RET_USER_NOTIF)")  # fmt: skip
+
+
+def _ptrace() -> Finding:
+    try:
+        scope = int(Path("/proc/sys/kernel/yama/ptrace_scope").read_text())
+    except OSError:
+        scope = 0
+    if scope >= 2 and os.geteuid():
+        return Finding("ptrace", False, f"kernel.yama.ptrace_scope is {scope}, so mmap can't be "
+                       "served: sysctl kernel.yama.ptrace_scope=1, or run as root")  # fmt: skip
+    return Finding("ptrace", True, f"kernel.yama.ptrace_scope is {scope}")
+
+
+def _descriptors() -> Finding:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= soft < 256:
+        return Finding("descriptors", None, f"the limit is {soft}, so few devices can be open at "
+                       "once: ulimit -n 1024")  # fmt: skip
+    return Finding("descriptors", True, f"the limit is {soft}")
+
+
+def _areas() -> Finding:
+    count = int(Path("/proc/sys/vm/max_map_count").read_text())
+    return Finding("areas", True, f"a process may have {count} areas: the most runs of scattered "
+                   "frames that one program can map (sysctl vm.max_map_count)")  # fmt: skip
+
+
+def _works() -> Finding:
+    """Let a program open, read and map a device."""
+    import mapdev
+    from mapdev.drivers.contiguous import Contiguous
+
+    code = (
+        "import mmap, os; m = mmap.mmap(os.open('/dev/mapdev-doctor', os.O_RDWR), 4096); m[0] = 42"
+    )
+    try:
+        with mapdev.host("16M") as host:
+            host.add(Contiguous, "/dev/mapdev-doctor", size="4K")
+            command = [sys.executable, "-I", "-S", "-c", code]
+            done = host.run(command, stderr=subprocess.PIPE, text=True, timeout=30)
+            if done.returncode:
+                return Finding(
+                    "a device", False, f"a program could not map it: {done.stderr.strip()}"
+                )
+    except Exception as error:
+        return Finding("a device", False, f"could not be served: {error}")
+    return Finding("a device", True, "a program opened and mapped one")
+
+
+CHECKS: tuple[Callable[[], Finding], ...] = (
+    _architecture, _kernel, _seccomp, _ptrace, _descriptors, _areas, _works,
+)  # fmt: skip
+
+
+def findings() -> Iterator[Finding]:
+    """Make all checks, the cheap ones first."""
+    for check in CHECKS:
+        try:
+            yield check()
+        except Exception as error:
+            yield Finding(check.__name__.strip("_"), False, f"could not be checked: {error!r}")
+
+
+def examine() -> int:
+    """Print what the checks found; return 1 when something is in the way."""
+    status = 0
+    for what, ok, text in findings():
+        mark = {True: "ok  ", None: "note", False: "FAIL"}[ok]
+        print(f"{mark}  {what + ':':<13} {text}", flush=True)
+        status = max(status, int(ok is False))
+    print("mapdev can work here" if not status else "mapdev can't work here: see FAIL above")
+    return status

@@ -1,0 +1,108 @@
+"""`mapdev run`: serve devices to one command until it and all that it started have ended.
+
+Signals: Ctrl-C in a terminal reaches command and host alike, and the host leaves the decision to
+the command. A signal sent to the host alone is passed on to the command. When the command has
+ended and programs that it started live on, the host serves them until they end, or until Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+from collections.abc import Sequence
+
+from mapdev.host.base import Host
+from mapdev.host.device import Device
+from mapdev.host.embedded.host import EmbeddedHost
+from mapdev.host.embedded.launch import ClientProcess
+from mapdev.host.embedded.syscalls import read_signal, signalfd
+from mapdev.host.loading import DriverError, parse_device
+
+_PASSED_ON = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1,
+              signal.SIGUSR2}  # fmt: skip
+_FAILED, _NOT_EXECUTABLE, _NOT_FOUND, _USAGE = 125, 126, 127, 2
+_LOOK_AGAIN = 0.1  # seconds
+
+
+def run(
+    devices: Sequence[str],
+    command: Sequence[str],
+    memory: str = "1G",
+    descriptors: int | None = 10,
+    verbose: bool = False,
+) -> int:
+    """Run `command` with `devices` and return the exit status of ``mapdev run``."""
+    # Blocked before the host's thread starts, so that no thread takes them: they are read.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
+    try:
+        with EmbeddedHost(memory, _trace if verbose else None, descriptors) as host:
+            for text in devices:
+                _add(host, text)
+            status = _serve(host, command)
+    except (DriverError, ValueError) as error:
+        return _complain(error, _USAGE)
+    except FileNotFoundError as error:
+        return _complain(f"{error.filename or command[0]}: command not found", _NOT_FOUND)
+    except PermissionError as error:
+        return _complain(f"{error.filename or command[0]}: {error.strerror}", _NOT_EXECUTABLE)
+    except OSError as error:
+        return _complain(error, _FAILED)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    for leak in host.leaks:
+        _complain(f"left behind: {leak}", 0)
+    return status
+
+
+def _add(host: Host, text: str) -> None:
+    node, driver, params = parse_device(text)
+    try:
+        host.add(driver, node, **params)
+    except DriverError:
+        raise
+    except Exception as error:
+        raise DriverError(f"{node}: {driver} can't be set up: {error}") from error
+
+
+def _serve(host: EmbeddedHost, command: Sequence[str]) -> int:
+    signals = signalfd({int(number) for number in _PASSED_ON})
+    try:
+        process = host.popen(command)
+        while process.poll() is None:
+            _wait(process, signals)
+        host.settle()
+        _serve_the_rest(host, signals)
+    finally:
+        os.close(signals)
+    return process.returncode if process.returncode >= 0 else 128 - process.returncode
+
+
+def _wait(process: ClientProcess, signals: int) -> None:
+    """Wait for the end of the command or for a signal, which is passed on."""
+    ready, _, _ = select.select([process.fileno(), signals], [], [])
+    if signals in ready:
+        number, by_terminal = read_signal(signals)
+        if not by_terminal:  # a terminal sends its signals to the command as well
+            process.send_signal(number)
+
+
+def _serve_the_rest(host: EmbeddedHost, signals: int) -> None:
+    """Serve the programs that the command left behind, until they end or a signal comes."""
+    said = False
+    while host.has_clients:
+        if not said:
+            _complain("the command has ended; serving the programs it left (Ctrl-C ends them)", 0)
+            said = True
+        if select.select([signals], [], [], _LOOK_AGAIN)[0]:
+            return
+
+
+def _trace(device: Device, operation: str, arguments: str, result: str, seconds: float) -> None:
+    print(f"{device.node}: {operation}({arguments}) = {result} <{seconds:.6f}>", file=sys.stderr)
+
+
+def _complain(what: object, status: int) -> int:
+    print(f"mapdev: {what}", file=sys.stderr)
+    return status
