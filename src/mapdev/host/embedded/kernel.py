@@ -212,7 +212,7 @@ class Kernel:
             self._next_descriptor = (self._next_descriptor + 1) % (room - 1)
             if not os.path.lexists(f"/proc/{tid}/fd/{number}"):
                 return number
-        limit, _ = resource.prlimit(tid, resource.RLIMIT_NOFILE)
+        limit = int(resource.prlimit(tid, resource.RLIMIT_NOFILE)[0])
         used = {int(name) for name in os.listdir(f"/proc/{tid}/fd")}
         for number in (*range(base, base + room - 1), *range(base + room, limit)):
             if number not in used:

@@ -1,0 +1,105 @@
+"""Clients that can't be served get a clear message, and do no harm."""
+
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from devices import Buffer
+
+from mapdev.host.embedded.host import EmbeddedHost
+
+Client = Callable[..., str]
+
+
+def test_io_uring(mapdev: EmbeddedHost, client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    mapdev.add(Buffer, "/dev/x")
+    client(
+        """
+        params = ctypes.create_string_buffer(120)
+        assert libc.syscall(ctypes.c_long(425), 4, params) == -1 and ctypes.get_errno() == errno.ENOSYS
+        assert libc.syscall(ctypes.c_long(425), 4, params) == -1
+        """
+    )
+    assert caplog.text.count("io_uring") == 1
+
+
+def test_set_user_id_programs(
+    mapdev: EmbeddedHost, client: Client, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mapdev.add(Buffer, "/dev/x")
+    program = tmp_path / "privileged"
+    shutil.copy("/bin/true", program)
+    program.chmod(0o4755)
+    assert mapdev.run([program]).returncode == 0
+    assert f"{program} is set-user-ID" in caplog.text
+
+
+def test_another_architecture(
+    mapdev: EmbeddedHost, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    if platform.machine() != "x86_64":
+        pytest.skip("the 32-bit program here is for x86")
+    source = Path(__file__).parent.parent / "clients" / "i386_open.S"
+    program = tmp_path / "i386_open"
+    subprocess.run(["cc", "-m32", "-static", "-nostdlib", "-o", program, source], check=True)
+    if subprocess.run([program, "/dev/null"], check=False).returncode not in (0, 253):
+        pytest.skip("this kernel runs no 32-bit programs")
+    mapdev.add(Buffer, "/dev/x")
+    assert mapdev.run([program, "/dev/x"]).returncode == 6  # ENXIO
+    assert "is a program for i386" in caplog.text
+    assert mapdev.run([program, "/dev/null"]).returncode == 253  # -3: an ordinary file is served
+
+
+def test_a_client_under_a_debugger(
+    mapdev: EmbeddedHost, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Everything but mmap works under strace or gdb; mmap fails with EPERM and a message."""
+    driver = mapdev.add(Buffer, "/dev/x")
+    client(
+        """
+        PTRACE_TRACEME = 0
+        if os.fork() == 0:
+            assert libc.ptrace(PTRACE_TRACEME, 0, None, None) == 0
+            fd = os.open('/dev/x', os.O_RDWR)
+            os.write(fd, b'traced')
+            raises(errno.EPERM, raw_mmap, None, P, R, SHARED, fd)
+            os._exit(0)
+        assert os.wait()[1] == 0
+        """
+    )
+    assert driver.text() == b"traced"
+    assert "debugger" in caplog.text
+
+
+def test_the_lent_descriptor_is_of_no_use_to_siblings(
+    mapdev: EmbeddedHost, client: Client
+) -> None:
+    """Another thread that tries to get at physical memory while it is lent gets EBADF."""
+    driver = mapdev.add(Buffer, "/dev/x")
+    driver.bytes[PAGE_AT : PAGE_AT + 6] = b"secret"
+    client(
+        """
+        fd = os.open('/dev/x', os.O_RDWR); scratch = int(sys.argv[1]); stop = False; got = []
+        def steal():
+            while not stop:
+                for attempt in (lambda: os.pread(scratch, 8, 0), lambda: os.dup(scratch), lambda: os.dup2(scratch, 20),
+                                lambda: raw_mmap(None, P, R, SHARED, scratch),
+                                lambda: os.open(f'/proc/self/fd/{scratch}', os.O_RDWR)):
+                    try: got.append(attempt())
+                    except OSError as error: assert error.errno in (errno.EBADF, errno.ENOENT), error
+        threads = [threading.Thread(target=steal) for _ in range(3)]
+        for thread in threads: thread.start()
+        for _ in range(300): mmap.mmap(fd, P).close()
+        stop = True
+        for thread in threads: thread.join()
+        assert not got, got
+        """,
+        str(mapdev.kernel.scratch_descriptor),
+    )
+
+
+PAGE_AT = 4 * os.sysconf("SC_PAGE_SIZE")
