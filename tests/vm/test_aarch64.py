@@ -18,7 +18,8 @@ TIMEOUT = 540  # seconds; without KVM everything takes some ten times as long
 @pytest.mark.skipif(platform.machine() == "aarch64", reason="the tests themselves run on aarch64")
 @pytest.mark.parametrize("user", ["root", "user"])
 def test_suites_pass_on_aarch64(user: str) -> None:
-    command = ["python3", "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", *SUITES]
+    options = ["-q", "-rs", "-n2", "-p", "no:cacheprovider"]  # -n2: the VM has two processors
+    command = ["python3", "-m", "pytest", *options, *SUITES]
     try:
         done = run(command, user=user, timeout=TIMEOUT, capture=True)
     except UnavailableError as error:

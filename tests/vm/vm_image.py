@@ -52,7 +52,7 @@ DEBIAN_PACKAGES = (
     "diffutils",
     "strace",
 )
-PYTHON_PACKAGES = ("pytest", "pillow", "rich")
+PYTHON_PACKAGES = ("pytest", "pytest-xdist", "pillow", "rich")
 # What no test reads, to keep the image small: the VM unpacks it at each start.
 LEFT_OUT = (
     "usr/share/doc", "usr/share/man", "usr/share/info", "usr/share/locale", "usr/share/lintian",
