@@ -48,7 +48,7 @@ def run(
     except PermissionError as error:
         return _complain(f"{error.filename or command[0]}: {error.strerror}", _NOT_EXECUTABLE)
     except OSError as error:
-        return _complain(error, _FAILED)
+        return _complain(error.strerror or error, _FAILED)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     for leak in host.leaks:

@@ -5,10 +5,10 @@ from typing import Any
 
 from mapdev import Driver, parse_size
 from mapdev.linux import (
+    __GFP_ZERO,
     GFP_KERNEL,
     PAGE_ALIGN,
     PAGE_SHIFT,
-    __GFP_ZERO,
     File,
     Inode,
     VmAreaStruct,

@@ -158,9 +158,10 @@ def test_missing_operations(mapdev: EmbeddedHost, client: Client) -> None:
         raises(errno.EINVAL, os.sendfile, 1, fd, 0, 10)
         raises(errno.EINVAL, os.copy_file_range, fd, 1, 10)
         raises(errno.ENOTSOCK, libc_call, 'send', fd, b'x', 1, 0)
-        """.replace(
-            "libc_call", "lambda name, *a: check(getattr(libc, name)(*a))"
-        ).replace("check(", "(lambda r: (_ for _ in ()).throw(OSError(ctypes.get_errno(), '')) if r < 0 else r)(")
+        """.replace("libc_call", "lambda name, *a: check(getattr(libc, name)(*a))").replace(
+            "check(",
+            "(lambda r: (_ for _ in ()).throw(OSError(ctypes.get_errno(), '')) if r < 0 else r)(",
+        )
     )
 
 

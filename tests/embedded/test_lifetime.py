@@ -140,7 +140,9 @@ def test_mapped_frames_are_never_given_out_again(mapdev: EmbeddedHost) -> None:
 
 def test_a_frame_comes_back_clean(mapdev: EmbeddedHost, client: Client) -> None:
     driver = mapdev.add(Careless, "/dev/x")
-    client("import fcntl; fd = os.open('/dev/x', 2); m = mmap.mmap(fd, P); m[:6] = b'secret'; fcntl.ioctl(fd, 0x6301)")
+    client(
+        "import fcntl; fd = os.open('/dev/x', 2); m = mmap.mmap(fd, P); m[:6] = b'secret'; fcntl.ioctl(fd, 0x6301)"
+    )
     seen = set()
     pages = []
     while driver.pfns[0] not in seen and len(pages) < 10000:
@@ -163,6 +165,7 @@ def test_everything_is_back_after_the_last_client(mapdev: EmbeddedHost, client: 
             if i % 3: os.close(fd)
             if i % 2: m.close()
             if os.fork() == 0: os._exit(0)
+            os.wait()
         """
     )
     assert mapdev.memory.counts() == before

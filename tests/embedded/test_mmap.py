@@ -217,7 +217,10 @@ def test_no_way_to_other_frames(mapdev: EmbeddedHost, client: Client) -> None:
         assert libc.remap_file_pages(ctypes.c_void_p(p), ctypes.c_size_t(P), 0, ctypes.c_size_t(3), 0) == -1
         assert ctypes.get_errno() == errno.EINVAL
         assert not [name for name in os.listdir('/proc/self/fd') if 'memfd' in readlink(name)]
-        """.replace("readlink(name)", "(os.path.lexists(f'/proc/self/fd/{name}') and os.readlink(f'/proc/self/fd/{name}') or '')")
+        """.replace(
+            "readlink(name)",
+            "(os.path.lexists(f'/proc/self/fd/{name}') and os.readlink(f'/proc/self/fd/{name}') or '')",
+        )
     )
 
 

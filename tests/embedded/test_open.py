@@ -117,9 +117,7 @@ def test_a_node_over_a_real_one_hides_it(mapdev: EmbeddedHost, client: Client) -
     assert driver.text() == b"not full"
 
 
-def test_symlink_to_an_existing_node(
-    mapdev: EmbeddedHost, client: Client, tmp_path: Path
-) -> None:
+def test_symlink_to_an_existing_node(mapdev: EmbeddedHost, client: Client, tmp_path: Path) -> None:
     driver = mapdev.add(Buffer, "/dev/full")
     (tmp_path / "link").symlink_to("/dev/full")
     client("os.write(os.open(sys.argv[1], os.O_WRONLY), b'linked')", str(tmp_path / "link"))
@@ -173,7 +171,9 @@ def test_stat_is_of_a_character_device(mapdev: EmbeddedHost, client: Client) -> 
 
 def test_statx(mapdev: EmbeddedHost, shell: Callable[..., str]) -> None:
     mapdev.add(Buffer, "/dev/x")
-    out = shell("stat -c '%F %t,%T %a %s' /dev/x; stat -L -c %F - </dev/x; test -c /dev/x && echo c")
+    out = shell(
+        "stat -c '%F %t,%T %a %s' /dev/x; stat -L -c %F - </dev/x; test -c /dev/x && echo c"
+    )
     assert out.splitlines() == ["character special file f0,0 666 0", "character special file", "c"]
 
 
@@ -194,6 +194,11 @@ def test_open_flags(mapdev: EmbeddedHost, client: Client) -> None:
         raises(errno.EPERM, os.chmod, '/dev/x', 0o600)
         raises(errno.EPERM, os.unlink, '/dev/x')
         raises(errno.EINVAL, os.truncate, '/dev/x', 0)
+        raises(errno.EEXIST, os.mkdir, '/dev/x')
+        raises(errno.EEXIST, os.mknod, '/dev/x')
+        raises(errno.EEXIST, os.symlink, 'y', '/dev/x')
+        raises(errno.EPERM, os.rename, '/dev/x', '/dev/y')
+        raises(errno.EPERM, os.link, '/dev/x', '/dev/y')
         assert not os.access('/dev/x', os.X_OK)
         """
     )
@@ -265,9 +270,9 @@ def test_current_is_the_caller(mapdev: EmbeddedHost, client: Client) -> None:
     )
     expected = [tuple(map(int, line.split())) for line in out.splitlines()]
     assert [(pid, tgid) for pid, tgid, _ in driver.seen] == expected
-    assert {comm for *_, comm in driver.seen} == {Path("/proc/self/comm").read_text()[:6] + ""} or all(
-        comm.startswith("python") for *_, comm in driver.seen
-    )
+    assert {comm for *_, comm in driver.seen} == {
+        Path("/proc/self/comm").read_text()[:6] + ""
+    } or all(comm.startswith("python") for *_, comm in driver.seen)
 
 
 def test_chroot(mapdev: EmbeddedHost, client: Client, tmp_path: Path) -> None:

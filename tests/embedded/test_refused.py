@@ -4,6 +4,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -75,9 +76,7 @@ def test_a_client_under_a_debugger(
     assert "debugger" in caplog.text
 
 
-def test_the_lent_descriptor_is_of_no_use_to_siblings(
-    mapdev: EmbeddedHost, client: Client
-) -> None:
+def test_the_lent_descriptor_is_of_no_use_to_siblings(mapdev: EmbeddedHost, client: Client) -> None:
     """Another thread that tries to get at physical memory while it is lent gets EBADF."""
     driver = mapdev.add(Buffer, "/dev/x")
     driver.bytes[PAGE_AT : PAGE_AT + 6] = b"secret"
@@ -103,3 +102,36 @@ def test_the_lent_descriptor_is_of_no_use_to_siblings(
 
 
 PAGE_AT = 4 * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_no_path_leads_to_physical_memory(mapdev: EmbeddedHost, client: Client) -> None:
+    mapdev.add(Buffer, "/dev/x")
+    client(
+        """
+        raw_mmap(None, P, R | W, SHARED, os.open('/dev/x', os.O_RDWR))
+        where = maps()[0][0]
+        try: os.close(os.open(f'/proc/self/map_files/{where}', os.O_RDWR))
+        except PermissionError: pass
+        else: raise SystemExit('all of physical memory is open')
+        """
+    )
+
+
+def test_a_fork_beside_a_mapping_carries_nothing_off(
+    mapdev: EmbeddedHost, static: Callable[[str], str]
+) -> None:
+    """Children of a fork in another thread have none of our descriptors; release is not late."""
+    driver = mapdev.add(Buffer, "/dev/x")
+    done = mapdev.run(
+        [static("forks"), "/dev/x", "200"], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert driver.calls[-1] == "release"
+
+
+def test_a_client_of_another_host(mapdev: EmbeddedHost) -> None:
+    mapdev.add(Buffer, "/dev/x")
+    inner = [sys.executable, "-m", "mapdev.cli", "run", "-d", "/dev/y=contiguous", "--", "true"]
+    done = mapdev.run(inner, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 125
+    assert "a client of mapdev itself" in done.stderr and "Traceback" not in done.stderr

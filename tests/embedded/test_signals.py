@@ -19,7 +19,9 @@ def test_a_storm_of_signals_while_mapping(
     mapdev: EmbeddedHost, static: Callable[[str], str]
 ) -> None:
     mapdev.add(Buffer, "/dev/x")
-    done = mapdev.run([static("signals"), "/dev/x", "500"], capture_output=True, text=True, timeout=120)
+    done = mapdev.run(
+        [static("signals"), "/dev/x", "500"], capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -19,24 +19,32 @@ class TaskStruct:
     Source: include/linux/sched.h
     """
 
-    __slots__ = ("_comm", "_mm", "pid", "tgid")
+    __slots__ = ("_comm", "_mm", "_tgid", "pid")
 
     def __init__(
         self,
         pid: int,
-        tgid: int,
+        tgid: int | Callable[[], int],
         comm: str | Callable[[], str] = "",
         mm: "MmStruct | None" = None,
     ) -> None:
         """Describe a thread.
 
+        :param tgid: the process's number, or a function that finds it out when it is read
         :param comm: the command's name, or a function that finds it out when it is read
         :param mm: its address space; made when it is read unless given
         """
         self.pid = pid
-        self.tgid = tgid
+        self._tgid = tgid
         self._comm = comm
         self._mm = mm
+
+    @property
+    def tgid(self) -> int:
+        """The process that the thread belongs to."""
+        if not isinstance(self._tgid, int):
+            self._tgid = self._tgid()
+        return self._tgid
 
     @property
     def comm(self) -> str:
@@ -52,7 +60,7 @@ class TaskStruct:
 
     def __repr__(self) -> str:
         """Show the numbers only: the name may need a look at the process."""
-        return f"<TaskStruct pid={self.pid} tgid={self.tgid}>"
+        return f"<TaskStruct pid={self.pid}>"
 
 
 class MmStruct:

@@ -35,7 +35,8 @@ PATH = (
     "open", "openat", "openat2", "creat", "stat", "lstat", "access", "faccessat", "faccessat2",
     "readlink", "readlinkat", "execve", "execveat", "getxattr", "lgetxattr", "listxattr",
     "llistxattr", "chmod", "chown", "lchown", "fchmodat", "fchmodat2", "fchownat", "unlink",
-    "unlinkat", "utimensat", "truncate",
+    "unlinkat", "utimensat", "truncate", "mkdir", "mkdirat", "mknod", "mknodat", "symlink",
+    "symlinkat", "link", "linkat", "rename", "renameat", "renameat2",
 )  # fmt: skip
 ALWAYS = (
     "mremap", "remap_file_pages", "io_uring_setup", "chroot", "pivot_root", "setns", "unshare",
@@ -72,7 +73,7 @@ class Descriptors(NamedTuple):
     def below(cls, limit: int, low: int = 10) -> Descriptors:
         """Choose the range for clients that may have `limit` descriptors."""
         top = min(limit, 1024)
-        room = min(200, top // 2)
+        room = min(512, top // 2)
         return cls(base=top - room, room=room, low=min(low, top - room))
 
     def __contains__(self, fd: object) -> bool:

@@ -6,9 +6,11 @@ files and mappings), `Server` (the thread). Needs Linux 5.14, no privilege.
 
 from __future__ import annotations
 
+import errno
 import logging
 import resource
 import socket
+import subprocess
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -84,10 +86,14 @@ class EmbeddedHost(Host):
             process = ClientProcess(args, program, theirs, **options)
             self._descendants.started.add(process.pid)
             return process
+        except subprocess.SubprocessError as error:
+            raise OSError(
+                errno.EBUSY,
+                "a client can't be started here: its seccomp filter was refused. Is this process "
+                "a client of mapdev itself, or in a sandbox? See `mapdev doctor`",
+            ) from error
         finally:
             theirs.close()  # a child that could not start hangs up by this
-            self._server.settle()
-            ours.close()
 
     def settle(self) -> None:
         """Return when all that clients have done so far is handled."""

@@ -7,105 +7,72 @@ kernel delivers them when the thread is let go. SIGKILL ends it at any point: `C
 
 Each injected call is one PTRACE_SINGLESTEP over the instruction. The thread must be in the call
 that `Call.ip` belongs to; that address is where the instruction is.
-
-Source: ptrace(2)
 """
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import signal
-import struct
-from collections.abc import Callable
 from types import TracebackType
+from typing import Self
 
 from mapdev.host.embedded.arch import ARCH, NUMBER_OF
 from mapdev.host.embedded.notify import Call
-from mapdev.host.embedded.syscalls import ptrace
+from mapdev.host.embedded.tracee import PTRACE_O_EXITKILL, ClientGone, Tracee
 
 PTRACE_CONT = 7
 PTRACE_SINGLESTEP = 9
 PTRACE_DETACH = 17
-PTRACE_GETREGSET, PTRACE_SETREGSET = 0x4204, 0x4205
-PTRACE_SEIZE, PTRACE_INTERRUPT = 0x4206, 0x4207
-PTRACE_GETSIGMASK, PTRACE_SETSIGMASK = 0x420A, 0x420B
-PTRACE_O_EXITKILL = 1 << 20
-PTRACE_EVENT_STOP = 128
-NT_PRSTATUS = 1
-WALL = 0x40000000
+PTRACE_SETOPTIONS = 0x4200
+PTRACE_INTERRUPT = 0x4207
+PTRACE_O_TRACECLONE = 1 << 3
+PTRACE_EVENT_CLONE, PTRACE_EVENT_STOP = 3, 128
 
-_WORDS = struct.Struct(f"<{ARCH.REGISTERS}Q")
-_ALL_SIGNALS_BUT_TRAP = (1 << 64) - 1 & ~(1 << (signal.SIGTRAP - 1))
+# A thread of the same process that shares all but the table of descriptors:
+# CLONE_VM, CLONE_FS, CLONE_SIGHAND, CLONE_THREAD, CLONE_SYSVSEM.
+_HELPER = 0x100 | 0x200 | 0x800 | 0x10000 | 0x40000
 _MASK64 = (1 << 64) - 1
+_ALL_SIGNALS_BUT_TRAP = _MASK64 & ~(1 << (signal.SIGTRAP - 1))
 
 
-class ClientGone(Exception):  # noqa: N818 - an event, not an error
-    """The thread died while its call was being carried out; there is nobody to answer."""
-
-
-class NotStoppable(Exception):  # noqa: N818 - a condition of the client
-    """The thread can't be stopped, since another tracer (a debugger) holds it."""
-
-
-class _Buffer:
-    """A piece of our own memory that ptrace(2) reads and writes, and its ``struct iovec``."""
-
-    def __init__(self, size: int) -> None:
-        self.raw = bytearray(size)
-        self.address = ctypes.addressof(ctypes.c_char.from_buffer(self.raw))
-        self._iovec = bytearray(struct.pack("<QQ", self.address, size))
-        self.iovec = ctypes.addressof(ctypes.c_char.from_buffer(self._iovec))
-
-
-class StoppedThread:
+class StoppedThread(Tracee):
     """A client's thread under our control, from ``with`` to the end of its block.
 
-    :param call: the call in which the thread waits; entering answers it.
-    :param reap: called with a thread id when a thread that is no child of ours has died, since
-        its tracer has to wait for it.
+    :param call: the call in which the thread waits.
+    :param secret: marks descriptors in our own calls, see `filter`.
+    :ivar result: what the call shall return to the client.
     """
 
-    _registers = _Buffer(_WORDS.size)
-    _sigmask = _Buffer(8)
-
-    def __init__(self, call: Call, secret: int, reap: Callable[[int], None]) -> None:
-        self.tid = call.tid
+    def __init__(self, call: Call, secret: int) -> None:
+        super().__init__(call.tid)
         self.result = 0
         self._call = call
         self._secret = secret << 32
-        self._reap = reap
         self._saved: list[int] = []
-        self._saved_mask = b""
+        self._saved_mask = 0
         self._stopped_by_signal = False
         self._stale_trap = False
-        self.gone = False
+        self._new_thread = 0
 
-    def __enter__(self) -> StoppedThread:
-        try:
-            ptrace(PTRACE_SEIZE, self.tid, 0, PTRACE_O_EXITKILL)
-        except OSError as error:
-            if error.errno == errno.EPERM:
-                raise NotStoppable(str(error)) from None
-            raise ClientGone from None
+    def __enter__(self) -> Self:
+        self.seize()
         return self
 
     def stop(self) -> None:
-        """Bring the thread to a stop at the end of its call; descriptors must be in it by now."""
-        self._ptrace(PTRACE_INTERRUPT)
+        """Bring the thread to a stop at the end of its call, which this answers."""
+        self.ptrace(PTRACE_INTERRUPT)
         self._call.answer(0)
-        self._wait()
-        registers = self._get_registers()
+        self.wait()
+        registers = self.get_registers()
         if registers[ARCH.PC] not in (self._call.ip, self._call.ip - ARCH.SYSCALL_INSTRUCTION_SIZE):
             # Before Linux 5.19 a signal may have cancelled the call; it will be made again.
+            self.ptrace(PTRACE_DETACH)
             self.gone = True
-            self._ptrace(PTRACE_DETACH)
             raise ClientGone
+        self._saved_mask = self.get_sigmask()
+        self.set_sigmask(_ALL_SIGNALS_BUT_TRAP)
         self._saved = registers
-        self._ptrace(PTRACE_GETSIGMASK, 8, self._sigmask.address)
-        self._saved_mask = bytes(self._sigmask.raw)
-        self._set_mask(_ALL_SIGNALS_BUT_TRAP.to_bytes(8, "little"))
 
     def syscall(self, name: str, *args: int, descriptor: int | None = None) -> int:
         """Make the thread carry out system call `name` and return its result.
@@ -115,23 +82,42 @@ class StoppedThread:
         :raises OSError: the errno of the call.
         :raises ClientGone: the thread was killed.
         """
-        registers = self._saved.copy()
-        target = self._call.ip - ARCH.SYSCALL_INSTRUCTION_SIZE
-        registers[ARCH.PC] = target
-        if ARCH.NO_RESTART is not None:
-            registers[ARCH.NO_RESTART] = _MASK64
-        for index, value in enumerate(args):
-            if index == descriptor:
-                value |= self._secret
-            registers[ARCH.ARGUMENTS[index]] = value & _MASK64
-        registers[ARCH.NUMBER] = NUMBER_OF[name]
-        self._set_registers(registers)
-        self._step_over(target)
-        result: int = self._get_registers()[ARCH.RESULT]
+        registers = self._about_to(name, args, descriptor)
+        self.set_registers(registers)
+        self._step_over(registers[ARCH.PC])
+        result: int = self.get_registers()[ARCH.RESULT]
         if result > _MASK64 - 4096:
             code = (1 << 64) - result
             raise OSError(code, f"{name} in the client: {os.strerror(code)}")
         return result
+
+    def start_helper(self, name: str) -> Tracee:
+        """Start another thread in the client, with descriptors of its own, on its way into a call.
+
+        It shares all else with this one, and runs no code of the client.
+
+        :param name: a system call without arguments that the filter hands over; the `Call` that
+            arrives is what a `StoppedThread` of the helper is made of.
+        :raises OSError: EAGAIN the client may have no more threads.
+        """
+        self.ptrace(PTRACE_SETOPTIONS, 0, PTRACE_O_EXITKILL | PTRACE_O_TRACECLONE)
+        try:
+            self.syscall("clone", _HELPER, 0, 0, 0, 0)
+        finally:
+            if not self.gone:
+                self.ptrace(PTRACE_SETOPTIONS, 0, PTRACE_O_EXITKILL)
+        helper = Tracee(self._new_thread)
+        helper.wait()
+        helper.set_registers(self._about_to(name, (0,) * 6, None))
+        helper.ptrace(PTRACE_CONT)
+        return helper
+
+    def leave(self) -> None:
+        """End the thread, a helper, instead of letting it go on."""
+        if not self.gone:
+            self.set_registers(self._about_to("exit", (0,), None))
+            self.ptrace(PTRACE_DETACH)
+            self.gone = True
 
     def __exit__(
         self,
@@ -145,86 +131,56 @@ class StoppedThread:
             if self._saved:
                 self._restore()
             else:  # never stopped: a stop is due before a thread can be let go
-                self._ptrace(PTRACE_INTERRUPT)
+                self.ptrace(PTRACE_INTERRUPT)
                 self._call.fail(errno.EIO)
-                self._wait()
-            self._ptrace(PTRACE_DETACH)
+                self.wait()
+            self.ptrace(PTRACE_DETACH)
+            self.gone = True
         except ClientGone:
             if error is None:
                 raise
 
+    def _about_to(self, name: str, args: tuple[int, ...], descriptor: int | None) -> list[int]:
+        """Return the registers with which the thread carries out a system call next."""
+        registers = self._saved.copy()
+        registers[ARCH.PC] = self._call.ip - ARCH.SYSCALL_INSTRUCTION_SIZE
+        if ARCH.NO_RESTART is not None:
+            registers[ARCH.NO_RESTART] = _MASK64
+        for index, value in enumerate(args):
+            marked = value | self._secret if index == descriptor else value
+            registers[ARCH.ARGUMENTS[index]] = marked & _MASK64
+        registers[ARCH.NUMBER] = NUMBER_OF[name]
+        return registers
+
     def _restore(self) -> None:
+        """Put the thread back where it was, its call done."""
         if self._stale_trap:
-            self._ptrace(PTRACE_SINGLESTEP)
-            self._wait()
+            self.ptrace(PTRACE_SINGLESTEP)
+            self.wait()
         registers = self._saved
         registers[ARCH.PC] = self._call.ip
         registers[ARCH.RESULT] = self.result & _MASK64
         if ARCH.NO_RESTART is not None:
             registers[ARCH.NO_RESTART] = _MASK64
-        self._set_registers(registers)
-        self._set_mask(self._saved_mask)
+        self.set_registers(registers)
+        self.set_sigmask(self._saved_mask)
         if self._stopped_by_signal:
             os.kill(self.tid, signal.SIGSTOP)
 
     def _step_over(self, target: int) -> None:
         """Single-step until the instruction at `target` has been carried out."""
         while True:
-            self._ptrace(PTRACE_SINGLESTEP)
-            status = self._wait()
+            self.ptrace(PTRACE_SINGLESTEP)
+            status = self.wait()
             if status == signal.SIGTRAP:
-                if self._get_registers()[ARCH.PC] != target:
-                    self._stale_trap = False
+                stale, self._stale_trap = self._stale_trap, False
+                if not stale or self.get_registers()[ARCH.PC] != target:
                     return
-                self._stale_trap = False  # it belonged to the step before
             elif status == signal.SIGSTOP:
                 self._stopped_by_signal = True
-            elif status >> 8 == PTRACE_EVENT_STOP and self._get_registers()[ARCH.PC] != target:
+            elif status >> 8 == PTRACE_EVENT_CLONE:
+                self._new_thread = self.get_event_message()
+            elif status >> 8 == PTRACE_EVENT_STOP and self.get_registers()[ARCH.PC] != target:
                 # A group stop began around us. The call is done, its trap is still to come.
                 self._stale_trap = True
                 return
-
-    def _wait(self) -> int:
-        """Wait for the next stop; return the signal, with the event in the bits above 8."""
-        # WNOWAIT: the death of our own child is for subprocess.Popen to collect.
-        flags = os.WSTOPPED | os.WEXITED | os.WNOWAIT | WALL
-        try:
-            status = os.waitid(os.P_PID, self.tid, flags)
-        except ChildProcessError:
-            self.gone = True
-            raise ClientGone from None
-        if status is None or status.si_code in (os.CLD_EXITED, os.CLD_KILLED, os.CLD_DUMPED):
-            self.gone = True
-            self._reap(self.tid)
-            raise ClientGone
-        return status.si_status
-
-    def _ptrace(self, request: int, addr: int = 0, data: int = 0) -> None:
-        try:
-            ptrace(request, self.tid, addr, data)
-        except OSError as error:
-            if error.errno != errno.ESRCH:
-                raise
-            self.gone = True
-            self._wait_for_death()
-            raise ClientGone from None
-
-    def _wait_for_death(self) -> None:
-        try:
-            flags = os.WEXITED | os.WNOWAIT | WALL
-            if os.waitid(os.P_PID, self.tid, flags):
-                self._reap(self.tid)
-        except ChildProcessError:
-            pass
-
-    def _get_registers(self) -> list[int]:
-        self._ptrace(PTRACE_GETREGSET, NT_PRSTATUS, self._registers.iovec)
-        return list(_WORDS.unpack(self._registers.raw))
-
-    def _set_registers(self, values: list[int]) -> None:
-        _WORDS.pack_into(self._registers.raw, 0, *values)
-        self._ptrace(PTRACE_SETREGSET, NT_PRSTATUS, self._registers.iovec)
-
-    def _set_mask(self, mask: bytes) -> None:
-        self._sigmask.raw[:] = mask
-        self._ptrace(PTRACE_SETSIGMASK, 8, self._sigmask.address)

@@ -7,11 +7,11 @@ only, under the host's lock.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
 import os
 import resource
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -21,11 +21,12 @@ from mapdev.host.dispatch import Dispatcher
 from mapdev.host.embedded.arch import ARCH
 from mapdev.host.embedded.files import Files, OpenFile
 from mapdev.host.embedded.filter import Descriptors
-from mapdev.host.embedded.inject import WALL, StoppedThread
-from mapdev.host.embedded.machine import EmbeddedMachine, comm_of, find_area, is_child, tgid_of
+from mapdev.host.embedded.inject import StoppedThread
+from mapdev.host.embedded.machine import EmbeddedMachine, find_area
 from mapdev.host.embedded.node import R_OK, W_OK, may_access
 from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.paths import Paths
+from mapdev.host.embedded.processes import comm_of, tgid_of
 from mapdev.host.embedded.syscalls import PAGE_SIZE, read_memory
 from mapdev.linux.fs import FMODE_LSEEK, FMODE_PREAD, FMODE_PWRITE, FMODE_READ, FMODE_WRITE, File
 from mapdev.linux.mm import TaskStruct
@@ -42,6 +43,9 @@ class Kernel:
 
     :ivar descriptors: the numbers that devices have in clients.
     :ivar secret: marks the host's own calls in clients.
+    :ivar opened, closed, next_call: how `Server` is told of open files, and asked for the next call
+        of any client while another one is being handled.
+    :ivar postponed: calls that arrived meanwhile.
     """
 
     log = log
@@ -54,9 +58,11 @@ class Kernel:
         self.descriptors = descriptors
         self.secret = int.from_bytes(os.urandom(4), "little") | 1
         self.files = Files()
-        self.paths = Paths(self.files)
+        self.paths = Paths(self.files, (machine.dev, machine.inode))
         self.opened: Callable[[OpenFile], None] = lambda _: None
         self.closed: Callable[[OpenFile], None] = lambda _: None
+        self.next_call: Callable[[float], Call | None] = lambda _: None
+        self.postponed: deque[Call] = deque()
         self._next_descriptor = 0
         self._said: set[tuple[str, int]] = set()
         self._mapped_files: dict[int, OpenFile] = {}
@@ -66,7 +72,7 @@ class Kernel:
     def task(self, call: Call) -> TaskStruct:
         """Return the thread that makes `call`."""
         tid = call.tid
-        return TaskStruct(tid, tgid_of(tid), comm=lambda: comm_of(tid))
+        return TaskStruct(tid, lambda: tgid_of(tid), lambda: comm_of(tid))
 
     def file(self, call: Call, argument: int = 0) -> OpenFile | None:
         """Return the device's open file that a descriptor argument of `call` means, if any.
@@ -117,14 +123,7 @@ class Kernel:
 
     def stopped(self, call: Call) -> StoppedThread:
         """Return the thread of `call`, to be stopped and used for calls of ours."""
-        return StoppedThread(call, self.secret, self._reap)
-
-    def _reap(self, tid: int) -> None:
-        """Collect a dead thread, which waits for us as its tracer, unless it is a child of ours:
-        whoever started that one waits for it."""
-        if not is_child(tid):
-            with contextlib.suppress(ChildProcessError):
-                os.waitid(os.P_PID, tid, os.WEXITED | os.WNOHANG | WALL)
+        return StoppedThread(call, self.secret)
 
     # --- open files -------------------------------------------------------------------------
 
@@ -208,11 +207,11 @@ class Kernel:
         base, room, _ = self.descriptors
         crowded = len(self.files) > room // 2  # in all clients together
         for _ in range(8 if crowded else room):
-            number = base + self._next_descriptor
+            number: int = base + self._next_descriptor
             self._next_descriptor = (self._next_descriptor + 1) % (room - 1)
             if not os.path.lexists(f"/proc/{tid}/fd/{number}"):
                 return number
-        limit = int(resource.prlimit(tid, resource.RLIMIT_NOFILE)[0])
+        limit: int = resource.prlimit(tid, resource.RLIMIT_NOFILE)[0]
         used = {int(name) for name in os.listdir(f"/proc/{tid}/fd")}
         for number in (*range(base, base + room - 1), *range(base + room, limit)):
             if number not in used:

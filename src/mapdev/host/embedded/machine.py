@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from mapdev.host.embedded.lease import Lease, Leases
@@ -36,7 +35,7 @@ class EmbeddedMachine(PhysicalMemory):
         self.leases = Leases(self)
         self.install: InstallFile | None = None
         status = os.fstat(self.fd)
-        self.inode = status.st_ino
+        self.dev, self.inode = status.st_dev, status.st_ino
         self._dev = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
 
     def copy_from_user(self, task: TaskStruct, addr: int, size: int) -> bytes:
@@ -93,33 +92,6 @@ class EmbeddedMachine(PhysicalMemory):
         """Give everything back."""
         self.leases.close()
         super().close()
-
-
-def tgid_of(tid: int) -> int:
-    """Return the process that thread `tid` belongs to; `tid` itself when it is gone."""
-    try:
-        text = Path(f"/proc/{tid}/status").read_bytes()
-    except OSError:
-        return tid
-    at = text.index(b"Tgid:") + 5
-    return int(text[at : text.index(b"\n", at)])
-
-
-def is_child(tid: int) -> bool:
-    """Say whether `tid` is the main thread of a child of this process."""
-    try:
-        fields = Path(f"/proc/{tid}/stat").read_bytes().rpartition(b")")[2].split()
-    except OSError:
-        return False
-    return int(fields[1]) == os.getpid() and tgid_of(tid) == tid
-
-
-def comm_of(tid: int) -> str:
-    """Return the name of thread `tid`, empty when it is gone."""
-    try:
-        return Path(f"/proc/{tid}/comm").read_text(errors="replace").rstrip("\n")
-    except OSError:
-        return ""
 
 
 def find_area(areas: list[VmAreaStruct], addr: int) -> VmAreaStruct | None:

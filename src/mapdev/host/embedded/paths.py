@@ -14,6 +14,7 @@ no directory; the permissions of directories on the way to a node are not checke
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from typing import NamedTuple
@@ -37,11 +38,13 @@ class Found(NamedTuple):
 class Paths:
     """The nodes of all devices, and the walk that finds them.
 
+    :param forbidden: device and inode number of physical memory, which no path may lead to.
     :ivar roots_differ: some client may have another root or mount namespace than we.
     """
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: Files, forbidden: tuple[int, int]) -> None:
         self._files = files
+        self._forbidden = forbidden
         self._nodes: dict[str, Device] = {}
         self._names: set[str] = set()
         self.roots_differ = False
@@ -56,6 +59,7 @@ class Paths:
 
         :param dirfd: what a relative path starts from, or AT_FDCWD.
         :param follow: follow a symbolic link in the last place.
+        :raises OSError: EACCES it leads through /proc to physical memory.
         """
         name = path[path.rfind("/") + 1 :]
         if name not in self._names and not path.startswith(_PROC_LIKE):
@@ -119,6 +123,8 @@ class Paths:
                 return Found(open_file.device, open_file) if last else None
             if last and not follow:
                 return None
+            if at.startswith("/proc/"):
+                self._refuse_memory(root + at)
             target = self._link(tid, root, at)
             if target is None:
                 continue
@@ -128,6 +134,15 @@ class Paths:
             at = "" if target.startswith("/") else at[: at.rfind("/")]
             names.extend(target.split("/")[::-1])
         return None
+
+    def _refuse_memory(self, path: str) -> None:
+        """Refuse a link in /proc (fd, map_files) to the file behind all mappings."""
+        try:
+            status = os.stat(path)
+        except OSError:
+            return
+        if (status.st_dev, status.st_ino) == self._forbidden:
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
 
     def _open_file(self, tid: int, path: str) -> OpenFile | None:
         """Return the device's open file to which a link /proc/PID/fd/N leads."""

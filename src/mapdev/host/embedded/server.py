@@ -31,6 +31,7 @@ log = logging.getLogger("mapdev")
 
 _HANG_UP = select.EPOLLHUP | select.EPOLLERR
 _SWEEP_AGAIN = 0.002  # seconds, see Leases.sweep
+_ENOUGH_PASSES = 20  # what had ended when settle was called is handled by then
 
 
 class Server:
@@ -46,9 +47,11 @@ class Server:
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._running = True
         self._settling: list[threading.Event] = []
+        self._passes = 0
         self._thread = threading.Thread(target=self._run, name="mapdev host", daemon=True)
         kernel.opened = self._watch_file
         kernel.closed = self._forget_file
+        kernel.next_call = self._next_call
         self._watch(self._wake, select.EPOLLIN, lambda _: self._do_work())
         self._watch(kernel.machine.leases.events, select.EPOLLIN, lambda _: kernel.sweep())
 
@@ -88,12 +91,15 @@ class Server:
         return result
 
     def expect(self, channel: socket.socket) -> None:
-        """Serve the client that will send its listener through `channel`."""
+        """Serve the client that will send its listener through `channel`, which is ours now."""
         self.submit(lambda: self._watch(channel.fileno(), select.EPOLLIN,
                                         lambda _: self._accept(channel)))  # fmt: skip
 
     def settle(self) -> None:
-        """Return when all that clients have done so far is handled."""
+        """Return when what ended before this call is handled: descriptors, mappings, clients.
+
+        Clients that go on making calls don't keep it from returning.
+        """
         done = threading.Event()
         self.submit(lambda: self._settling.append(done))
         done.wait()
@@ -112,12 +118,14 @@ class Server:
                 timeout: float | None = _SWEEP_AGAIN
             else:
                 timeout = 0 if self._settling else None
-            if not self._once(timeout) and not leases.unsettled:
+            busy = self._once(timeout) or leases.unsettled
+            self._passes = self._passes + 1 if self._settling else 0
+            if self._settling and (not busy or self._passes > _ENOUGH_PASSES):
                 while self._settling:
                     self._settling.pop().set()
 
     def _once(self, timeout: float | None) -> bool:
-        """Handle what is there; False when nothing was."""
+        """Handle what is there; False when nothing but calls of clients was."""
         events = self._epoll.poll(timeout)
         with self._lock:
             if self._kernel.machine.leases.unsettled:
@@ -132,7 +140,7 @@ class Server:
                         handle(event)
                     except Exception:
                         log.exception("mapdev: an error of the host itself; please report it")
-        return bool(events)
+        return any(fd not in self._listeners for fd, _ in events)
 
     def _do_work(self) -> None:
         os.eventfd_read(self._wake)
@@ -154,6 +162,8 @@ class Server:
         except OSError as error:
             log.error("%s", error)
             return
+        finally:
+            channel.close()
         if fd is None:
             return
         listener = Listener(fd)
@@ -165,10 +175,24 @@ class Server:
             call = listener.receive()
             if call is not None:
                 self._handle(call)
+                while self._kernel.postponed:
+                    self._handle(self._kernel.postponed.popleft())
         elif event & _HANG_UP:
             self._unwatch(listener.fd)
             del self._listeners[listener.fd]
             listener.close()
+
+    def _next_call(self, timeout: float) -> Call | None:
+        """Receive a call out of turn; None when there was none for `timeout` seconds."""
+        poller = select.poll()
+        for fd in self._listeners:
+            poller.register(fd, select.POLLIN)
+        for fd, event in poller.poll(timeout * 1000):
+            if event & select.POLLIN:
+                call = self._listeners[fd].receive()
+                if call is not None:
+                    return call
+        return None
 
     def _handle(self, call: Call) -> None:
         """Carry out one call and answer it, whatever happens."""

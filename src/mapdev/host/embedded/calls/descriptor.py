@@ -14,9 +14,10 @@ import os
 
 from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Verdict
 from mapdev.host.embedded.filter import SOCKET_CALLS
-from mapdev.host.embedded.inject import ClientGone, NotStoppable, StoppedThread
+from mapdev.host.embedded.inject import StoppedThread
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.notify import Call
+from mapdev.host.embedded.tracee import ClientGone, NotStoppable
 
 F_DUPFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC = 0, 3, 4, 1030
 _SETTABLE = os.O_APPEND | os.O_NONBLOCK | os.O_ASYNC | os.O_DIRECT | os.O_NOATIME

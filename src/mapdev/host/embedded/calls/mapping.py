@@ -2,8 +2,8 @@
 
 mmap runs in the client's own thread, stopped for the purpose: reserve the range, ask the driver,
 map what it asked for run by run from physical memory, fill what it left out with pages beyond the
-end of memory (a touch is SIGBUS, as in the kernel). The descriptor of physical memory is in the
-client only meanwhile, close-on-exec, at a number that other threads can't use (see `filter`).
+end of memory (a touch is SIGBUS, as in the kernel). For that the client is lent a descriptor of
+physical memory, see `loan`.
 
 Source: mm/mmap.c (do_mmap), mm/mremap.c
 """
@@ -17,9 +17,12 @@ from collections.abc import Iterator
 from mapdev.host.embedded.arch import ARCH
 from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Verdict, signed32
 from mapdev.host.embedded.files import OpenFile
-from mapdev.host.embedded.inject import ClientGone, NotStoppable, StoppedThread
+from mapdev.host.embedded.inject import StoppedThread
 from mapdev.host.embedded.kernel import Kernel
+from mapdev.host.embedded.loan import Loan, lend_to_caller, lend_to_helper
 from mapdev.host.embedded.notify import Call
+from mapdev.host.embedded.processes import is_single_threaded
+from mapdev.host.embedded.tracee import ClientGone, NotStoppable
 from mapdev.linux.fs import FMODE_READ, FMODE_WRITE
 from mapdev.linux.numbers import (
     MAP_ANONYMOUS,
@@ -44,6 +47,7 @@ from mapdev.linux.numbers import (
     PROT_NONE,
     PROT_READ,
     PROT_WRITE,
+    VM_DONTCOPY,
     VM_EXEC,
     VM_MAYEXEC,
     VM_MAYREAD,
@@ -64,6 +68,7 @@ _LEGACY_MAP_MASK = (
 )  # fmt: skip
 _PLACEMENT = MAP_FIXED | MAP_FIXED_NOREPLACE | ARCH.MAP_32BIT
 MREMAP_DONTUNMAP = 4
+MADV_DONTFORK = 10
 
 
 def _error(code: int, text: str = "") -> OSError:
@@ -143,12 +148,9 @@ def _map(
     flags: int,
 ) -> None:
     """Carry the mapping out in the stopped `thread`; its result is the address or an errno."""
-    writable = bool(vma.vm_flags & VM_MAYWRITE) and bool(vma.vm_flags & VM_MAYSHARE)
-    description, index = kernel.machine.leases.open_description(writable)
-    try:
-        number = _lend(kernel, call, description)
-    finally:
-        os.close(description)
+    loan = None
+    if is_single_threaded(call.tid):
+        loan = lend_to_caller(kernel, call, thread, _may_be_written(vma))
     thread.stop()
     task = kernel.task(call)
     vma.vm_mm = task.mm
@@ -159,39 +161,29 @@ def _map(
         vma.vm_start, vma.vm_end = start, start + length
         try:
             kernel.dispatch.mmap(open_file.device, task, open_file.file, vma)
-            _carry_out(kernel, thread, vma, number, flags)
+            if loan is None or loan.writable != _may_be_written(vma):
+                if loan is not None:
+                    loan.give_back()
+                loan = lend_to_helper(kernel, thread, _may_be_written(vma))
+            _carry_out(kernel, loan, vma, flags)
         except OSError:
             thread.syscall("munmap", start, length)
             raise
-        kernel.mapped(open_file, index, vma, task.tgid)
+        kernel.mapped(open_file, loan.index, vma, task.tgid)
         thread.result = start
     except OSError as error:
         thread.result = -(error.errno or errno.EIO)
     finally:
-        if not thread.gone:
-            thread.syscall("close", number)
+        if loan is not None:
+            loan.give_back()
 
 
-def _lend(kernel: Kernel, call: Call, description: int) -> int:
-    """Put physical memory into the client, close-on-exec; return the descriptor's number."""
-    wanted = kernel.scratch_descriptor
-    if not os.path.lexists(f"/proc/{call.tid}/fd/{wanted}"):
-        try:
-            return call.add_descriptor(description, wanted, cloexec=True)
-        except OSError as error:
-            if error.errno != errno.EBADF:
-                raise ClientGone from None
-    try:
-        return call.add_descriptor(description, None, cloexec=True)
-    except OSError as error:
-        if error.errno == errno.ENOENT:
-            raise ClientGone from None
-        raise
+def _may_be_written(vma: VmAreaStruct) -> bool:
+    """Say whether a client may write to the device's memory through the area, now or later."""
+    return vma.vm_flags & (VM_MAYWRITE | VM_MAYSHARE) == VM_MAYWRITE | VM_MAYSHARE
 
 
-def _carry_out(
-    kernel: Kernel, thread: StoppedThread, vma: VmAreaStruct, number: int, flags: int
-) -> None:
+def _carry_out(kernel: Kernel, loan: Loan, vma: VmAreaStruct, flags: int) -> None:
     """Map the runs of frames that the driver asked for, and SIGBUS where it asked for none."""
     kind = MAP_SHARED if vma.vm_flags & VM_MAYSHARE else MAP_PRIVATE
     how = kind | MAP_FIXED | MAP_NORESERVE | flags & MAP_POPULATE
@@ -199,16 +191,18 @@ def _carry_out(
     end_of_memory = kernel.machine.nr_frames
     for start, end, pfn in _runs(vma, end_of_memory):
         try:
-            thread.syscall("mmap", start, end - start, prot, how, number, pfn << PAGE_SHIFT,
-                           descriptor=4)  # fmt: skip
+            loan.thread.syscall("mmap", start, end - start, prot, how, loan.number,
+                                pfn << PAGE_SHIFT, descriptor=4)  # fmt: skip
         except OSError as error:
             if error.errno == errno.ENOMEM:
                 kernel.log.error(
                     "%d: no room for another area in the client: a mapping of scattered frames "
                     "takes one area for each run of neighbours; raise vm.max_map_count (sysctl)",
-                    thread.tid,
+                    loan.thread.tid,
                 )
             raise
+    if vma.vm_flags & VM_DONTCOPY:
+        loan.thread.syscall("madvise", vma.vm_start, vma.vm_end - vma.vm_start, MADV_DONTFORK)
 
 
 def _runs(vma: VmAreaStruct, end_of_memory: int) -> Iterator[tuple[int, int, int]]:

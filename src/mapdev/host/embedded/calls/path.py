@@ -186,17 +186,20 @@ def _do_execveat(kernel: Kernel, call: Call) -> Verdict:
     return _exec(kernel, call, signed32(call.args[0]), call.args[1])
 
 
-def _refuse(code: int, at: bool = False, follow: bool = True) -> Handler:
-    """Make a handler of a call that fails on a device's node.
+def _refuse(code: int, *paths: int | tuple[int, int], follow: bool = True) -> Handler:
+    """Make a handler of a call that fails when one of its `paths` is a device's node.
 
-    :param at: the path comes after a directory's descriptor.
+    :param paths: for each path, the index of its argument, or of its directory's descriptor and
+        its own.
     """
 
     def handle(kernel: Kernel, call: Call) -> int | Verdict:
-        dirfd = signed32(call.args[0]) if at else AT_FDCWD
-        if _find(kernel, call, dirfd, call.args[1 if at else 0], follow) is None:
-            return PASS_ON
-        raise OSError(code, os.strerror(code))
+        for where in paths:
+            directory, path = where if isinstance(where, tuple) else (None, where)
+            dirfd = AT_FDCWD if directory is None else signed32(call.args[directory])
+            if _find(kernel, call, dirfd, call.args[path], follow):
+                raise OSError(code, os.strerror(code))
+        return PASS_ON
 
     return handle
 
@@ -221,19 +224,30 @@ HANDLERS: dict[str, Handler] = {
     "readlinkat": _do_readlinkat,
     "execve": _do_execve,
     "execveat": _do_execveat,
-    "getxattr": _refuse(errno.ENODATA),
-    "lgetxattr": _refuse(errno.ENODATA, follow=False),
+    "getxattr": _refuse(errno.ENODATA, 0),
+    "lgetxattr": _refuse(errno.ENODATA, 0, follow=False),
     "listxattr": _listxattr,
     "llistxattr": _listxattr,
-    "truncate": _refuse(errno.EINVAL),
-    # A node is there for as long as its host: nobody can change or remove it.
-    "chmod": _refuse(errno.EPERM),
-    "chown": _refuse(errno.EPERM),
-    "lchown": _refuse(errno.EPERM, follow=False),
-    "unlink": _refuse(errno.EPERM, follow=False),
-    "fchmodat": _refuse(errno.EPERM, at=True),
-    "fchmodat2": _refuse(errno.EPERM, at=True),
-    "fchownat": _refuse(errno.EPERM, at=True),
-    "unlinkat": _refuse(errno.EPERM, at=True, follow=False),
-    "utimensat": _refuse(errno.EPERM, at=True),
+    "truncate": _refuse(errno.EINVAL, 0),
+    # A node is there for as long as its host: nobody can change, remove or replace it.
+    "chmod": _refuse(errno.EPERM, 0),
+    "chown": _refuse(errno.EPERM, 0),
+    "lchown": _refuse(errno.EPERM, 0, follow=False),
+    "fchmodat": _refuse(errno.EPERM, (0, 1)),
+    "fchmodat2": _refuse(errno.EPERM, (0, 1)),
+    "fchownat": _refuse(errno.EPERM, (0, 1)),
+    "utimensat": _refuse(errno.EPERM, (0, 1)),
+    "unlink": _refuse(errno.EPERM, 0, follow=False),
+    "unlinkat": _refuse(errno.EPERM, (0, 1), follow=False),
+    "rename": _refuse(errno.EPERM, 0, 1, follow=False),
+    "renameat": _refuse(errno.EPERM, (0, 1), (2, 3), follow=False),
+    "renameat2": _refuse(errno.EPERM, (0, 1), (2, 3), follow=False),
+    "mkdir": _refuse(errno.EEXIST, 0, follow=False),
+    "mkdirat": _refuse(errno.EEXIST, (0, 1), follow=False),
+    "mknod": _refuse(errno.EEXIST, 0, follow=False),
+    "mknodat": _refuse(errno.EEXIST, (0, 1), follow=False),
+    "symlink": _refuse(errno.EEXIST, 1, follow=False),
+    "symlinkat": _refuse(errno.EEXIST, (1, 2), follow=False),
+    "link": _refuse(errno.EPERM, 0, 1, follow=False),
+    "linkat": _refuse(errno.EPERM, (0, 1), (2, 3), follow=False),
 }

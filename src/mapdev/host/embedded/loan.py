@@ -1,0 +1,110 @@
+"""Physical memory lent to a client for the moment of a mapping: a descriptor, and who maps with it.
+
+Only a descriptor can be mapped, so the client has to have one. In a process with one thread that
+thread gets it, stopped as it is. In any other, a fork or an open of /proc/self/fd by a sibling
+could carry it off, so there a helper thread with a table of descriptors of its own gets it, maps,
+and ends. No other code of the client ever runs with the descriptor in reach.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from mapdev.host.embedded.inject import StoppedThread
+from mapdev.host.embedded.kernel import Kernel
+from mapdev.host.embedded.notify import Call
+from mapdev.host.embedded.tracee import ClientGone, Tracee
+
+# A call that the filter always hands over and that has no effect before we answer it.
+_HELPERS_CALL = "remap_file_pages"
+_PATIENCE = 0.1  # seconds between two looks whether the helper was killed
+
+
+class Loan:
+    """Physical memory as descriptor `number` of `thread`, until `give_back`.
+
+    :ivar index: the index of the description, see `Leases`.
+    :ivar writable: whether what is mapped with it can be made writable.
+    """
+
+    def __init__(
+        self, thread: StoppedThread, number: int, index: int, writable: bool, is_helper: bool
+    ) -> None:
+        self.thread = thread
+        self.number = number
+        self.index = index
+        self.writable = writable
+        self._is_helper = is_helper
+
+    def give_back(self) -> None:
+        """Take the descriptor out of the client; a helper ends."""
+        if self.thread.gone:
+            return
+        if self._is_helper:
+            self.thread.leave()
+        else:
+            self.thread.syscall("close", self.number)
+
+
+def lend_to_caller(kernel: Kernel, call: Call, thread: StoppedThread, writable: bool) -> Loan:
+    """Lend memory to the thread of `call`, which is about to be stopped as `thread`."""
+    number, index = _put(kernel, call, writable)
+    return Loan(thread, number, index, writable, is_helper=False)
+
+
+def lend_to_helper(kernel: Kernel, thread: StoppedThread, writable: bool) -> Loan:
+    """Lend memory to a helper of the stopped `thread`."""
+    started = thread.start_helper(_HELPERS_CALL)
+    call = _call_of(kernel, started)
+    helper = kernel.stopped(call)
+    try:
+        number, index = _put(kernel, call, writable)
+        helper.stop()
+    except ClientGone:
+        if not helper.gone:
+            helper.wait_for_death()
+        raise
+    except OSError:
+        helper.stop()
+        helper.leave()
+        raise
+    return Loan(helper, number, index, writable, is_helper=True)
+
+
+def _call_of(kernel: Kernel, helper: Tracee) -> Call:
+    """Return the call that the helper makes; other clients' calls are kept for later."""
+    while True:
+        call = kernel.next_call(_PATIENCE)
+        if call is not None and call.tid == helper.tid:
+            return call
+        if call is not None:
+            kernel.postponed.append(call)
+        elif helper.is_dead():
+            helper.wait_for_death()
+            raise ClientGone
+
+
+def _put(kernel: Kernel, call: Call, writable: bool) -> tuple[int, int]:
+    """Put a new description of memory into the client; return the descriptor and its index."""
+    description, index = kernel.machine.leases.open_description(writable)
+    try:
+        return _add(kernel, call, description), index
+    finally:
+        os.close(description)
+
+
+def _add(kernel: Kernel, call: Call, description: int) -> int:
+    wanted = kernel.scratch_descriptor
+    try:
+        if not os.path.lexists(f"/proc/{call.tid}/fd/{wanted}"):
+            try:
+                return call.add_descriptor(description, wanted, cloexec=True)
+            except OSError as error:
+                if error.errno != errno.EBADF:  # beyond the client's limit
+                    raise
+        return call.add_descriptor(description, None, cloexec=True)
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            raise ClientGone from None
+        raise

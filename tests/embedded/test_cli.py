@@ -1,0 +1,172 @@
+"""The command line as a user types it."""
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+MAPDEV = [sys.executable, "-m", "mapdev.cli"]
+
+
+def mapdev(*args: str, **options: object) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [*MAPDEV, *args], capture_output=True, text=True, timeout=120, check=False, **options
+    )  # type: ignore[call-overload, no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [("exit 0", 0), ("exit 3", 3), ("kill -TERM $$", 143), ("kill -KILL $$", 137)],
+)
+def test_exit_status_is_the_commands(command: str, status: int) -> None:
+    done = mapdev("run", "-d", "/dev/x=contiguous", "--", "sh", "-c", command)
+    assert (done.returncode, done.stderr) == (status, "")
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "says"),
+    [
+        (["--", "no-such-program"], 127, "command not found"),
+        (["--", "/"], 126, "Permission denied"),
+        ([], 2, "no command"),
+        (["-d", "/dev/x=nothing", "--", "true"], 2, "no driver is called 'nothing'"),
+        (["-d", "/dev/x", "--", "true"], 2, "is no device"),
+        (["-d", "x=contiguous", "--", "true"], 2, "is no device"),
+        (["-d", "/dev/x=contiguous,size", "--", "true"], 2, "is no parameter"),
+        (["-d", "/dev/x=contiguous,colour=red", "--", "true"], 2, "its parameters are: size"),
+        (["-d", "/dev/x=contiguous,size=huge", "--", "true"], 2, "no size"),
+        (["-d", "/dev/x=contiguous,size=8G", "--", "true"], 2, "can't be set up"),
+        (["-d", "/dev/x=nowhere.py:X", "--", "true"], 2, "there is no file"),
+        (["-d", "/dev/x=json:loads", "--", "true"], 2, "has no driver class"),
+        (["-d", "/dev/x=no.such.module:X", "--", "true"], 2, "can't be imported"),
+        (["-d", "/dev/x=contiguous", "-d", "/dev/x=vmalloc", "--", "true"], 2, "already"),
+        (["-m", "lots", "--", "true"], 2, "no size"),
+        (["--descriptors", "some", "--", "true"], 2, "a number"),
+        (["--frobnicate"], 2, "unrecognized"),
+    ],
+)
+def test_errors_say_what_is_wrong(args: list[str], status: int, says: str) -> None:
+    done = mapdev("run", *args)
+    assert done.returncode == status
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_several_devices_and_parameters() -> None:
+    done = mapdev(
+        "run", "-d", "/dev/a=contiguous,size=4K", "-d", "/dev/b=vmalloc,size=0x2000", "--",
+        "sh", "-c", "cat /dev/a | wc -c; cat /dev/b | wc -c",
+    )  # fmt: skip
+    assert done.stdout.split() == ["4096", "8192"]
+
+
+DRIVER = '''
+from mapdev import Driver
+
+class Greeter(Driver):
+    """Says hello."""
+
+    def probe(self, name="world"):
+        self.name = name
+
+    def read(self, file, count, pos):
+        return f"hello, {self.name}\\n".encode()[pos : pos + count]
+'''
+
+
+def test_a_driver_from_a_file_and_from_a_module(tmp_path: Path) -> None:
+    (tmp_path / "greeter.py").write_text(DRIVER)
+    for spec in "greeter.py:Greeter", str(tmp_path / "greeter.py:Greeter"), "greeter:Greeter":
+        done = mapdev("run", "-d", f"/dev/g={spec},name=you", "--", "cat", "/dev/g", cwd=tmp_path)
+        assert (done.stdout, done.stderr) == ("hello, you\n", "")
+
+
+def test_a_driver_with_a_mistake(tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("import nothing_like_it\n")
+    done = mapdev("run", "-d", f"/dev/g={tmp_path}/broken.py:X", "--", "true")
+    assert done.returncode == 2 and "nothing_like_it" in done.stderr
+
+
+def test_a_gallery_driver_of_another_package(tmp_path: Path) -> None:
+    (tmp_path / "greeter.py").write_text(DRIVER)
+    metadata = tmp_path / "greeter-1.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: greeter\nVersion: 1\n")
+    (metadata / "entry_points.txt").write_text("[mapdev.drivers]\ngreeter = greeter:Greeter\n")
+    # sys.path of the child, but not by PYTHONPATH alone: that is how it finds mapdev itself in a VM
+    code = textwrap.dedent(
+        f"""
+        import sys; sys.path.insert(0, {str(tmp_path)!r})
+        from mapdev.cli import main
+        sys.exit(main(["drivers"]) or main(["run", "-d", "/dev/g=greeter", "--", "cat", "/dev/g"]))
+        """
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Says hello." in done.stdout and done.stdout.endswith("hello, world\n")
+
+
+def test_verbose_logs_calls() -> None:
+    done = mapdev(
+        "run", "-v", "-d", "/dev/x=contiguous", "--", "sh", "-c", "echo hi >/dev/x; cd / <nosuch"
+    )
+    lines = [line for line in done.stderr.splitlines() if line.startswith("/dev/x: ")]
+    assert [line.split("(")[0] for line in lines] == [
+        "/dev/x: open", "/dev/x: write", "/dev/x: release",
+    ]  # fmt: skip
+    assert "b'hi\\n' (3 bytes), 0) = 3 <0.0" in lines[1]
+    done = mapdev("run", "-v", "-d", "/dev/x=contiguous", "--", "head", "-c", "1", "/dev/x")
+    assert "read(" in done.stderr
+    done = mapdev("run", "-v", "-d", "/dev/x=registers", "--", "stty", "-F", "/dev/x")
+    assert done.returncode == 1
+
+
+def test_verbose_shows_errors(tmp_path: Path) -> None:
+    done = mapdev(
+        "run",
+        "-v",
+        "-d",
+        "/dev/x=contiguous,size=4K",
+        "--",
+        "sh",
+        "-c",
+        "head -c 5000 /dev/zero >/dev/x",
+    )
+    assert "= -1 ENOSPC" in done.stderr
+
+
+def test_drivers_lists_the_gallery() -> None:
+    done = mapdev("drivers")
+    assert done.returncode == 0
+    for name in ("contiguous", "vmalloc", "registers", "framebuffer", "base=0x43c00000"):
+        assert name in done.stdout
+
+
+def test_doctor() -> None:
+    done = mapdev("doctor")
+    assert done.returncode == 0, done.stdout
+    assert "a program opened and mapped one" in done.stdout
+
+
+def test_help_and_version() -> None:
+    assert "examples:" in mapdev("--help").stdout
+    assert "--descriptors" in mapdev("run", "--help").stdout
+    assert mapdev("--version").stdout.startswith("mapdev 0.")
+    assert mapdev().returncode == 2
+
+
+def test_programs_left_behind_are_served_until_they_end() -> None:
+    done = mapdev("run", "-d", "/dev/x=contiguous", "--", "sh", "-c",
+                  "(sleep 0.5; echo late >/dev/x; head -c 5 /dev/x) & exit 4")  # fmt: skip
+    assert (done.returncode, done.stdout) == (4, "late\n")
+    assert "the command has ended" in done.stderr
+
+
+def test_all_descriptors() -> None:
+    code = "import os; fd = os.dup2(os.open('/dev/x', 2), 77); os.write(fd, b'hi'); print(os.pread(fd, 2, 0))"
+    done = mapdev(
+        "run", "--descriptors", "all", "-d", "/dev/x=contiguous", "--", sys.executable, "-c", code
+    )
+    assert (done.stdout, done.stderr) == ("b'hi'\n", "")
