@@ -43,8 +43,12 @@ int main(int argc, char **argv)
 		if (pid == 0) {
 			int found = 0;
 
-			for (int other = 3; other < 1024; other++)
-				if (other != fd && fcntl(other, F_GETFD) >= 0)
+			DIR *list = opendir("/proc/self/fd");
+			struct dirent *entry;
+
+			while ((entry = readdir(list)))
+				if (atoi(entry->d_name) > 2 && atoi(entry->d_name) != fd &&
+				    atoi(entry->d_name) != dirfd(list))
 					found++;
 			_exit(found);
 		}

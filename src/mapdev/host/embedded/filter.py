@@ -105,6 +105,7 @@ def build(arch: ModuleType, descriptors: Descriptors, secret: int) -> bytes:
         **dict.fromkeys(PATH, "notify"),
         **STAT_FLAGS,
         **ON_TWO_DESCRIPTORS,
+        "pidfd_getfd": "pidfd_getfd",
         **dict.fromkeys(SOCKET_CALLS, "high"),
         **dict.fromkeys(ALWAYS, "notify"),
     }
@@ -134,6 +135,8 @@ def build(arch: ModuleType, descriptors: Descriptors, secret: int) -> bytes:
         program.load_argument(0)
         program.jump("jge", 1 << 31, yes="notify")  # AT_FDCWD
         program.visible(0)
+    program.label("pidfd_getfd")
+    program.visible(1)
     program.label("high")
     program.load_argument(0)
     program.jump("jge", 1 << 31, yes="allow")

@@ -138,6 +138,7 @@ SYSCALLS = {
     "statx": 332,
     "io_uring_setup": 425,
     "openat2": 437,
+    "pidfd_getfd": 438,
     "faccessat2": 439,
     "fchmodat2": 452,
 }

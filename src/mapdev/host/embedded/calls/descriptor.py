@@ -96,10 +96,18 @@ def _not_a_socket(kernel: Kernel, call: Call) -> int | Verdict:
     raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK))
 
 
+def _do_pidfd_getfd(kernel: Kernel, call: Call) -> Verdict:
+    """Refuse to fetch the number at which physical memory may be lent to another thread."""
+    if call.args[1] & 0xFFFFFFFF == kernel.scratch_descriptor:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+    return PASS_ON
+
+
 HANDLERS: dict[str, Handler] = {
     "dup": _do_dup,
     "dup2": _do_dup2,
     "dup3": _do_dup2,
     "fcntl": _do_fcntl,
+    "pidfd_getfd": _do_pidfd_getfd,
     **dict.fromkeys(SOCKET_CALLS, _not_a_socket),
 }
