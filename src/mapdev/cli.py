@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from mapdev import __version__
 
-EX_USAGE, EX_FAILED, EX_NOT_EXECUTABLE, EX_NOT_FOUND = 2, 125, 126, 127
+EX_USAGE = 2
 
 _EXAMPLES = """\
 examples:

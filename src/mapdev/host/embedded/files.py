@@ -92,10 +92,6 @@ class Files:
         """Forget `file`, which no descriptor means any more."""
         self._by_link.pop(file.link, None)
 
-    def by_link(self, link: str) -> OpenFile | None:
-        """Return the open file that /proc shows as `link`."""
-        return self._by_link.get(link)
-
     def at(self, tid: int, fd: int) -> OpenFile | None:
         """Return the open file that descriptor `fd` of thread `tid` means, if it is a device's."""
         if not self._by_link:

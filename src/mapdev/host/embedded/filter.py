@@ -29,7 +29,6 @@ _NR, _ARCH = 0, 4
 
 MAP_ANONYMOUS, MAP_DENYWRITE = 0x20, 0x800
 AT_EMPTY_PATH = 0x1000
-X32_SYSCALL_BIT = 0x40000000
 
 PATH = (
     "open", "openat", "openat2", "creat", "stat", "lstat", "access", "faccessat", "faccessat2",

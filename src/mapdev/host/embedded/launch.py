@@ -13,7 +13,6 @@ import signal
 import socket
 import subprocess
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 from mapdev.host.embedded import syscalls
@@ -80,7 +79,6 @@ class _Installer:
         self._channel = channel
         self._rights = socket.SOL_SOCKET, socket.SCM_RIGHTS
         self._array = array.array
-        self._signals = signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
     def __call__(self) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -114,6 +112,3 @@ def receive_listener(channel: socket.socket) -> int | None:
         raise OSError(f"the kernel refused the client's filter: {data[len(_FAILED):].decode()}; "
                       "see `mapdev doctor`")  # fmt: skip
     return descriptors[0] if descriptors else None
-
-
-Spawn = Callable[..., ClientProcess]

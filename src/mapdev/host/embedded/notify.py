@@ -17,7 +17,6 @@ import struct
 
 SECCOMP_IOCTL_NOTIF_RECV = 0xC0502100
 SECCOMP_IOCTL_NOTIF_SEND = 0xC0182101
-SECCOMP_IOCTL_NOTIF_ID_VALID = 0x40082102
 SECCOMP_IOCTL_NOTIF_ADDFD = 0x40182103
 SECCOMP_IOCTL_NOTIF_SET_FLAGS = 0x40082104
 SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP = 1
@@ -108,14 +107,6 @@ class Listener:
             if failure.errno == errno.ENOENT:
                 return False
             raise
-        return True
-
-    def is_valid(self, id: int) -> bool:
-        """Say whether the thread of call `id` still waits, and its thread id still means it."""
-        try:
-            fcntl.ioctl(self.fd, SECCOMP_IOCTL_NOTIF_ID_VALID, struct.pack("<Q", id))
-        except OSError:
-            return False
         return True
 
     def close(self) -> None:
