@@ -27,6 +27,10 @@ def test_leaky(mapdev):
     mapdev.add(Leaky, "/dev/x")
     mapdev.run(["cat", "/dev/x"])
 
+def test_left_running(mapdev):
+    mapdev.add(Fine, "/dev/x")
+    mapdev.popen(["sleep", "100"])
+
 def test_by_name(mapdev):
     mapdev.add("contiguous", "/dev/x", size="8K")
     assert len(mapdev.run(["cat", "/dev/x"], capture_output=True).stdout) == 8192
@@ -36,5 +40,6 @@ def test_by_name(mapdev):
 def test_the_fixture(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(SUITE)
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
-    result.assert_outcomes(passed=3, errors=1)
+    result.assert_outcomes(passed=4, errors=2)
     result.stdout.fnmatch_lines(["*left behind: leaky: never freed*"])
+    result.stdout.fnmatch_lines(["*left behind: process * (sleep) had not ended*"])

@@ -138,7 +138,7 @@ def test_clients_that_are_left_are_ended_with_the_host() -> None:
         pid = int(process.stdout.readline())
     assert process.wait(30) == -9
     assert driver.calls == ["open", "release"]
-    assert not host.leaks
+    assert len(host.leaks) >= 2 and all("had not ended" in leak for leak in host.leaks)
     try:
         state = Path(f"/proc/{pid}/stat").read_text().split()[2]
     except FileNotFoundError:

@@ -25,6 +25,7 @@ from mapdev.host.embedded.descendants import Descendants
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.launch import ClientProcess
 from mapdev.host.embedded.machine import EmbeddedMachine
+from mapdev.host.embedded.processes import comm_of
 from mapdev.host.embedded.server import Server
 
 __all__ = ["EmbeddedHost"]
@@ -105,7 +106,11 @@ class EmbeddedHost(Host):
         return self._server.has_clients and bool(self._descendants.clients())
 
     def shut_down(self) -> None:
-        """Kill the clients that are left and stop serving."""
+        """Kill the clients that are left, which `leaks` then names, and stop serving."""
+        self._server.settle()
+        if self._server.has_clients:
+            for pid in sorted(self._descendants.clients()):
+                self.leaks.append(f"process {pid} ({comm_of(pid)}) had not ended")
         deadline = time.monotonic() + _PATIENCE
         while self._server.has_clients and self._descendants.kill():
             if time.monotonic() > deadline:
