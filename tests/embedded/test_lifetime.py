@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 from devices import ZEROED, Buffer
+from pace import rounds
 
 from mapdev import Driver, ioctl
 from mapdev.host.embedded.host import EmbeddedHost
@@ -194,7 +195,7 @@ def test_killed_while_mapping(mapdev: EmbeddedHost, static: Callable[[str], str]
     """Clients that die in the middle of mmap, at points spread over its length."""
     mapdev.add(Buffer, "/dev/x")
     before = mapdev.memory.counts()
-    for attempt in range(30):
+    for attempt in range(rounds(60)):
         process = mapdev.popen([static("threads"), "/dev/x", "4", "100000"])
         time.sleep(0.004 + attempt % 20 * 0.0003)
         process.kill()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from devices import Bare, Buffer
+from pace import rounds
 
 from mapdev import Driver
 from mapdev.host.embedded.host import EmbeddedHost
@@ -373,9 +374,11 @@ def test_many_mappings(mapdev: EmbeddedHost, client: Client) -> None:
 
 def test_many_threads_at_once(mapdev: EmbeddedHost, static: Callable[[str], str]) -> None:
     driver = mapdev.add(Buffer, "/dev/x")
-    done = mapdev.run([static("threads"), "/dev/x", "8", "50"], capture_output=True, timeout=60)
+    done = mapdev.run(
+        [static("threads"), "/dev/x", "8", str(rounds(50))], capture_output=True, timeout=60
+    )
     assert done.returncode == 0, done.stderr
-    assert driver.calls.count("mmap") == 8 * 50
+    assert driver.calls.count("mmap") == 8 * rounds(50)
 
 
 def test_write_only_file_and_dead_mapping_in_a_child(mapdev: EmbeddedHost, client: Client) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from devices import Buffer
+from pace import rounds
 
 from mapdev.host.embedded.host import EmbeddedHost
 
@@ -92,12 +93,13 @@ def test_the_lent_descriptor_is_of_no_use_to_siblings(mapdev: EmbeddedHost, clie
                     except OSError as error: assert error.errno in (errno.EBADF, errno.ENOENT), error
         threads = [threading.Thread(target=steal) for _ in range(3)]
         for thread in threads: thread.start()
-        for _ in range(300): mmap.mmap(fd, P).close()
+        for _ in range(int(sys.argv[2])): mmap.mmap(fd, P).close()
         stop = True
         for thread in threads: thread.join()
         assert not got, got
         """,
         str(mapdev.kernel.scratch_descriptor),
+        str(rounds(300)),
     )
 
 
@@ -123,7 +125,7 @@ def test_a_fork_beside_a_mapping_carries_nothing_off(
     """Children of a fork in another thread have none of our descriptors; release is not late."""
     driver = mapdev.add(Buffer, "/dev/x")
     done = mapdev.run(
-        [static("forks"), "/dev/x", "200"], capture_output=True, text=True, timeout=60
+        [static("forks"), "/dev/x", str(rounds(200))], capture_output=True, text=True, timeout=60
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert driver.calls[-1] == "release"

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from devices import Buffer
+from pace import rounds
 
 from mapdev.host.embedded.host import EmbeddedHost
 from mapdev.linux import PAGE_SIZE, File, VmAreaStruct
@@ -20,7 +21,7 @@ def test_a_storm_of_signals_while_mapping(
 ) -> None:
     mapdev.add(Buffer, "/dev/x")
     done = mapdev.run(
-        [static("signals"), "/dev/x", "500"], capture_output=True, text=True, timeout=120
+        [static("signals"), "/dev/x", str(rounds(500))], capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -11,8 +11,18 @@ import pytest
 from aarch64 import run
 from vm_image import UnavailableError
 
-# What needs no client does not depend on who runs it.
-SUITES = {"root": ["tests/unit", "tests/embedded"], "user": ["tests/embedded"]}
+# What does not depend on the processor, the command line, is not run again; nor is, as a user, what
+# does not depend on who runs it.
+SUITES = {
+    "root": [
+        "tests/unit", "tests/embedded", "--ignore=tests/embedded/test_cli.py",
+        "--ignore=tests/embedded/test_plugin.py",
+    ],
+    "user": [
+        "tests/embedded/test_mmap.py", "tests/embedded/test_signals.py",
+        "tests/embedded/test_passing_on.py",
+    ],
+}  # fmt: skip
 TIMEOUT = 400  # seconds; without KVM everything takes some ten times as long
 
 
