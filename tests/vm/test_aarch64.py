@@ -23,13 +23,14 @@ SUITES = {
         "tests/embedded/test_passing_on.py",
     ],
 }  # fmt: skip
-TIMEOUT = 400  # seconds; without KVM everything takes some ten times as long
+TIMEOUT = 360  # seconds; without KVM everything takes some ten times as long
 
 
 @pytest.mark.skipif(platform.machine() == "aarch64", reason="the tests themselves run on aarch64")
 @pytest.mark.parametrize("user", SUITES)
 def test_suites_pass_on_aarch64(user: str) -> None:
-    options = ["-q", "-rs", "-n2", "-p", "no:cacheprovider"]  # -n2: the VM has two processors
+    # -n2: the VM has two processors; -v: which test it was, when time runs out.
+    options = ["-v", "-rs", "-n2", "-p", "no:cacheprovider"]
     command = ["python3", "-m", "pytest", *options, *SUITES[user]]
     try:
         done = run(command, user=user, timeout=TIMEOUT, capture=True)
