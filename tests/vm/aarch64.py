@@ -27,7 +27,6 @@ ENVIRONMENT = {
     "PYTHONPATH": f"/{GUEST_PROJECT}/src:/{GUEST_SITE}",
     "MAPDEV_CLIENTS": f"/{GUEST_CLIENTS}",
     "MAPDEV_EMULATED": "1",  # everything takes some ten times as long: tests do less of the same
-    "MAPDEV_EMULATED": "1",  # everything is ten times slower: a test may repeat things less often
     "LANG": "C.UTF-8",
     "PYTHONUNBUFFERED": "1",
 }
