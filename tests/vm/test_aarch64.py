@@ -23,7 +23,7 @@ SUITES = {
         "tests/embedded/test_passing_on.py",
     ],
 }  # fmt: skip
-TIMEOUT = 400  # seconds; without KVM everything takes some ten times as long
+TIMEOUT = 1500  # seconds; without KVM everything takes some ten times as long
 
 
 @pytest.mark.skipif(platform.machine() == "aarch64", reason="the tests themselves run on aarch64")
