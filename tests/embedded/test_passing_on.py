@@ -38,12 +38,7 @@ def test_write_from_it_and_read_into_it(
 
 def test_direct_io(mapdev: EmbeddedHost, client: Client, tmp_path: Path) -> None:
     driver = mapdev.add(Buffer, "/dev/x")
-    path = tmp_path / "file"
-    path.write_bytes(b"d" * 8192)
-    try:
-        os.close(os.open(path, os.O_RDONLY | os.O_DIRECT))
-    except OSError:
-        pytest.skip("the file system of the temporary directory has no O_DIRECT")
+    path = _file_for_direct_io(tmp_path)
     client(
         """
         m = mmap.mmap(os.open('/dev/x', os.O_RDWR), 4 * P); view = memoryview(m)
@@ -55,7 +50,22 @@ def test_direct_io(mapdev: EmbeddedHost, client: Client, tmp_path: Path) -> None
         str(path),
     )
     assert path.read_bytes() == b"D" * 4096 + b"d" * 4096
+    path.unlink()
     assert driver.text(1) == b"D"
+
+
+def _file_for_direct_io(*directories: Path) -> Path:
+    """Return a file of 8 KiB on a file system that has O_DIRECT; tmpfs does only since 6.6."""
+    for directory in (*directories, Path("/var/tmp")):
+        path = directory / f"mapdev-direct-{os.getpid()}"
+        path.write_bytes(b"d" * 8192)
+        try:
+            os.close(os.open(path, os.O_RDONLY | os.O_DIRECT))
+        except OSError:
+            path.unlink()
+        else:
+            return path
+    pytest.skip("neither the temporary directory nor /var/tmp is on a file system with O_DIRECT")
 
 
 def test_other_processes_can_read_it(mapdev: EmbeddedHost, client: Client) -> None:
