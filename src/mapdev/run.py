@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import signal
 import sys
 from collections.abc import Sequence
@@ -34,6 +35,9 @@ def run(
     verbose: bool = False,
 ) -> int:
     """Run `command` with `devices` and return the exit status of ``mapdev run``."""
+    if shutil.which(command[0]) is None and "/" not in command[0]:
+        # Not left to execvp: to that, a directory of PATH that may not be searched counts more.
+        return _complain(f"{command[0]}: command not found", _NOT_FOUND)
     # Blocked before the host's thread starts, so that no thread takes them: they are read.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
     try:
