@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from devices import Buffer
+from pace import rounds
 
 from mapdev.host.embedded.host import EmbeddedHost
 
@@ -145,3 +146,17 @@ def test_clients_that_are_left_are_ended_with_the_host() -> None:
         state = "gone"
     assert state in ("Z", "gone")
     process.stdout.close()
+
+
+def test_two_hosts_at_once(mapdev: EmbeddedHost, static: Static) -> None:
+    """Each has a thread of its own; what they keep for calls must not be shared."""
+    import mapdev as package
+
+    with package.host() as other:
+        drivers = [mapdev.add(Buffer, "/dev/x"), other.add(Buffer, "/dev/x")]
+        clients = [
+            host.popen([static("threads"), "/dev/x", "3", str(rounds(100))])
+            for host in (mapdev, other)
+        ]
+        assert [client.wait(120) for client in clients] == [0, 0]
+    assert [driver.calls.count("mmap") for driver in drivers] == [3 * rounds(100)] * 2

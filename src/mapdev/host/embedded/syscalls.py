@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import struct
+import threading
 from typing import Any
 
 from mapdev.host.embedded.arch import NUMBER_OF
@@ -86,14 +87,27 @@ def ptrace(request: int, tid: int, addr: int = 0, data: int = 0) -> int:
 
 # --- another process's memory ------------------------------------------------------------------
 
-# One pair of struct iovec, kept: these calls are made for nearly every request. Only the host's
-# thread reads and writes client memory, under the host's lock.
-_LOCAL = bytearray(16)
-_REMOTE = bytearray(16)
-_LOCAL_ADDRESS = ctypes.addressof(ctypes.c_char.from_buffer(_LOCAL))
-_REMOTE_ADDRESS = ctypes.addressof(ctypes.c_char.from_buffer(_REMOTE))
 _IOVEC = struct.Struct("<QQ")
-_pack_iovec = _IOVEC.pack_into
+
+
+class _Iovecs(threading.local):
+    """One pair of ``struct iovec`` for each thread, kept: nearly every request needs them, and
+    several hosts may have a thread each."""
+
+    def __init__(self) -> None:
+        self.pair = bytearray(2 * _IOVEC.size)
+        self.ours = ctypes.addressof(ctypes.c_char.from_buffer(self.pair))
+        self.theirs = self.ours + _IOVEC.size
+
+    def fill(self, address: int, addr: int, size: int) -> None:
+        try:
+            _IOVEC.pack_into(self.pair, 0, address, size)
+            _IOVEC.pack_into(self.pair, _IOVEC.size, addr, size)
+        except struct.error:
+            raise OSError(errno.EFAULT, os.strerror(errno.EFAULT)) from None
+
+
+_iovecs = _Iovecs()
 
 
 def read_memory(pid: int, addr: int, size: int) -> bytes:
@@ -102,12 +116,9 @@ def read_memory(pid: int, addr: int, size: int) -> bytes:
     :raises OSError: EFAULT nothing is mapped there, ESRCH no such process, EPERM not allowed to.
     """
     buffer = ctypes.create_string_buffer(size)
-    try:
-        _pack_iovec(_LOCAL, 0, ctypes.addressof(buffer), size)
-        _pack_iovec(_REMOTE, 0, addr, size)
-    except struct.error:
-        raise OSError(errno.EFAULT, os.strerror(errno.EFAULT)) from None
-    count = _libc.process_vm_readv(pid, _LOCAL_ADDRESS, 1, _REMOTE_ADDRESS, 1, 0)
+    iovecs = _iovecs
+    iovecs.fill(ctypes.addressof(buffer), addr, size)
+    count = _libc.process_vm_readv(pid, iovecs.ours, 1, iovecs.theirs, 1, 0)
     if count < 0:
         raise _error("process_vm_readv")
     return buffer.raw if count == size else buffer.raw[:count]
@@ -120,13 +131,9 @@ def write_memory(pid: int, addr: int, data: Any) -> int:
     """
     if not isinstance(data, bytes):
         data = bytes(data)
-    address = ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value
-    try:
-        _pack_iovec(_LOCAL, 0, address, len(data))
-        _pack_iovec(_REMOTE, 0, addr, len(data))
-    except struct.error:
-        raise OSError(errno.EFAULT, os.strerror(errno.EFAULT)) from None
-    count: int = _libc.process_vm_writev(pid, _LOCAL_ADDRESS, 1, _REMOTE_ADDRESS, 1, 0)
+    iovecs = _iovecs
+    iovecs.fill(ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0, addr, len(data))
+    count: int = _libc.process_vm_writev(pid, iovecs.ours, 1, iovecs.theirs, 1, 0)
     if count < 0:
         raise _error("process_vm_writev")
     return count

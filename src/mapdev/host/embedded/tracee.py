@@ -14,6 +14,7 @@ import ctypes
 import errno
 import os
 import struct
+import threading
 import time
 
 from mapdev.host.embedded.arch import ARCH
@@ -50,14 +51,22 @@ class _Buffer:
         self.iovec = ctypes.addressof(ctypes.c_char.from_buffer(self._iovec))
 
 
+class _Buffers(threading.local):
+    """What the calls below pass to the kernel, for each thread: several hosts may have one each."""
+
+    def __init__(self) -> None:
+        self.registers = _Buffer(_WORDS.size)
+        self.word = _Buffer(8)
+
+
+_buffers = _Buffers()
+
+
 class Tracee:
     """A thread that this one traces.
 
     :ivar gone: it died, or was let go: nothing more can be done to it.
     """
-
-    _registers = _Buffer(_WORDS.size)
-    _word = _Buffer(8)
 
     def __init__(self, tid: int) -> None:
         self.tid = tid
@@ -117,28 +126,28 @@ class Tracee:
 
     def get_registers(self) -> list[int]:
         """Return the registers, in the order of `ARCH`."""
-        self.ptrace(PTRACE_GETREGSET, NT_PRSTATUS, self._registers.iovec)
-        return list(_WORDS.unpack(self._registers.raw))
+        self.ptrace(PTRACE_GETREGSET, NT_PRSTATUS, _buffers.registers.iovec)
+        return list(_WORDS.unpack(_buffers.registers.raw))
 
     def set_registers(self, values: list[int]) -> None:
         """Set the registers."""
-        _WORDS.pack_into(self._registers.raw, 0, *values)
-        self.ptrace(PTRACE_SETREGSET, NT_PRSTATUS, self._registers.iovec)
+        _WORDS.pack_into(_buffers.registers.raw, 0, *values)
+        self.ptrace(PTRACE_SETREGSET, NT_PRSTATUS, _buffers.registers.iovec)
 
     def get_sigmask(self) -> int:
         """Return the blocked signals, signal N as bit N - 1."""
-        self.ptrace(PTRACE_GETSIGMASK, 8, self._word.address)
-        return int.from_bytes(self._word.raw, "little")
+        self.ptrace(PTRACE_GETSIGMASK, 8, _buffers.word.address)
+        return int.from_bytes(_buffers.word.raw, "little")
 
     def set_sigmask(self, mask: int) -> None:
         """Set the blocked signals."""
-        self._word.raw[:] = mask.to_bytes(8, "little")
-        self.ptrace(PTRACE_SETSIGMASK, 8, self._word.address)
+        _buffers.word.raw[:] = mask.to_bytes(8, "little")
+        self.ptrace(PTRACE_SETSIGMASK, 8, _buffers.word.address)
 
     def get_event_message(self) -> int:
         """Return what belongs to the event that stopped the thread, a new thread's id."""
-        self.ptrace(PTRACE_GETEVENTMSG, 0, self._word.address)
-        return int.from_bytes(self._word.raw, "little")
+        self.ptrace(PTRACE_GETEVENTMSG, 0, _buffers.word.address)
+        return int.from_bytes(_buffers.word.raw, "little")
 
 
 def _collect_others(tid: int) -> None:
