@@ -24,7 +24,6 @@ class Descendants:
 
     def __init__(self) -> None:
         self.started: set[int] = set()
-        self._seen: set[int] = set()
         self._before: int | None = None
 
     def adopt(self) -> None:
@@ -44,18 +43,18 @@ class Descendants:
         statuses = {int(name): _status(int(name)) for name in os.listdir("/proc") if name.isdigit()}
         me = os.getpid()
         own_filters = int(statuses[me].get("Seccomp_filters", 0))
-        alive = {
+        clients = {
             pid
             for pid, status in statuses.items()
             if int(status.get("Seccomp_filters", 0)) > own_filters
-            and not status["State"].startswith("Z")
             and _descends(pid, me, statuses)
         }
-        for pid in self._seen - alive - self.started:
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)
-        self._seen = alive
-        return alive
+        dead = {pid for pid in clients if statuses[pid]["State"].startswith("Z")}
+        for pid in dead - self.started:
+            if int(statuses[pid]["PPid"]) == me:
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, os.WNOHANG)
+        return clients - dead
 
     def kill(self) -> bool:
         """Send SIGKILL to all clients that live; say whether there were any."""

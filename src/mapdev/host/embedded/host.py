@@ -119,6 +119,8 @@ class EmbeddedHost(Host):
             time.sleep(0.002)
         self._server.settle()
         self._server.stop()
+        if self._descendants.started:
+            self._descendants.clients()  # collects the last that were adopted
         self._descendants.disown()
         with self.lock:
             self.leaks.extend(self.kernel.close())
