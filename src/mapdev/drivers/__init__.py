@@ -5,3 +5,11 @@ address space, and `framebuffer` a whole kernel interface with its ioctls. Read 
 What the buffers have in common is in `_buffer`; the framebuffer's structures are in `_fb_types`.
 A driver here may use `mapdev.linux` and `mapdev.driver` only, as anybody's driver would.
 """
+
+GALLERY = {
+    "contiguous": "mapdev.drivers.contiguous:Contiguous",
+    "vmalloc": "mapdev.drivers.vmalloc:Vmalloc",
+    "registers": "mapdev.drivers.registers:Registers",
+    "framebuffer": "mapdev.drivers.framebuffer:Framebuffer",
+}
+"""Our own drivers by name; those of other packages are entry points, see `mapdev.host.loading`."""

@@ -1,19 +1,21 @@
 """Finding a driver by what a user wrote: gallery name, ``file.py:Class``, ``package.module:Class``.
 
-The gallery is the entry-point group ``mapdev.drivers``; other packages add to it.
+The gallery is `mapdev.drivers`; other packages add to it by the entry-point group of that name.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
-import inspect
 import sys
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mapdev.driver import Driver
+from mapdev.drivers import GALLERY
+
+if TYPE_CHECKING:
+    import inspect
 
 __all__ = ["DriverError", "gallery", "load", "parameters", "parse_device"]
 
@@ -24,9 +26,11 @@ class DriverError(Exception):
     """A driver can't be found or set up; the text says what to do."""
 
 
-def gallery() -> dict[str, EntryPoint]:
-    """Return the drivers that go by a name of their own."""
-    return {entry.name: entry for entry in entry_points(group=GROUP)}
+def gallery() -> dict[str, str]:
+    """Return the drivers that go by a name of their own, each as ``package.module:Class``."""
+    from importlib.metadata import entry_points  # takes longer than all else that `run` imports
+
+    return {entry.name: entry.value for entry in entry_points(group=GROUP)} | GALLERY
 
 
 def load(spec: str) -> type[Driver]:
@@ -51,19 +55,13 @@ def load(spec: str) -> type[Driver]:
 
 
 def _from_gallery(name: str) -> type[Driver]:
-    entries = gallery()
-    if name not in entries:
+    spec = GALLERY.get(name) or gallery().get(name)
+    if spec is None:
         raise DriverError(
-            f"no driver is called {name!r}: there are {', '.join(sorted(entries)) or 'none'}; "
+            f"no driver is called {name!r}: there are {', '.join(sorted(gallery()))}; "
             "a driver of your own is written file.py:Class or package.module:Class"
         )
-    try:
-        found = entries[name].load()
-    except Exception as error:
-        raise DriverError(f"the driver {name!r} can't be loaded: {error!r}") from error
-    if not (isinstance(found, type) and issubclass(found, Driver)):
-        raise DriverError(f"the entry point {name!r} is {found!r}, not a class of mapdev.Driver")
-    return found
+    return load(spec)
 
 
 def _from_file(path: Path) -> Any:
@@ -111,6 +109,8 @@ def parse_device(text: str) -> tuple[str, str, dict[str, str]]:
 
 def parameters(driver: type[Driver]) -> list[inspect.Parameter]:
     """Return the parameters that a driver's probe takes."""
+    import inspect
+
     return list(inspect.signature(driver.probe).parameters.values())[1:]
 
 
@@ -119,6 +119,8 @@ def check_parameters(driver: type[Driver], values: dict[str, Any]) -> None:
 
     :raises DriverError: it knows no such parameter, or one is missing.
     """
+    import inspect
+
     try:
         inspect.signature(driver.probe).bind(None, **values)
     except TypeError as error:

@@ -46,8 +46,7 @@ class Descendants:
         clients = {
             pid
             for pid, status in statuses.items()
-            if int(status.get("Seccomp_filters", 0)) > own_filters
-            and _descends(pid, me, statuses)
+            if int(status.get("Seccomp_filters", 0)) > own_filters and _descends(pid, me, statuses)
         }
         dead = {pid for pid in clients if statuses[pid]["State"].startswith("Z")}
         for pid in dead - self.started:
