@@ -132,7 +132,7 @@ def test_clients_that_are_left_are_ended_with_the_host() -> None:
     with mapdev.host() as host:
         driver = host.add(Buffer, "/dev/x")
         process = host.popen(
-            ["sh", "-c", "exec 9<>/dev/x; trap '' TERM HUP INT; (while :; do sleep 1; done) & echo $!; wait"],
+            ["sh", "-c", "exec 9<>/dev/x; trap '' TERM HUP INT; (while :; do sleep 1; done) & echo $!; while :; do sleep 1; done"],
             stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert process.stdout is not None
