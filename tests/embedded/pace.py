@@ -2,7 +2,14 @@
 
 import os
 
+_EMULATED = bool(os.environ.get("MAPDEV_EMULATED"))
+
 
 def rounds(number: int) -> int:
     """How often to repeat something: `number` times, but less on an emulated processor."""
-    return max(1, number // 10) if os.environ.get("MAPDEV_EMULATED") else number
+    return max(1, number // 10) if _EMULATED else number
+
+
+def patience(seconds: float) -> float:
+    """How long something may take: `seconds`, but more on an emulated processor."""
+    return seconds * 8 if _EMULATED else seconds

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from devices import Buffer
-from pace import rounds
+from pace import patience, rounds
 
 from mapdev.host.embedded.host import EmbeddedHost
 
@@ -106,7 +106,7 @@ def test_timeout_kills_the_client(mapdev: EmbeddedHost) -> None:
     code = "import os, time, mmap; m = mmap.mmap(os.open('/dev/x', 2), 4096); time.sleep(100)"
     began = time.monotonic()
     try:
-        mapdev.run([sys.executable, "-S", "-c", code], timeout=3)
+        mapdev.run([sys.executable, "-S", "-c", code], timeout=patience(3))
     except subprocess.TimeoutExpired:
         pass
     else:
@@ -117,10 +117,10 @@ def test_timeout_kills_the_client(mapdev: EmbeddedHost) -> None:
 
 def test_a_program_left_in_the_background_is_served_on(mapdev: EmbeddedHost) -> None:
     driver = mapdev.add(Buffer, "/dev/x")
-    script = "(sleep 0.3; echo late >/dev/x) & exit 3"
+    script = f"(sleep {patience(0.3)}; echo late >/dev/x) & exit 3"
     assert mapdev.run(["sh", "-c", script]).returncode == 3
     assert mapdev.has_clients
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + patience(30)
     while "release" not in driver.calls and time.monotonic() < deadline:
         time.sleep(0.01)
     assert driver.text() == b"late\n"

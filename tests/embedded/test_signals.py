@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from devices import Buffer
-from pace import rounds
+from pace import patience, rounds
 
 from mapdev.host.embedded.host import EmbeddedHost
 from mapdev.linux import PAGE_SIZE, File, VmAreaStruct
@@ -82,10 +82,10 @@ def test_job_control(mapdev: EmbeddedHost, shell: Callable[..., str]) -> None:
     """A shell sees its child stop and go on, as without us."""
     mapdev.add(Buffer, "/dev/x")
     out = shell(
-        """
+        f"""
         set -m
         sh -c 'exec 9<>/dev/x; kill -STOP $$; echo back' &
-        sleep 0.3; jobs | grep -c Stopped; kill -CONT %1; wait %1
+        sleep {patience(0.3)}; jobs | grep -c Stopped; kill -CONT %1; wait %1
         """,
         sh="bash",
     )
