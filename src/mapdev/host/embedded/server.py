@@ -21,7 +21,7 @@ from typing import Any
 from mapdev.host.embedded.arch import ARCH, NAME_OF
 from mapdev.host.embedded.calls import HANDLERS
 from mapdev.host.embedded.calls.path import foreign_open
-from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON
+from mapdev.host.embedded.calls.verdict import PASS_ON
 from mapdev.host.embedded.files import OpenFile
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.launch import receive_listener
@@ -210,8 +210,8 @@ class Server:
         else:
             if result is PASS_ON:
                 call.pass_on()
-            elif result is not ANSWERED:
-                call.answer(result)  # type: ignore[arg-type]
+            elif isinstance(result, int):
+                call.answer(result)
 
     def _watch_file(self, open_file: OpenFile) -> None:
         # No event is asked for: a hang-up is always reported.

@@ -1,6 +1,7 @@
-"""System calls that Python has no function for, by ctypes; no policy, no state.
+"""System calls that Python has no function for, by ctypes; no policy.
 
-Each function raises `OSError` with the errno of the call. The structures are the kernel's.
+Each function raises `OSError` with the errno of the call. The structures are the kernel's. All
+that is kept is a pair of buffers for each thread.
 """
 
 from __future__ import annotations
