@@ -54,10 +54,18 @@ def run(
     except OSError as error:
         return _complain(error.strerror or error, _FAILED)
     finally:
+        _forget_pending_signals()
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     for leak in host.leaks:
         _complain(f"left behind: {leak}", 0)
     return status
+
+
+def _forget_pending_signals() -> None:
+    """Take what is still pending: the Ctrl-C that ended the command has reached us as well, and
+    would end us with a traceback once it is unblocked."""
+    while signal.sigtimedwait(_PASSED_ON, 0) is not None:
+        pass
 
 
 def _add(host: Host, text: str) -> None:

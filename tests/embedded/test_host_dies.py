@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from pace import patience
 
 from mapdev.linux import PAGE_SIZE
 
@@ -80,14 +81,32 @@ def _alive(pid: int) -> bool:
 def test_ctrl_c_in_a_terminal() -> None:
     """A terminal sends SIGINT to the whole group: the command ends, then the host."""
     run = [sys.executable, "-m", "mapdev.cli", "run", "-d", "/dev/x=contiguous", "--"]
-    host = subprocess.Popen(
+    with subprocess.Popen(
         [*run, "sh", "-c", "echo ready; exec sleep 100"],
         stdout=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
-    assert host.stdout is not None and host.stdout.readline() == "ready\n"
-    os.killpg(host.pid, signal.SIGINT)
-    assert host.wait(30) == 130
-    host.stdout.close()
+    ) as host:  # fmt: skip
+        assert host.stdout is not None and host.stdout.readline() == "ready\n"
+        os.killpg(host.pid, signal.SIGINT)
+        assert host.wait(patience(30)) == 130
+
+
+# The signal comes to the host when the command has ended already.
+LATE_INTERRUPT = """
+import mapdev.run, os, signal, sys
+serve = mapdev.run._serve
+def interrupted(*args):
+    status = serve(*args)
+    os.kill(os.getpid(), signal.SIGINT)
+    return status
+mapdev.run._serve = interrupted
+sys.exit(mapdev.run.run([], ["sh", "-c", "kill -INT $$"]))
+"""
+
+
+def test_ctrl_c_whose_end_comes_before_its_signal() -> None:
+    """The command may be gone before the host has looked at the signal that ended both."""
+    done = subprocess.run([sys.executable, "-c", LATE_INTERRUPT], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
