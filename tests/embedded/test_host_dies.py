@@ -112,9 +112,8 @@ def test_ctrl_c_whose_end_comes_before_its_signal() -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_to_the_host_alone_is_passed_on(number: signal.Signals) -> None:
     run = [sys.executable, "-m", "mapdev.cli", "run", "-d", "/dev/x=contiguous", "--"]
-    host = subprocess.Popen([*run, "sh", "-c", "echo ready; exec sleep 100"],
-                            stdout=subprocess.PIPE, text=True)  # fmt: skip
-    assert host.stdout is not None and host.stdout.readline() == "ready\n"
-    host.send_signal(number)
-    assert host.wait(30) == 128 + number
-    host.stdout.close()
+    with subprocess.Popen([*run, "sh", "-c", "echo ready; exec sleep 100"],
+                          stdout=subprocess.PIPE, text=True) as host:  # fmt: skip
+        assert host.stdout is not None and host.stdout.readline() == "ready\n"
+        host.send_signal(number)
+        assert host.wait(patience(30)) == 128 + number
