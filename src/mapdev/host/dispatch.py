@@ -93,14 +93,35 @@ class Dispatcher:
             return 0x008
         return mask if isinstance(mask, int) else 0x008
 
-    def fsync(self, device: Device, task: TaskStruct, file: File, datasync: bool) -> None:
-        """Run the fsync operation for the whole file."""
-        end = (1 << 63) - 1
-        self.run(device, task, "fsync", device.driver.fsync, file, 0, end, datasync)
+    def fsync(
+        self,
+        device: Device,
+        task: TaskStruct,
+        file: File,
+        datasync: bool,
+        start: int = 0,
+        end: int = (1 << 63) - 1,
+    ) -> None:
+        """Run the fsync operation for bytes `start` to `end`, the whole file unless given."""
+        self.run(device, task, "fsync", device.driver.fsync, file, start, end, datasync)
 
     def mmap(self, device: Device, task: TaskStruct, file: File, vma: VmAreaStruct) -> None:
         """Run the mmap operation; what it mapped is in ``vma.mapped``."""
         self.run(device, task, "mmap", device.driver.mmap, file, vma)
+
+    def notify_area(
+        self,
+        device: Device,
+        task: TaskStruct | None,
+        operation: str,
+        function: Callable[[VmAreaStruct], None],
+        vma: VmAreaStruct,
+    ) -> None:
+        """Run open or close of a `vm_operations_struct`, which can't fail."""
+        try:
+            self.run(device, task, operation, function, vma)
+        except OSError as error:
+            log.warning("%s: %s failed, which it can't: %s", device.node, operation, error)
 
     def run(
         self,

@@ -37,8 +37,8 @@ class MapsLine(NamedTuple):
         return f"{head:<73}{self.path}" if self.path else head
 
 
-def read_maps(pid: int) -> list[MapsLine]:
-    """Return the areas of process or thread `pid`, in the order of their addresses.
+def read_maps(pid: int | str) -> list[MapsLine]:
+    """Return the areas of process or thread `pid` (or ``self``), in the order of their addresses.
 
     :raises OSError: ESRCH or ENOENT no such process, EACCES not allowed to look.
     """

@@ -48,7 +48,8 @@ class VmOperationsStruct:
     """The operations of an area: ``struct vm_operations_struct``.
 
     Each is a function as in C, or None: ``open(vma)``, ``close(vma)``,
-    ``may_split(vma, addr) -> None``, ``mremap(vma)``, ``fault(vmf) -> VM_FAULT_* bits``,
+    ``may_split(vma, addr)``, ``mremap(vma)``, ``mprotect(vma, start, end, newflags)``,
+    ``fault(vmf) -> VM_FAULT_* bits``,
     ``page_mkwrite(vmf)``, ``pfn_mkwrite(vmf)``, ``name(vma) -> str``.
 
     Source: include/linux/mm.h
@@ -58,6 +59,7 @@ class VmOperationsStruct:
         "close",
         "fault",
         "may_split",
+        "mprotect",
         "mremap",
         "name",
         "open",
@@ -72,6 +74,7 @@ class VmOperationsStruct:
         close: "Callable[[VmAreaStruct], None] | None" = None,
         may_split: "Callable[[VmAreaStruct, int], None] | None" = None,
         mremap: "Callable[[VmAreaStruct], None] | None" = None,
+        mprotect: "Callable[[VmAreaStruct, int, int, int], None] | None" = None,
         fault: "Callable[[VmFault], int] | None" = None,
         page_mkwrite: "Callable[[VmFault], int] | None" = None,
         pfn_mkwrite: "Callable[[VmFault], int] | None" = None,
@@ -82,6 +85,7 @@ class VmOperationsStruct:
         self.close = close
         self.may_split = may_split
         self.mremap = mremap
+        self.mprotect = mprotect
         self.fault = fault
         self.page_mkwrite = page_mkwrite
         self.pfn_mkwrite = pfn_mkwrite

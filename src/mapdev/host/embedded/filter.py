@@ -3,13 +3,15 @@
 A BPF program sees the number of a call and its arguments, not what they point to nor what a
 descriptor is. So calls with a path are all handed over, and calls on a descriptor only where its
 number is one that a device can have: at or above `Descriptors.base`, or below `Descriptors.low`,
-where shells put redirections. All else runs at full speed. The program is immutable once
+where shells put redirections. Calls on areas are handed over where the address is one at which
+devices are mapped (`Window`). All else runs at full speed. The program is immutable once
 installed and is inherited by fork and exec; what it hands over in vain costs a round trip, what
 it lets pass by mistake would reach the socket that stands for a device, so the rules err on the
 side of the host.
 
 Calls that the host itself re-runs inside a client carry a random secret in the unused upper half of
-their descriptor argument (the kernel looks at 32 bits), and pass.
+their descriptor argument (the kernel looks at 32 bits) or in the sixth argument, which they do not
+have, and pass.
 
 Source: Documentation/userspace-api/seccomp_filter.rst, linux/filter.h
 """
@@ -20,6 +22,8 @@ import struct
 from types import ModuleType
 from typing import ClassVar, NamedTuple
 
+from mapdev.host.embedded.window import Window
+
 ALLOW = 0x7FFF0000
 USER_NOTIF = 0x7FC00000
 
@@ -27,7 +31,8 @@ USER_NOTIF = 0x7FC00000
 # are little-endian.
 _NR, _ARCH = 0, 4
 
-MAP_ANONYMOUS, MAP_DENYWRITE = 0x20, 0x800
+MAP_FIXED, MAP_ANONYMOUS, MAP_DENYWRITE = 0x10, 0x20, 0x800
+CLONE_VM = 0x100
 AT_EMPTY_PATH = 0x1000
 
 PATH = (
@@ -38,8 +43,9 @@ PATH = (
     "symlinkat", "link", "linkat", "rename", "renameat", "renameat2",
 )  # fmt: skip
 ALWAYS = (
-    "mremap", "remap_file_pages", "io_uring_setup", "chroot", "pivot_root", "setns", "unshare",
+    "remap_file_pages", "io_uring_setup", "chroot", "pivot_root", "setns", "unshare",
 )  # fmt: skip
+UNLESS_OURS = ("mremap", "fork", "clone3")  # clone too, unless it starts a thread
 ON_DESCRIPTOR = (
     "read", "write", "pread64", "pwrite64", "readv", "writev", "preadv", "pwritev", "preadv2",
     "pwritev2", "ioctl", "lseek", "fstat", "fcntl", "dup", "dup2", "dup3", "fsync", "fdatasync",
@@ -53,6 +59,9 @@ SOCKET_CALLS = (
     "sendto", "recvfrom", "sendmsg", "recvmsg", "sendmmsg", "recvmmsg", "getsockopt",
     "setsockopt", "getsockname", "getpeername", "connect", "bind", "listen", "accept", "accept4",
     "shutdown",
+)  # fmt: skip
+ON_AREA = (
+    "munmap", "mprotect", "pkey_mprotect", "madvise", "msync", "mlock", "mlock2", "munlock",
 )  # fmt: skip
 STAT_FLAGS = {"newfstatat": 3, "statx": 2}  # which argument holds AT_EMPTY_PATH
 
@@ -79,7 +88,7 @@ class Descriptors(NamedTuple):
         return isinstance(fd, int) and (0 <= fd < self.low or self.base <= fd < 1 << 31)
 
 
-def build(arch: ModuleType, descriptors: Descriptors, secret: int) -> bytes:
+def build(arch: ModuleType, descriptors: Descriptors, window: Window, secret: int) -> bytes:
     """Return the filter as an array of ``struct sock_filter``.
 
     :param secret: 32-bit number that marks the host's own calls.
@@ -105,6 +114,9 @@ def build(arch: ModuleType, descriptors: Descriptors, secret: int) -> bytes:
         **STAT_FLAGS,
         **ON_TWO_DESCRIPTORS,
         "pidfd_getfd": "pidfd_getfd",
+        **dict.fromkeys(ON_AREA, "area"),
+        **dict.fromkeys(UNLESS_OURS, "unless ours"),
+        "clone": "clone",
         **dict.fromkeys(SOCKET_CALLS, "high"),
         **dict.fromkeys(ALWAYS, "notify"),
     }
@@ -115,7 +127,16 @@ def build(arch: ModuleType, descriptors: Descriptors, secret: int) -> bytes:
         program.jump("jeq", number, yes="notify")
     program.ret(ALLOW)
     program.label("mmap")
+    program.load_argument(4, high=True)
+    program.jump("jeq", secret, yes="allow")
     program.load_argument(3)
+    program.jump("jset", MAP_FIXED, no="anywhere")
+    program.load_argument(0, high=True)
+    program.jump("jge", window.end >> 32, yes="elsewhere")
+    program.jump("jge", window.start >> 32, yes="notify")
+    program.label("elsewhere")
+    program.load_argument(3)
+    program.label("anywhere")
     # The dynamic linker maps every library with MAP_DENYWRITE, which nothing else has used since
     # Linux 2.6: not asking about those keeps the start of programs fast.
     program.jump("jset", MAP_ANONYMOUS | MAP_DENYWRITE, yes="allow")
@@ -136,6 +157,19 @@ def build(arch: ModuleType, descriptors: Descriptors, secret: int) -> bytes:
         program.visible(0)
     program.label("pidfd_getfd")
     program.visible(1)
+    program.label("area")
+    program.unmarked()
+    program.load_argument(1, high=True)
+    program.jump("jge", 1, yes="notify")  # so long that it may reach in from anywhere
+    program.load_argument(0, high=True)
+    program.jump("jge", window.end >> 32, yes="allow")
+    program.jump("jge", window.start >> 32, yes="notify", no="allow")
+    program.label("clone")
+    program.load_argument(0)
+    program.jump("jset", CLONE_VM, yes="allow")
+    program.label("unless ours")
+    program.unmarked()
+    program.ret(USER_NOTIF)
     program.label("high")
     program.load_argument(0)
     program.jump("jge", 1 << 31, yes="allow")
@@ -181,6 +215,11 @@ class _Assembler:
         self.jump("jge", 1 << 31, yes=otherwise)
         self.jump("jge", self._descriptors.base, yes="notify")
         self.jump("jge", self._descriptors.low, yes=otherwise, no="notify")
+
+    def unmarked(self) -> None:
+        """Go on if the call is not one of the host's own, which are allowed."""
+        self.load_argument(5, high=True)
+        self.jump("jeq", self._secret, yes="allow")
 
     def assemble(self) -> bytes:
         return b"".join(

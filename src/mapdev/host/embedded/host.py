@@ -80,7 +80,8 @@ class EmbeddedHost(Host):
         :raises OSError: the program can't be executed, or the kernel refuses the filter.
         """
         self._descendants.adopt()
-        program = seccomp.build(ARCH, self.kernel.descriptors, self.kernel.secret)
+        kernel = self.kernel
+        program = seccomp.build(ARCH, kernel.descriptors, kernel.window, kernel.secret)
         ours, theirs = socket.socketpair()
         try:
             self._server.expect(ours)

@@ -26,8 +26,8 @@ PTRACE_SINGLESTEP = 9
 PTRACE_DETACH = 17
 PTRACE_SETOPTIONS = 0x4200
 PTRACE_INTERRUPT = 0x4207
-PTRACE_O_TRACECLONE = 1 << 3
-PTRACE_EVENT_CLONE, PTRACE_EVENT_STOP = 3, 128
+PTRACE_O_TRACEFORK, PTRACE_O_TRACECLONE = 1 << 1, 1 << 3
+PTRACE_EVENT_FORK, PTRACE_EVENT_CLONE, PTRACE_EVENT_STOP = 1, 3, 128
 
 # A thread of the same process that shares all but the table of descriptors:
 # CLONE_VM, CLONE_FS, CLONE_SIGHAND, CLONE_THREAD, CLONE_SYSVSEM.
@@ -56,7 +56,8 @@ class StoppedThread(Tracee):
         self._new_thread = 0
 
     def __enter__(self) -> Self:
-        self.seize()
+        if not self._saved:  # else it is a child that was traced from its birth
+            self.seize()
         return self
 
     def stop(self) -> None:
@@ -100,17 +101,38 @@ class StoppedThread(Tracee):
             arrives is what a `StoppedThread` of the helper is made of.
         :raises OSError: EAGAIN the client may have no more threads.
         """
-        self.ptrace(PTRACE_SETOPTIONS, 0, PTRACE_O_EXITKILL | PTRACE_O_TRACECLONE)
-        try:
-            self.syscall("clone", _HELPER, 0, 0, 0, 0)
-        finally:
-            if not self.gone:
-                self.ptrace(PTRACE_SETOPTIONS, 0, PTRACE_O_EXITKILL)
+        self._syscall_that_clones("clone", _HELPER, 0, 0, 0, 0)
         helper = Tracee(self._new_thread)
         helper.wait()
         helper.set_registers(self._about_to(name, (0,) * 6, None))
         helper.ptrace(PTRACE_CONT)
         return helper
+
+    def fork(self, name: str, *args: int) -> tuple[int, StoppedThread]:
+        """Carry out the thread's own fork, clone or clone3; return its result and the child.
+
+        The child is stopped before its first instruction, in a ``with`` block of its own that the
+        caller must open and leave.
+
+        :raises OSError: the errno of the call.
+        """
+        result = self._syscall_that_clones(name, *args)
+        child = StoppedThread(self._call, self._secret >> 32)
+        child.tid = self._new_thread
+        child.wait()
+        child._saved = child.get_registers()  # with a stack of its own, if it was given one
+        child._saved[ARCH.ARGUMENTS[-1]] = self._saved[ARCH.ARGUMENTS[-1]]
+        child._saved_mask = self._saved_mask
+        return result, child
+
+    def _syscall_that_clones(self, name: str, *args: int) -> int:
+        options = PTRACE_O_EXITKILL | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK
+        self.ptrace(PTRACE_SETOPTIONS, 0, options)
+        try:
+            return self.syscall(name, *args)
+        finally:
+            if not self.gone:
+                self.ptrace(PTRACE_SETOPTIONS, 0, PTRACE_O_EXITKILL)
 
     def leave(self) -> None:
         """End the thread, a helper, instead of letting it go on."""
@@ -147,8 +169,10 @@ class StoppedThread(Tracee):
         if ARCH.NO_RESTART is not None:
             registers[ARCH.NO_RESTART] = _MASK64
         for index, value in enumerate(args):
-            marked = value | self._secret if index == descriptor else value
+            marked = value & 0xFFFFFFFF | self._secret if index == descriptor else value
             registers[ARCH.ARGUMENTS[index]] = marked & _MASK64
+        if len(args) < len(ARCH.ARGUMENTS):
+            registers[ARCH.ARGUMENTS[-1]] = self._secret
         registers[ARCH.NUMBER] = NUMBER_OF[name]
         return registers
 
@@ -178,7 +202,7 @@ class StoppedThread(Tracee):
                     return
             elif status == signal.SIGSTOP:
                 self._stopped_by_signal = True
-            elif status >> 8 == PTRACE_EVENT_CLONE:
+            elif status >> 8 in (PTRACE_EVENT_CLONE, PTRACE_EVENT_FORK):
                 self._new_thread = self.get_event_message()
             elif status >> 8 == PTRACE_EVENT_STOP and self.get_registers()[ARCH.PC] != target:
                 # A group stop began around us. The call is done, its trap is still to come.

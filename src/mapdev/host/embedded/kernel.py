@@ -19,6 +19,7 @@ from mapdev.driver import DEFAULT_POLLMASK
 from mapdev.host.device import Device
 from mapdev.host.dispatch import Dispatcher
 from mapdev.host.embedded.arch import ARCH
+from mapdev.host.embedded.areas import DeviceArea
 from mapdev.host.embedded.files import Files, OpenFile
 from mapdev.host.embedded.filter import Descriptors
 from mapdev.host.embedded.inject import StoppedThread
@@ -27,7 +28,9 @@ from mapdev.host.embedded.node import R_OK, W_OK, may_access
 from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.paths import Paths
 from mapdev.host.embedded.processes import comm_of, tgid_of
+from mapdev.host.embedded.spaces import Spaces
 from mapdev.host.embedded.syscalls import PAGE_SIZE, read_memory
+from mapdev.host.embedded.window import Window
 from mapdev.linux.fs import FMODE_LSEEK, FMODE_PREAD, FMODE_PWRITE, FMODE_READ, FMODE_WRITE, File
 from mapdev.linux.mm import TaskStruct
 from mapdev.linux.vma import VmAreaStruct
@@ -43,6 +46,8 @@ class Kernel:
 
     :ivar descriptors: the numbers that devices have in clients.
     :ivar secret: marks the host's own calls in clients.
+    :ivar window: where devices are mapped.
+    :ivar spaces: the areas of clients.
     :ivar opened, closed, next_call: how `Server` is told of open files, and asked for the next call
         of any client while another one is being handled.
     :ivar postponed: calls that arrived meanwhile.
@@ -57,6 +62,9 @@ class Kernel:
         self.dispatch = dispatcher
         self.descriptors = descriptors
         self.secret = int.from_bytes(os.urandom(4), "little") | 1
+        self.window = Window.of_this_machine()
+        self.spaces = Spaces(dispatcher)
+        machine.spaces = self.spaces
         self.files = Files()
         self.paths = Paths(self.files, (machine.dev, machine.inode))
         self.opened: Callable[[OpenFile], None] = lambda _: None
@@ -83,7 +91,10 @@ class Kernel:
         fd = call.args[argument] & 0xFFFFFFFF
         if fd == self.scratch_descriptor and not self._is_clients_own(call.tid, fd):
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        return self.files.at(call.tid, fd)
+        open_file = self.files.at(call.tid, fd)
+        if open_file is not None and self.spaces.unseen:
+            self.refresh_areas()  # so that what the driver answers now is true
+        return open_file
 
     def _is_clients_own(self, tid: int, fd: int) -> bool:
         try:
@@ -243,11 +254,17 @@ class Kernel:
 
     # --- mappings ---------------------------------------------------------------------------
 
-    def mapped(self, open_file: OpenFile, index: int, vma: VmAreaStruct, tgid: int) -> None:
-        """Count the mapping `vma`, made through description `index`, as a use of its file."""
-        lease = self.machine.leases.add(index, vma, tgid)
-        self._mapped_files[lease.index] = open_file
-        open_file.mappings += 1
+    def mapped(self, index: int, area: DeviceArea, tgid: int) -> None:
+        """Count the mapping `area`, made through description `index`, as a use of its file."""
+        as_made = area.piece(area.vm_start, area.vm_end)
+        lease = self.machine.leases.add(index, as_made, tgid)
+        area.lease = lease.index
+        self._mapped_files[lease.index] = area.open_file
+        area.open_file.mappings += 1
+
+    def refresh_areas(self) -> None:
+        """Find out what clients did to areas that they have outside of the window."""
+        self.spaces.refresh(self.machine.is_frames)
 
     def sweep(self) -> None:
         """Find out which mappings ended, and let go of what they kept."""
@@ -282,6 +299,7 @@ class Kernel:
 
     def close(self) -> list[str]:
         """Release what is still open, since no client lives; return a line for each."""
+        self.spaces.close()
         left = {*self.files, *self._mapped_files.values()}
         for open_file in left:
             open_file.has_descriptor = False

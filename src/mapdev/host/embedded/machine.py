@@ -9,6 +9,7 @@ from typing import Any
 
 from mapdev.host.embedded.lease import Lease, Leases
 from mapdev.host.embedded.memory.physical import PhysicalMemory
+from mapdev.host.embedded.spaces import Spaces
 from mapdev.host.embedded.syscalls import read_memory, write_memory
 from mapdev.inspect.maps import MapsLine, read_maps
 from mapdev.linux.mm import TaskStruct
@@ -24,6 +25,9 @@ from mapdev.linux.numbers import (
 )
 from mapdev.linux.vma import VmAreaStruct
 
+_LETTERS = {"r": VM_READ, "w": VM_WRITE, "x": VM_EXEC}
+_ACCESS = VM_READ | VM_WRITE | VM_EXEC
+
 InstallFile = Callable[[str, Any, Any, int], int]
 
 
@@ -34,6 +38,7 @@ class EmbeddedMachine(PhysicalMemory):
         super().__init__(size)
         self.leases = Leases(self)
         self.install: InstallFile | None = None
+        self.spaces: Spaces | None = None
         status = os.fstat(self.fd)
         self.dev, self.inode = status.st_dev, status.st_ino
         self._dev = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
@@ -61,30 +66,29 @@ class EmbeddedMachine(PhysicalMemory):
     def areas(self, task: TaskStruct) -> list[VmAreaStruct]:
         """Return the task's areas as /proc shows them now, a device's own put together again."""
         areas: list[VmAreaStruct] = []
+        space = self.spaces.at(task.tgid) if self.spaces is not None else None
         before: Lease | None = None
         for line in read_maps(task.pid):
-            found = self._lease_of(line, task.tgid)
-            lease = found[0] if found else None
-            area = _area(line, found)
-            area.vm_mm = task.mm
+            known = space.find(line.start) if space is not None else None
+            found = self._lease_of(line, task.tgid) if known is None else None
             last = areas[-1] if areas else None
-            if (
-                last is not None
-                and lease is not None
-                and lease is before
-                and last.vm_end == area.vm_start
-                and last.vm_flags == area.vm_flags
-            ):
-                last.vm_end = area.vm_end  # pieces of one area, mapped run by run
+            if known is not None:
+                if known is not last:
+                    areas.append(known)
+            elif last is not None and found and found[0] is before and _continues(last, line):
+                last.vm_end = line.end  # pieces of one area, mapped run by run
             else:
-                if last is not None:
-                    last.vm_next, area.vm_prev = area, last
-                areas.append(area)
-            before = lease
+                areas.append(_area(line, found))
+            before = found[0] if found else None
+        _link(areas, task)
         return areas
 
+    def is_frames(self, line: MapsLine) -> bool:
+        """Say whether an area shows physical memory."""
+        return line.inode == self.inode and line.dev == self._dev
+
     def _lease_of(self, line: MapsLine, tgid: int) -> tuple[Lease, int] | None:
-        if line.inode != self.inode or line.dev != self._dev:
+        if not self.is_frames(line):
             return None
         return self.leases.find(line.offset >> PAGE_SHIFT, line.start, tgid)
 
@@ -102,21 +106,36 @@ def find_area(areas: list[VmAreaStruct], addr: int) -> VmAreaStruct | None:
     return None
 
 
+def _continues(area: VmAreaStruct, line: MapsLine) -> bool:
+    return area.vm_end == line.start and area.vm_flags & _ACCESS == _access(line)
+
+
+def _link(areas: list[VmAreaStruct], task: TaskStruct) -> None:
+    previous: VmAreaStruct | None = None
+    for area in areas:
+        area.vm_mm = task.mm
+        area.vm_prev, area.vm_next = previous, None
+        if previous is not None:
+            previous.vm_next = area
+        previous = area
+
+
+def _access(line: MapsLine) -> int:
+    return sum(bit for letter, bit in _LETTERS.items() if letter in line.perms)
+
+
 def _area(line: MapsLine, found: tuple[Lease, int] | None) -> VmAreaStruct:
-    flags = 0
-    for letter, bits in (("r", VM_READ), ("w", VM_WRITE), ("x", VM_EXEC), ("s", VM_SHARED)):
-        flags |= bits if letter in line.perms else 0
+    flags = _access(line) | (VM_SHARED if "s" in line.perms else 0)
     if found is None:
         flags |= VM_MAYREAD | VM_MAYWRITE | (VM_MAYSHARE if flags & VM_SHARED else 0)
         return VmAreaStruct(line.start, line.end, line.offset >> PAGE_SHIFT, flags)
     lease, index = found
     origin = lease.vma
-    changeable = VM_READ | VM_WRITE | VM_EXEC  # by mprotect; the rest is the driver's
     area = VmAreaStruct(
         line.start,
         line.end,
         origin.vm_pgoff + index,
-        origin.vm_flags & ~changeable | flags & changeable,
+        origin.vm_flags & ~_ACCESS | flags & _ACCESS,  # mprotect changes these
         vm_file=origin.vm_file,
     )
     area.vm_ops = origin.vm_ops

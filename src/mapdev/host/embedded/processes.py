@@ -53,3 +53,13 @@ def threads_traced_by_us(pid: int) -> list[int]:
                 if tracer in Path(f"/proc/{pid}/task/{name}/status").read_text(errors="replace"):
                     traced.append(int(name))
     return traced
+
+
+def has_capability(tid: int, number: int) -> bool:
+    """Say whether thread `tid` has a capability in effect."""
+    try:
+        text = Path(f"/proc/{tid}/status").read_bytes()
+    except OSError:
+        return False
+    at = text.index(b"CapEff:") + 7
+    return bool(int(text[at : text.index(b"\n", at)], 16) >> number & 1)

@@ -53,6 +53,8 @@ class Server:
         kernel.closed = self._forget_file
         kernel.next_call = self._next_call
         self._watch(self._wake, select.EPOLLIN, lambda _: self._do_work())
+        kernel.spaces.watch = self._watch_process
+        kernel.spaces.forget = self._unwatch
         self._watch(kernel.machine.leases.events, select.EPOLLIN, lambda _: kernel.sweep())
 
     # --- from other threads -----------------------------------------------------------------
@@ -114,7 +116,7 @@ class Server:
     def _run(self) -> None:
         leases = self._kernel.machine.leases
         while self._running:
-            if leases.unsettled:
+            if leases.unsettled or self._kernel.spaces.executing:
                 timeout: float | None = _SWEEP_AGAIN
             else:
                 timeout = 0 if self._settling else None
@@ -130,6 +132,8 @@ class Server:
         with self._lock:
             if self._kernel.machine.leases.unsettled:
                 self._kernel.sweep()
+            if self._kernel.spaces.executing:
+                self._kernel.spaces.check_exec()
             # Hang-ups before calls: a client's close comes before what it does next, so release
             # must have run when an open that follows is handled.
             events.sort(key=lambda event: event[0] in self._listeners)
@@ -212,6 +216,9 @@ class Server:
                 call.pass_on()
             elif isinstance(result, int):
                 call.answer(result)
+
+    def _watch_process(self, pidfd: int, ended: Callable[[], None]) -> None:
+        self._watch(pidfd, select.EPOLLIN, lambda _: ended())
 
     def _watch_file(self, open_file: OpenFile) -> None:
         # No event is asked for: a hang-up is always reported.

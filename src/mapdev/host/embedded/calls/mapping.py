@@ -12,17 +12,16 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
 
 from mapdev.host.embedded.arch import ARCH
+from mapdev.host.embedded.areas import AddressSpace, DeviceArea
 from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Verdict, signed32
 from mapdev.host.embedded.files import OpenFile
 from mapdev.host.embedded.inject import StoppedThread
 from mapdev.host.embedded.kernel import Kernel
-from mapdev.host.embedded.loan import Loan, lend_to_caller, lend_to_helper
+from mapdev.host.embedded.loan import Loan
 from mapdev.host.embedded.notify import Call
-from mapdev.host.embedded.processes import is_single_threaded
-from mapdev.host.embedded.tracee import ClientGone, NotStoppable
+from mapdev.host.embedded.surgery import Surgery, map_frames, may_be_written, reserve
 from mapdev.linux.fs import FMODE_READ, FMODE_WRITE
 from mapdev.linux.numbers import (
     MAP_ANONYMOUS,
@@ -41,10 +40,10 @@ from mapdev.linux.numbers import (
     MAP_SHARED_VALIDATE,
     MAP_STACK,
     MAP_TYPE,
+    PAGE_MASK,
     PAGE_SHIFT,
     PAGE_SIZE,
     PROT_EXEC,
-    PROT_NONE,
     PROT_READ,
     PROT_WRITE,
     VM_DONTCOPY,
@@ -53,12 +52,10 @@ from mapdev.linux.numbers import (
     VM_MAYREAD,
     VM_MAYSHARE,
     VM_MAYWRITE,
-    VM_PFNMAP,
     VM_READ,
     VM_SHARED,
     VM_WRITE,
 )
-from mapdev.linux.vma import VmAreaStruct
 
 _ULONG_MAX = (1 << 64) - 1
 _LEGACY_MAP_MASK = (
@@ -66,8 +63,8 @@ _LEGACY_MAP_MASK = (
     | MAP_GROWSDOWN | MAP_LOCKED | MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK | MAP_STACK
     | MAP_HUGETLB | ARCH.MAP_32BIT | MAP_FIXED_NOREPLACE
 )  # fmt: skip
-_PLACEMENT = MAP_FIXED | MAP_FIXED_NOREPLACE | ARCH.MAP_32BIT
-MREMAP_DONTUNMAP = 4
+_PLACEMENT = MAP_FIXED | MAP_FIXED_NOREPLACE | ARCH.MAP_32BIT | MAP_LOCKED
+_GAP = 1 << 20  # bytes between mappings: they are not neighbours by chance
 MADV_DONTFORK = 10
 
 
@@ -76,28 +73,28 @@ def _error(code: int, text: str = "") -> OSError:
 
 
 def _do_mmap(kernel: Kernel, call: Call) -> int | Verdict:
-    open_file = kernel.file(call, 4)
+    addr, length, prot, flags, _, offset = call.args
+    open_file = None if flags & MAP_ANONYMOUS else kernel.file(call, 4)
     if open_file is None:
+        _replace(kernel, call)
         return PASS_ON
     if open_file.path_only:
         raise _error(errno.EBADF)
-    addr, length, prot, flags, _, offset = call.args
     vma_flags = _check(open_file, length, prot, flags, offset)
     length = -(-length // PAGE_SIZE) * PAGE_SIZE
-    vma = VmAreaStruct(0, length, offset >> PAGE_SHIFT, vma_flags, vm_file=open_file.file)
-    try:
-        with kernel.stopped(call) as thread:
-            _map(kernel, call, thread, open_file, vma, addr, flags)
-    except NotStoppable:
-        kernel.say_once(
-            "traced", call,
-            f"is held by a debugger, so {open_file.device.node} can't be mapped in it; "
-            "detach the debugger first",
-        )  # fmt: skip
-        raise _error(errno.EPERM) from None
-    except ClientGone:
-        pass
+    vma = DeviceArea(open_file, 0, length, offset >> PAGE_SHIFT, vma_flags)
+    why = f"{open_file.device.node} can't be mapped in it"
+    with Surgery(kernel, call, why, may_be_written(vma)) as surgery:
+        surgery.result = _map(kernel, call, surgery, vma, addr, flags)
     return ANSWERED
+
+
+def _replace(kernel: Kernel, call: Call) -> None:
+    """Another mapping takes the place of what a device may have there (MAP_FIXED)."""
+    addr, length, _, flags = call.args[:4]
+    space = kernel.spaces.of(call.tid) if flags & MAP_FIXED else None
+    if space is not None and not addr % PAGE_SIZE:
+        space.unmap(kernel.task(call), addr, addr + length + PAGE_SIZE - 1 & PAGE_MASK)
 
 
 def _check(open_file: OpenFile, length: int, prot: int, flags: int, offset: int) -> int:
@@ -139,98 +136,59 @@ def _check(open_file: OpenFile, length: int, prot: int, flags: int, offset: int)
 
 
 def _map(
-    kernel: Kernel,
-    call: Call,
-    thread: StoppedThread,
-    open_file: OpenFile,
-    vma: VmAreaStruct,
-    addr: int,
-    flags: int,
-) -> None:
-    """Carry the mapping out in the stopped `thread`; its result is the address or an errno."""
-    loan = None
-    if is_single_threaded(call.tid):
-        loan = lend_to_caller(kernel, call, thread, _may_be_written(vma))
-    thread.stop()
-    task = kernel.task(call)
+    kernel: Kernel, call: Call, surgery: Surgery, vma: DeviceArea, addr: int, flags: int
+) -> int:
+    """Carry the mapping out in the stopped thread and return its address."""
+    thread, task, length = surgery.thread, kernel.task(call), vma.vm_end
     vma.vm_mm = task.mm
+    space = kernel.spaces.make(task.tgid)
+    start = _place(kernel, space, thread, addr, length, flags)
+    vma.vm_start, vma.vm_end = start, start + length
     try:
-        placement = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags & _PLACEMENT
-        length = vma.vm_end
-        start = thread.syscall("mmap", addr, length, PROT_NONE, placement, _ULONG_MAX, 0)
-        vma.vm_start, vma.vm_end = start, start + length
-        try:
-            kernel.dispatch.mmap(open_file.device, task, open_file.file, vma)
-            if loan is None or loan.writable != _may_be_written(vma):
-                if loan is not None:
-                    loan.give_back()
-                loan = lend_to_helper(kernel, thread, _may_be_written(vma))
-            _carry_out(kernel, loan, vma, flags)
-        except OSError:
-            thread.syscall("munmap", start, length)
-            raise
-        kernel.mapped(open_file, loan.index, vma, task.tgid)
-        thread.result = start
-    except OSError as error:
-        thread.result = -(error.errno or errno.EIO)
-    finally:
-        if loan is not None:
-            loan.give_back()
-
-
-def _may_be_written(vma: VmAreaStruct) -> bool:
-    """Say whether a client may write to the device's memory through the area, now or later."""
-    return vma.vm_flags & (VM_MAYWRITE | VM_MAYSHARE) == VM_MAYWRITE | VM_MAYSHARE
-
-
-def _carry_out(kernel: Kernel, loan: Loan, vma: VmAreaStruct, flags: int) -> None:
-    """Map the runs of frames that the driver asked for, and SIGBUS where it asked for none."""
-    kind = MAP_SHARED if vma.vm_flags & VM_MAYSHARE else MAP_PRIVATE
-    how = kind | MAP_FIXED | MAP_NORESERVE | flags & MAP_POPULATE
-    prot = vma.vm_flags & (VM_READ | VM_WRITE | VM_EXEC)  # the same bits as PROT_*
-    end_of_memory = kernel.machine.nr_frames
-    for start, end, pfn in _runs(vma, end_of_memory):
-        try:
-            loan.thread.syscall("mmap", start, end - start, prot, how, loan.number,
-                                pfn << PAGE_SHIFT, descriptor=4)  # fmt: skip
-        except OSError as error:
-            if error.errno == errno.ENOMEM:
-                kernel.log.error(
-                    "%d: no room for another area in the client: a mapping of scattered frames "
-                    "takes one area for each run of neighbours; raise vm.max_map_count (sysctl)",
-                    loan.thread.tid,
-                )
-            raise
+        space.unmap(task, start, start + length)
+        kernel.dispatch.mmap(vma.open_file.device, task, vma.open_file.file, vma)
+        loan = surgery.loan(may_be_written(vma))
+        _map_frames(kernel, loan, vma, flags)
+    except OSError:
+        thread.syscall("munmap", start, length)
+        raise
     if vma.vm_flags & VM_DONTCOPY:
-        loan.thread.syscall("madvise", vma.vm_start, vma.vm_end - vma.vm_start, MADV_DONTFORK)
+        thread.syscall("madvise", start, length, MADV_DONTFORK)
+    kernel.mapped(loan.index, vma, task.tgid)
+    space.seen = space.seen and kernel.window.holds(start, vma.vm_end)
+    space.insert(vma)
+    return start
 
 
-def _runs(vma: VmAreaStruct, end_of_memory: int) -> Iterator[tuple[int, int, int]]:
-    """Yield (start, end, first frame) for all of the area in order, holes included."""
-    at = vma.vm_start
-    for run in sorted(vma.mapped):
-        if run.addr > at:
-            yield at, run.addr, end_of_memory
-        at = run.addr + (run.nr_pages << PAGE_SHIFT)
-        yield run.addr, at, run.pfn
-    if at < vma.vm_end:
-        yield at, vma.vm_end, end_of_memory
+def _place(
+    kernel: Kernel, space: AddressSpace, thread: StoppedThread, addr: int, length: int, flags: int
+) -> int:
+    """Reserve room where the client wants it, or in the window if it does not care."""
+    flags &= _PLACEMENT
+    if addr or flags & ~MAP_LOCKED:
+        return reserve(thread, addr, length, flags)
+    window = kernel.window
+    free = max(window.first, space.highest(window.last) + _GAP)
+    try:
+        if free + length <= window.last:
+            return reserve(thread, free, length, flags | MAP_FIXED_NOREPLACE)
+    except OSError as error:
+        if error.errno != errno.EEXIST:
+            raise
+    return reserve(thread, 0, length, flags)
 
 
-def _do_mremap(kernel: Kernel, call: Call) -> int | Verdict:
-    """Refuse what would show a client frames beyond those that the driver mapped."""
-    addr, old_length, new_length, flags = call.args[:4]
-    vma = kernel.device_area(call, addr)
-    if vma is None:
-        return PASS_ON
-    old_length, new_length = (
-        -(-length // PAGE_SIZE) * PAGE_SIZE for length in (old_length, new_length)
-    )
-    if not old_length or flags & MREMAP_DONTUNMAP:
-        raise _error(errno.EINVAL)
-    if new_length > old_length:
-        raise _error(errno.EFAULT if vma.vm_flags & VM_PFNMAP else errno.EINVAL)
-    return PASS_ON
+def _map_frames(kernel: Kernel, loan: Loan, vma: DeviceArea, flags: int) -> None:
+    try:
+        map_frames(loan, vma, kernel.machine.nr_frames, flags & MAP_POPULATE)
+    except OSError as error:
+        if error.errno == errno.ENOMEM:
+            kernel.log.error(
+                "%d: no room for another area in the client: a mapping of scattered frames "
+                "takes one area for each run of neighbours; raise vm.max_map_count (sysctl)",
+                loan.thread.tid,
+            )
+        raise
 
 
 def _do_remap_file_pages(kernel: Kernel, call: Call) -> int | Verdict:
@@ -259,7 +217,6 @@ def _do_unshare(kernel: Kernel, call: Call) -> Verdict:
 
 HANDLERS: dict[str, Handler] = {
     "mmap": _do_mmap,
-    "mremap": _do_mremap,
     "remap_file_pages": _do_remap_file_pages,
     "io_uring_setup": _do_io_uring_setup,
     "chroot": _roots_may_differ,

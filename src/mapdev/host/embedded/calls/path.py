@@ -175,6 +175,7 @@ def _exec(kernel: Kernel, call: Call, dirfd: int, path: int) -> Verdict:
             f"{text} is set-user-ID or set-group-ID; programs under mapdev get no new privileges, "
             "so it runs as the user who calls it",
         )  # fmt: skip
+    kernel.spaces.about_to_exec(call.tid)
     return PASS_ON
 
 

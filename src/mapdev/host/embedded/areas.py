@@ -1,0 +1,240 @@
+"""The device areas of clients, as the kernel's own list of areas would have them.
+
+A client's real areas are mappings of physical memory's memfd, one for each run of frames. What the
+kernel knows of a device's area beside that (its limits, flags, `vm_ops`) is kept here: an
+`AddressSpace` for each process that maps devices. Calls that split, change, move or end an area are
+carried out here first, with the driver's `vm_ops` told as often as the kernel would.
+
+Objects: an `AddressSpace` lives until its process ends or executes a program. A `DeviceArea` is the
+`VmAreaStruct` that the driver knows. Neither keeps frames or open files alive: that a `Lease` does,
+which follows the real mappings. Used in the host's thread only.
+
+Source: mm/mmap.c, mm/mprotect.c
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from mapdev.host.dispatch import Dispatcher
+from mapdev.host.embedded.files import OpenFile
+from mapdev.linux.mm import TaskStruct
+from mapdev.linux.numbers import PAGE_SHIFT, VM_DONTCOPY
+from mapdev.linux.vma import VmAreaStruct, vm_get_page_prot
+
+
+class DeviceArea(VmAreaStruct):
+    """An area of a device in a client.
+
+    :ivar open_file: what was mapped.
+    :ivar lease: the index of the lease of its frames.
+    """
+
+    __slots__ = ("lease", "open_file")
+
+    def __init__(
+        self, open_file: OpenFile, start: int, end: int, pgoff: int = 0, flags: int = 0
+    ) -> None:
+        super().__init__(start, end, pgoff, flags, vm_file=open_file.file)
+        self.open_file = open_file
+        self.lease = -1
+
+    def piece(self, start: int, end: int, shift: int = 0) -> DeviceArea:
+        """Return an area for [`start`, `end`) of this one, moved by `shift` bytes."""
+        pgoff = self.vm_pgoff + (start - self.vm_start >> PAGE_SHIFT)
+        piece = DeviceArea(self.open_file, start + shift, end + shift, pgoff, self.vm_flags)
+        piece.vm_page_prot = self.vm_page_prot
+        piece.vm_mm = self.vm_mm
+        piece.vm_ops = self.vm_ops
+        piece.vm_private_data = self.vm_private_data
+        piece.lease = self.lease
+        for run in self.mapped:
+            first, last = max(run.addr, start), min(run.end, end)
+            if first < last:
+                pfn = run.pfn + (first - run.addr >> PAGE_SHIFT)
+                pages = last - first >> PAGE_SHIFT
+                piece.record(first + shift, pfn, pages, run.kind, run.prot)
+        return piece
+
+    def trim(self, start: int, end: int) -> None:
+        """Shrink to [`start`, `end`)."""
+        rest = self.piece(start, end)
+        self.vm_start, self.vm_end, self.vm_pgoff = start, end, rest.vm_pgoff
+        self.mapped, self._starts, self._ends = rest.mapped, rest._starts, rest._ends
+
+    def forget(self, start: int, end: int) -> None:
+        """Nothing is mapped in [`start`, `end`) any more."""
+        before, after = self.piece(self.vm_start, start), self.piece(end, self.vm_end)
+        self.mapped, self._starts, self._ends = [], [], []
+        for run in (*before.mapped, *after.mapped):
+            self.record(run.addr, run.pfn, run.nr_pages, run.kind, run.prot)
+
+
+class AddressSpace:
+    """All device areas of one process.
+
+    :param tgid: the process.
+    :ivar seen: whether all calls on the areas are handed over; otherwise `Spaces.refresh` has to
+        look what became of them.
+    """
+
+    def __init__(self, tgid: int, dispatch: Dispatcher) -> None:
+        self.tgid = tgid
+        self.seen = True
+        self._dispatch = dispatch
+        self._areas: list[DeviceArea] = []
+
+    def __iter__(self) -> Iterator[DeviceArea]:
+        return iter(list(self._areas))
+
+    def __len__(self) -> int:
+        return len(self._areas)
+
+    def find(self, addr: int) -> DeviceArea | None:
+        """Return the area that contains `addr`."""
+        at = bisect_right(self._areas, addr, key=lambda area: area.vm_start) - 1
+        return self._areas[at] if at >= 0 and addr < self._areas[at].vm_end else None
+
+    def overlapping(self, start: int, end: int) -> list[DeviceArea]:
+        """Return the areas that have a part in [`start`, `end`), in order."""
+        return [area for area in self._areas if area.vm_start < end and start < area.vm_end]
+
+    def insert(self, area: DeviceArea) -> None:
+        """Add a new area; there must be none in its place."""
+        at = bisect_right(self._areas, area.vm_start, key=lambda other: other.vm_start)
+        self._areas.insert(at, area)
+
+    def highest(self, below: int) -> int:
+        """Return the end of the last area that ends at or before `below`, else 0."""
+        return max((area.vm_end for area in self._areas if area.vm_end <= below), default=0)
+
+    # --- what clients do to areas -----------------------------------------------------------
+
+    def split(self, task: TaskStruct | None, area: DeviceArea, addr: int) -> DeviceArea:
+        """Split `area` at `addr`; return the upper part, which is the new one.
+
+        :raises OSError: what may_split raised.
+        """
+        self.tell(task, area, "may_split", addr)
+        upper = area.piece(addr, area.vm_end)
+        area.trim(area.vm_start, addr)
+        self.insert(upper)
+        self.tell(task, upper, "open")
+        return upper
+
+    def isolate(self, task: TaskStruct | None, start: int, end: int) -> list[DeviceArea]:
+        """Split areas so that none crosses `start` or `end`; return those in between."""
+        inside = []
+        for area in self.overlapping(start, end):
+            part = self.split(task, area, start) if area.vm_start < start else area
+            if part.vm_end > end:
+                self.split(task, part, end)
+            inside.append(part)
+        return inside
+
+    def unmap(self, task: TaskStruct | None, start: int, end: int) -> list[DeviceArea]:
+        """End what there is in [`start`, `end`); return the areas that are gone."""
+        gone = self.isolate(task, start, end)
+        for area in gone:
+            self._areas.remove(area)
+            self.tell(task, area, "close")
+        return gone
+
+    def change(
+        self, task: TaskStruct | None, start: int, end: int, flags: Callable[[int], int]
+    ) -> None:
+        """Change the vm_flags of [`start`, `end`), splitting areas where that is needed."""
+        for area in self.overlapping(start, end):
+            new = flags(area.vm_flags)
+            if new != area.vm_flags:
+                low, high = max(start, area.vm_start), min(end, area.vm_end)
+                (part,) = self.isolate(task, low, high)
+                part.vm_flags = new
+                part.vm_page_prot = vm_get_page_prot(new)
+        self._merge(start, end)
+
+    def _merge(self, start: int, end: int) -> None:
+        """Join neighbours that differ in nothing, as the kernel does where there is no close."""
+        at = 1
+        while at < len(self._areas):
+            before, after = self._areas[at - 1], self._areas[at]
+            if before.vm_end >= start and after.vm_start <= end and _can_join(before, after):
+                for run in after.mapped:
+                    before.record(run.addr, run.pfn, run.nr_pages, run.kind, run.prot)
+                before.vm_end = after.vm_end
+                del self._areas[at]
+            else:
+                at += 1
+
+    def move(
+        self, task: TaskStruct | None, start: int, end: int, new: int, keep: bool
+    ) -> DeviceArea:
+        """Move [`start`, `end`), part of one area, to `new`; return the area there.
+
+        :param keep: an empty area stays behind (MREMAP_DONTUNMAP).
+        :raises OSError: what may_split or mremap raised; then nothing has changed.
+        """
+        (area,) = self.overlapping(start, end)
+        for edge in (start, end):
+            if area.vm_start < edge < area.vm_end:
+                self.tell(task, area, "may_split", edge)
+        moved = area.piece(start, end, new - start)
+        self.insert(moved)
+        self.tell(task, moved, "open")
+        try:
+            self.tell(task, moved, "mremap")
+        except OSError:
+            self._areas.remove(moved)
+            self.tell(task, moved, "close")
+            raise
+        if keep:
+            area.forget(start, end)
+        else:
+            self.unmap(task, start, end)
+        return moved
+
+    def fork(self, task: TaskStruct) -> AddressSpace:
+        """Return the address space of a child, `task`, that was just forked."""
+        child = AddressSpace(task.tgid, self._dispatch)
+        child.seen = self.seen
+        for area in self:
+            if not area.vm_flags & VM_DONTCOPY:
+                copy = area.piece(area.vm_start, area.vm_end)
+                copy.vm_mm = task.mm
+                child.insert(copy)
+                child.tell(task, copy, "open")
+        return child
+
+    def end(self) -> None:
+        """The process has ended, or executes another program: close all areas."""
+        while self._areas:
+            self.tell(None, self._areas.pop(0), "close")
+
+    def tell(self, task: TaskStruct | None, area: DeviceArea, operation: str, *args: Any) -> Any:
+        """Run a `vm_ops` operation of `area`, if it has it; a hook that has no result can't fail.
+
+        :raises OSError: what the operation raised, unless it is open or close.
+        """
+        function = getattr(area.vm_ops, operation, None) if area.vm_ops else None
+        if function is None:
+            return None
+        device = area.open_file.device
+        if operation in ("open", "close"):
+            self._dispatch.notify_area(device, task, f"vm_{operation}", function, area)
+            return None
+        return self._dispatch.run(device, task, f"vm_{operation}", function, area, *args)
+
+
+def _can_join(before: DeviceArea, after: DeviceArea) -> bool:
+    return (
+        before.vm_end == after.vm_start
+        and before.vm_flags == after.vm_flags
+        and before.vm_file is after.vm_file
+        and before.lease == after.lease
+        and before.vm_ops is after.vm_ops
+        and (before.vm_ops is None or before.vm_ops.close is None)
+        and before.vm_private_data is after.vm_private_data
+        and before.vm_pgoff + (before.vm_end - before.vm_start >> PAGE_SHIFT) == after.vm_pgoff
+    )

@@ -1,0 +1,213 @@
+"""Calls on areas that exist: munmap, mprotect, madvise, msync, mlock.
+
+The filter hands them over where devices are mapped. What they do to a device's area is decided as
+the kernel does, then the kernel carries them out on the real areas, or they are answered here where
+the real areas, shared memory, would behave otherwise.
+
+Source: mm/mmap.c, mm/mprotect.c, mm/madvise.c, mm/msync.c, mm/mlock.c
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+from collections.abc import Callable
+
+from mapdev.host.embedded.areas import AddressSpace, DeviceArea
+from mapdev.host.embedded.calls.advice import answer_of, flags_after, is_zap
+from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Verdict
+from mapdev.host.embedded.kernel import Kernel
+from mapdev.host.embedded.notify import Call
+from mapdev.host.embedded.processes import has_capability
+from mapdev.host.embedded.surgery import Surgery, map_frames, may_be_written
+from mapdev.inspect.maps import read_maps
+from mapdev.linux.mm import TaskStruct
+from mapdev.linux.numbers import (
+    PAGE_MASK,
+    PAGE_SHIFT,
+    PAGE_SIZE,
+    VM_DONTEXPAND,
+    VM_EXEC,
+    VM_IO,
+    VM_LOCKED,
+    VM_MIXEDMAP,
+    VM_PFNMAP,
+    VM_READ,
+    VM_SHARED,
+    VM_WRITE,
+)
+
+MS_ASYNC, MS_INVALIDATE, MS_SYNC = 1, 2, 4
+VM_SPECIAL = VM_IO | VM_DONTEXPAND | VM_PFNMAP | VM_MIXEDMAP
+_ACCESS = VM_READ | VM_WRITE | VM_EXEC
+_CAP_IPC_LOCK = 14
+_ULONG_MAX = (1 << 64) - 1
+
+OnAreas = Callable[[Kernel, Call, AddressSpace, int, int], int | Verdict]
+
+
+def refused(code: int) -> OSError:
+    """Return the error of a call on an area."""
+    return OSError(code, os.strerror(code))
+
+
+def _on_areas(operation: OnAreas, aligned: bool = True) -> Handler:
+    """Make a handler of `operation`, called with the range when it has a part of a device's area.
+
+    Arguments that no area could make good are left to the kernel.
+    """
+
+    def handle(kernel: Kernel, call: Call) -> int | Verdict:
+        space = kernel.spaces.of(call.tid)
+        start, length = call.args[:2]
+        if not aligned:
+            length += start % PAGE_SIZE
+            start &= PAGE_MASK
+        end = start + (length + PAGE_SIZE - 1 & PAGE_MASK)
+        if space is None or start % PAGE_SIZE or end > _ULONG_MAX or start == end:
+            return PASS_ON
+        if not space.overlapping(start, end):
+            return PASS_ON
+        return operation(kernel, call, space, start, end)
+
+    return handle
+
+
+def _munmap(kernel: Kernel, call: Call, space: AddressSpace, start: int, end: int) -> Verdict:
+    space.unmap(kernel.task(call), start, end)
+    return PASS_ON
+
+
+def _mprotect(kernel: Kernel, call: Call, space: AddressSpace, start: int, end: int) -> Verdict:
+    task, access = kernel.task(call), call.args[2] & _ACCESS
+    end = _end_of_areas(kernel, call, start, end)
+    for area in space.overlapping(start, end):
+        if access & ~(area.vm_flags >> 4):  # the VM_MAY* bits are 4 above those they allow
+            raise refused(errno.EACCES)
+        low, high = max(start, area.vm_start), min(end, area.vm_end)
+        flags = area.vm_flags & ~_ACCESS | access
+        space.tell(task, area, "mprotect", low, high, flags)
+        space.change(task, low, high, lambda flags: flags & ~_ACCESS | access)
+    return PASS_ON
+
+
+def _end_of_areas(kernel: Kernel, call: Call, start: int, end: int) -> int:
+    """Return where the areas that begin at `start` without a gap end, at most `end`."""
+    at = start
+    for line in read_maps(call.tid):
+        if line.start <= at < line.end:
+            at = line.end
+    return min(at, end)
+
+
+def _is_all_ours(space: AddressSpace, start: int, end: int) -> bool:
+    at = start
+    for area in space.overlapping(start, end):
+        if area.vm_start > at:
+            return False
+        at = area.vm_end
+    return at >= end
+
+
+def _madvise(
+    kernel: Kernel, call: Call, space: AddressSpace, start: int, end: int
+) -> int | Verdict:
+    advice, task = call.args[2] & 0xFFFFFFFF, kernel.task(call)
+    for area in space.overlapping(start, end):
+        code = answer_of(advice, area.vm_flags)
+        if code is None:
+            return PASS_ON  # the kernel knows what it is
+        if code:
+            raise refused(code)
+    if not _is_all_ours(space, start, end):
+        return PASS_ON
+    change = flags_after(advice)
+    if change is not None:
+        space.change(task, start, end, change)
+        return PASS_ON
+    if is_zap(advice):
+        return _zap(kernel, call, space, start, end)
+    return 0
+
+
+def _zap(kernel: Kernel, call: Call, space: AddressSpace, start: int, end: int) -> Verdict:
+    """Take the pages away that the driver put in: from now on there is nothing to touch."""
+    with Surgery(kernel, call, "its pages can't be taken away") as surgery:
+        for area in space.overlapping(start, end):
+            low, high = max(start, area.vm_start), min(end, area.vm_end)
+            empty = area.piece(low, high)
+            empty.forget(low, high)
+            map_frames(surgery.loan(may_be_written(area)), empty, kernel.machine.nr_frames)
+            area.forget(low, high)
+    return ANSWERED
+
+
+def _msync(kernel: Kernel, call: Call, space: AddressSpace, start: int, end: int) -> int:
+    flags, task = call.args[2] & 0xFFFFFFFF, kernel.task(call)
+    if flags & ~(MS_ASYNC | MS_INVALIDATE | MS_SYNC) or (flags & MS_ASYNC and flags & MS_SYNC):
+        raise refused(errno.EINVAL)
+    for area in space.overlapping(start, end):
+        if flags & MS_INVALIDATE and area.vm_flags & VM_LOCKED:
+            raise refused(errno.EBUSY)
+        if flags & MS_SYNC and area.vm_flags & VM_SHARED:
+            _sync(kernel, task, area, max(start, area.vm_start), min(end, area.vm_end))
+    if _end_of_areas(kernel, call, start, end) < end:
+        raise refused(errno.ENOMEM)
+    return 0
+
+
+def _sync(kernel: Kernel, task: TaskStruct, area: DeviceArea, start: int, end: int) -> None:
+    device = area.open_file.device
+    if not device.driver.has("fsync"):
+        raise refused(errno.EINVAL)
+    first = (area.vm_pgoff << PAGE_SHIFT) + start - area.vm_start
+    last = first + end - start - 1
+    kernel.dispatch.fsync(device, task, area.open_file.file, False, first, last)
+
+
+def _mlock(kernel: Kernel, call: Call, space: AddressSpace, start: int, end: int) -> int | Verdict:
+    """Lock: without effect on areas that a driver filled, whose pages can't go away."""
+    if not _is_all_ours(space, start, end):
+        return PASS_ON
+    _check_may_lock(call.tid, end - start)
+    areas = space.overlapping(start, end)
+    if all(area.vm_flags & VM_SPECIAL for area in areas):
+        return 0
+    space.change(kernel.task(call), start, end, _locked)
+    return PASS_ON
+
+
+def _locked(flags: int) -> int:
+    return flags if flags & VM_SPECIAL else flags | VM_LOCKED
+
+
+def _check_may_lock(tid: int, size: int) -> None:
+    limit = resource.prlimit(tid, resource.RLIMIT_MEMLOCK)[0]
+    if limit == resource.RLIM_INFINITY or has_capability(tid, _CAP_IPC_LOCK):
+        return
+    if not limit:
+        raise refused(errno.EPERM)
+    if size > limit:
+        raise refused(errno.ENOMEM)
+
+
+def _munlock(
+    kernel: Kernel, call: Call, space: AddressSpace, start: int, end: int
+) -> int | Verdict:
+    if all(area.vm_flags & VM_SPECIAL for area in space.overlapping(start, end)):
+        return 0 if _is_all_ours(space, start, end) else PASS_ON
+    space.change(kernel.task(call), start, end, lambda flags: flags & ~VM_LOCKED)
+    return PASS_ON
+
+
+HANDLERS: dict[str, Handler] = {
+    "munmap": _on_areas(_munmap),
+    "mprotect": _on_areas(_mprotect),
+    "pkey_mprotect": _on_areas(_mprotect),
+    "madvise": _on_areas(_madvise),
+    "msync": _on_areas(_msync),
+    "mlock": _on_areas(_mlock, aligned=False),
+    "mlock2": _on_areas(_mlock, aligned=False),
+    "munlock": _on_areas(_munlock, aligned=False),
+}

@@ -1,0 +1,48 @@
+"""Calls by which a client's areas come into another process: fork, clone, clone3.
+
+A process that maps no device forks at full speed but for the question. One that does is stopped for
+it: the child is held before its first instruction, while its areas are counted.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from mapdev.host.embedded.arch import NAME_OF
+from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Verdict
+from mapdev.host.embedded.kernel import Kernel
+from mapdev.host.embedded.notify import Call
+from mapdev.host.embedded.processes import comm_of, tgid_of
+from mapdev.host.embedded.surgery import Surgery
+from mapdev.host.embedded.syscalls import read_memory
+from mapdev.linux.mm import TaskStruct
+
+CLONE_VM = 0x100
+_CLONE_ARGS = struct.Struct("<Q")  # struct clone_args begins with the flags
+
+
+def _do_fork(kernel: Kernel, call: Call) -> Verdict:
+    space = kernel.spaces.of(call.tid)
+    if space is None or not len(space):
+        return PASS_ON
+    name, args = NAME_OF[call.nr], call.args[:5]
+    with Surgery(kernel, call, "the device mappings of its children are not followed") as surgery:
+        surgery.result, child = surgery.thread.fork(name, *args)
+        with child:
+            pid = child.tid
+            task = TaskStruct(pid, lambda: tgid_of(pid), lambda: comm_of(pid))
+            kernel.spaces.fork(space, task)
+    return ANSWERED
+
+
+def _do_clone3(kernel: Kernel, call: Call) -> Verdict:
+    if kernel.spaces.of(call.tid) is None:
+        return PASS_ON
+    try:
+        flags = _CLONE_ARGS.unpack(read_memory(call.tid, call.args[0], _CLONE_ARGS.size))[0]
+    except (OSError, struct.error):
+        return PASS_ON
+    return PASS_ON if flags & CLONE_VM else _do_fork(kernel, call)
+
+
+HANDLERS: dict[str, Handler] = {"fork": _do_fork, "clone": _do_fork, "clone3": _do_clone3}

@@ -1,0 +1,190 @@
+"""mremap of a device's area, which is many real areas: shrunk, grown or moved piece by piece.
+
+Source: mm/mremap.c (as of Linux 6.1)
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from mapdev.host.embedded.areas import AddressSpace, DeviceArea
+from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Verdict
+from mapdev.host.embedded.inject import StoppedThread
+from mapdev.host.embedded.kernel import Kernel
+from mapdev.host.embedded.notify import Call
+from mapdev.host.embedded.surgery import (
+    MREMAP_FIXED,
+    MREMAP_MAYMOVE,
+    Surgery,
+    map_frames,
+    may_be_written,
+    move_pieces,
+    reserve,
+)
+from mapdev.inspect.maps import read_maps
+from mapdev.linux.mm import TaskStruct
+from mapdev.linux.numbers import (
+    MAP_FIXED,
+    MAP_FIXED_NOREPLACE,
+    PAGE_MASK,
+    PAGE_SIZE,
+    VM_DONTEXPAND,
+    VM_MAYSHARE,
+    VM_PFNMAP,
+    VM_SHARED,
+)
+
+MREMAP_DONTUNMAP = 4
+_TASK_SIZE = 1 << 47
+
+
+def _error(code: int) -> OSError:
+    return OSError(code, os.strerror(code))
+
+
+def _do_mremap(kernel: Kernel, call: Call) -> int | Verdict:
+    addr, old, new, flags, target, _ = call.args
+    space = kernel.spaces.of(call.tid)
+    area = space.find(addr) if space is not None else None
+    if space is None or area is None:
+        if space is not None and flags & MREMAP_FIXED:
+            # Something else comes to where a device may be. Should it fail, too much is forgotten.
+            space.unmap(kernel.task(call), target, target + new)
+        elif kernel.device_area(call, addr) is not None:
+            raise _error(errno.EINVAL)  # not one that this process made: leave it as it is
+        return PASS_ON
+    old, new = (length + PAGE_SIZE - 1 & PAGE_MASK for length in (old, new))
+    _check(addr, old, new, flags, target)
+    with Surgery(kernel, call, "its mapping of a device can't be changed") as surgery:
+        job = _Remap(kernel, call, surgery, space, area)
+        surgery.result = job.run(addr, old, new, flags, target)
+    return ANSWERED
+
+
+def _check(addr: int, old: int, new: int, flags: int, target: int) -> None:
+    """Make the checks that need no look at the area.
+
+    :raises OSError: EINVAL unknown flags or combination, unaligned or overlapping addresses, new
+        length 0.
+    """
+    maymove, fixed = flags & MREMAP_MAYMOVE, flags & MREMAP_FIXED
+    dontunmap = flags & MREMAP_DONTUNMAP
+    if flags & ~7 or addr % PAGE_SIZE or not new:
+        raise _error(errno.EINVAL)
+    if ((fixed or dontunmap) and not maymove) or (dontunmap and old != new):
+        raise _error(errno.EINVAL)
+    if fixed:
+        if target % PAGE_SIZE or target + new > _TASK_SIZE:
+            raise _error(errno.EINVAL)
+        if target < addr + old and addr < target + new:
+            raise _error(errno.EINVAL)
+
+
+class _Remap:
+    """One mremap call on `area`, its thread stopped."""
+
+    def __init__(
+        self, kernel: Kernel, call: Call, surgery: Surgery, space: AddressSpace, area: DeviceArea
+    ) -> None:
+        self._kernel = kernel
+        self._surgery = surgery
+        self._thread: StoppedThread = surgery.thread
+        self._space = space
+        self._area = area
+        self._task: TaskStruct = kernel.task(call)
+
+    def run(self, addr: int, old: int, new: int, flags: int, target: int) -> int:
+        """Carry it out and return the new address."""
+        if flags & MREMAP_FIXED:
+            self._unmap(target, target + new)
+        if old > new and flags & (MREMAP_FIXED | MREMAP_DONTUNMAP):
+            self._unmap(addr + new, addr + old)
+            old = new
+        if flags & (MREMAP_FIXED | MREMAP_DONTUNMAP):
+            self._check_area(addr, old, new, flags)
+            return self._move(addr, old, new, target if flags & MREMAP_FIXED else 0,
+                              bool(flags & MREMAP_DONTUNMAP))  # fmt: skip
+        if old >= new:
+            if old > new:
+                self._unmap(addr + new, addr + old)
+            return addr
+        self._check_area(addr, old, new, flags)
+        if old == self._area.vm_end - addr and self._grow(addr + old, addr + new):
+            return addr
+        if not flags & MREMAP_MAYMOVE:
+            raise _error(errno.ENOMEM)
+        return self._move(addr, old, new, 0, keep=False)
+
+    def _check_area(self, addr: int, old: int, new: int, flags: int) -> None:
+        area = self._area
+        if not old and not area.vm_flags & (VM_SHARED | VM_MAYSHARE):
+            raise _error(errno.EINVAL)
+        if flags & MREMAP_DONTUNMAP and area.vm_flags & (VM_DONTEXPAND | VM_PFNMAP):
+            raise _error(errno.EINVAL)
+        if old > area.vm_end - addr:
+            raise _error(errno.EFAULT)
+        if new != old and area.vm_flags & (VM_DONTEXPAND | VM_PFNMAP):
+            raise _error(errno.EFAULT)
+
+    def _unmap(self, start: int, end: int) -> None:
+        self._space.unmap(self._task, start, end)
+        self._thread.syscall("munmap", start, end - start)
+
+    def _grow(self, start: int, end: int) -> bool:
+        """Extend the area, which ends at `start`, to `end`; False if something is in the way."""
+        try:
+            reserve(self._thread, start, end - start, MAP_FIXED_NOREPLACE)
+        except OSError:
+            return False
+        self._area.vm_end = end
+        self._fill(start, end)
+        return True
+
+    def _move(self, addr: int, old: int, new: int, target: int, keep: bool) -> int:
+        if target:
+            reserve(self._thread, target, new, MAP_FIXED)
+        else:
+            target = self._room(new)
+        try:
+            moved = self._space.move(self._task, addr, addr + old, target, keep)
+        except OSError:
+            self._thread.syscall("munmap", target, new)
+            raise
+        move_pieces(self._thread, self._pieces(addr, addr + old), target - addr)
+        moved.vm_end = target + new
+        self._area = moved
+        self._fill(target + old, target + new)
+        if keep:
+            left = self._space.find(addr)
+            if left is not None:
+                reserve(self._thread, addr, old, MAP_FIXED)
+                self._area = left
+                self._fill(addr, addr + old)
+        self._space.seen = self._space.seen and self._kernel.window.holds(target, target + new)
+        return target
+
+    def _room(self, length: int) -> int:
+        window = self._kernel.window
+        free = max(window.first, self._space.highest(window.last) + PAGE_SIZE)
+        try:
+            return reserve(self._thread, free, length, MAP_FIXED_NOREPLACE)
+        except OSError:
+            return reserve(self._thread, 0, length, 0)
+
+    def _pieces(self, start: int, end: int) -> list[tuple[int, int]]:
+        """Return the real areas of [`start`, `end`)."""
+        return [
+            (max(line.start, start), min(line.end, end))
+            for line in read_maps(self._thread.tid)
+            if line.start < end and start < line.end
+        ]
+
+    def _fill(self, start: int, end: int) -> None:
+        """Make the new part of the area one where nothing is mapped yet."""
+        if start < end:
+            loan = self._surgery.loan(may_be_written(self._area))
+            map_frames(loan, self._area.piece(start, end), self._kernel.machine.nr_frames)
+
+
+HANDLERS: dict[str, Handler] = {"mremap": _do_mremap}

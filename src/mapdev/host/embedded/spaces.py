@@ -1,0 +1,156 @@
+"""Which processes map devices, and when they stop to: all address spaces of all clients.
+
+An address space begins with a process's first mapping of a device, or with the fork of one that
+has some, and ends with the process (its pidfd says when) or when it executes a program. That nobody
+announces: from the call on, `check_exec` looks every now and then whether the areas are gone.
+
+Used in the host's thread only.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from mapdev.host.dispatch import Dispatcher
+from mapdev.host.embedded.areas import AddressSpace
+from mapdev.host.embedded.processes import tgid_of
+from mapdev.inspect.maps import MapsLine, read_maps
+from mapdev.linux.mm import TaskStruct
+from mapdev.linux.numbers import VM_EXEC, VM_READ, VM_WRITE
+
+_LOOKS = 2000  # at one a millisecond: no exec takes longer; one that fails leaves all as it was
+_ACCESS = {"r": VM_READ, "w": VM_WRITE, "x": VM_EXEC}
+
+
+class Spaces:
+    """The address spaces, by process.
+
+    :ivar watch: how `Server` is asked to call back when a pidfd says that its process has ended.
+    :ivar forget: how it is told that this is not of interest any more.
+    """
+
+    def __init__(self, dispatch: Dispatcher) -> None:
+        self._dispatch = dispatch
+        self._by_tgid: dict[int, AddressSpace] = {}
+        self._pidfds: dict[int, int] = {}
+        self._executing: dict[int, int] = {}
+        self.watch: Callable[[int, Callable[[], None]], None] = lambda _fd, _then: None
+        self.forget: Callable[[int], None] = lambda _: None
+
+    def of(self, tid: int) -> AddressSpace | None:
+        """Return the address space of the process of thread `tid`, if it maps any device."""
+        return self._by_tgid.get(tgid_of(tid)) if self._by_tgid else None
+
+    def at(self, tgid: int) -> AddressSpace | None:
+        """Return the address space of process `tgid`, if it maps any device."""
+        return self._by_tgid.get(tgid)
+
+    def make(self, tgid: int) -> AddressSpace:
+        """Return the address space of process `tgid`, a new one if there is none."""
+        space = self._by_tgid.get(tgid)
+        if space is None:
+            space = AddressSpace(tgid, self._dispatch)
+            self._add(space)
+        return space
+
+    def fork(self, parent: AddressSpace, child: TaskStruct) -> None:
+        """A process was forked, and its areas with it."""
+        self._add(parent.fork(child))
+
+    def _add(self, space: AddressSpace) -> None:
+        tgid = space.tgid
+        self._by_tgid[tgid] = space
+        try:
+            self._pidfds[tgid] = os.pidfd_open(tgid)
+        except ProcessLookupError:
+            self._end(tgid)
+        else:
+            self.watch(self._pidfds[tgid], lambda: self._end(tgid))
+
+    def _end(self, tgid: int) -> None:
+        space = self._by_tgid.pop(tgid)
+        self._executing.pop(tgid, None)
+        pidfd = self._pidfds.pop(tgid, -1)
+        if pidfd >= 0:
+            self.forget(pidfd)
+            os.close(pidfd)
+        space.end()
+
+    def close(self) -> None:
+        """All processes have ended."""
+        for tgid in list(self._by_tgid):
+            self._end(tgid)
+
+    # --- exec -------------------------------------------------------------------------------
+
+    def about_to_exec(self, tid: int) -> None:
+        """Thread `tid` will execute a program, which ends its address space if it succeeds."""
+        space = self.of(tid)
+        if space is not None:
+            self._executing[space.tgid] = _LOOKS
+
+    @property
+    def executing(self) -> bool:
+        """Whether `check_exec` is due soon."""
+        return bool(self._executing)
+
+    def check_exec(self) -> None:
+        """Look which processes have executed another program since they said they would."""
+        for tgid, looks in list(self._executing.items()):
+            space = self._by_tgid[tgid]
+            if not self._has_areas(space):
+                self._end(tgid)
+            elif looks > 1:
+                self._executing[tgid] = looks - 1
+            else:
+                del self._executing[tgid]
+
+    def _has_areas(self, space: AddressSpace) -> bool:
+        lines = _lines(space.tgid)
+        return any(line.start < area.vm_end and area.vm_start < line.end
+                   for area in space for line in lines)  # fmt: skip
+
+    @property
+    def unseen(self) -> bool:
+        """Whether any process has areas at which its calls are not handed over."""
+        return any(not space.seen for space in self._by_tgid.values())
+
+    # --- areas outside of the window --------------------------------------------------------
+
+    def refresh(self, is_frames: Callable[[MapsLine], bool]) -> None:
+        """Find out what clients did to areas at which their calls are not handed over.
+
+        :param is_frames: says whether an area shows physical memory.
+        """
+        for space in self._by_tgid.values():
+            if not space.seen:
+                _refresh(space, [line for line in _lines(space.tgid) if is_frames(line)])
+
+
+def _lines(tgid: int) -> list[MapsLine]:
+    try:
+        return read_maps(tgid)
+    except OSError:
+        return []
+
+
+def _refresh(space: AddressSpace, lines: list[MapsLine]) -> None:
+    for area in space:
+        at = area.vm_start
+        end = area.vm_end
+        for line in lines:
+            if line.end <= at or line.start >= end:
+                continue
+            if line.start > at:
+                space.unmap(None, at, line.start)
+            at = min(line.end, end)
+            access = sum(bit for letter, bit in _ACCESS.items() if letter in line.perms)
+            space.change(None, max(line.start, area.vm_start), at, _with_access(access))
+        if at < end:
+            space.unmap(None, at, end)
+
+
+def _with_access(access: int) -> Callable[[int], int]:
+    every = sum(_ACCESS.values())
+    return lambda flags: flags & ~every | access

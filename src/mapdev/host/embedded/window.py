@@ -1,0 +1,48 @@
+"""Where devices are mapped in clients: a range of addresses that is otherwise empty.
+
+The filter sees addresses, not areas. So devices are mapped where nothing else is, and calls like
+munmap are handed over only if they concern that range: all other memory is managed at full speed.
+A client that insists on another address (MAP_FIXED, a hint) gets it; what it does to such an area
+is found out later, see `areas`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from mapdev.inspect.maps import read_maps
+
+_GUARD = 1 << 32  # bytes at both ends: calls of up to this length can't reach in from outside
+_HIGHEST_FIVE_LEVELS = 1 << 47  # addresses beyond are given out only to those who ask for them
+
+
+class Window(NamedTuple):
+    """The range [`start`, `end`), in bytes; both are multiples of 4 GiB."""
+
+    start: int
+    end: int
+
+    @classmethod
+    def of_this_machine(cls) -> Window:
+        """Choose the range: far above programs at low addresses, below all that the kernel places.
+
+        The kernel puts position-independent programs at two thirds of the address space, and
+        libraries and stacks at its end; 47, 48 or 39 bits are usual.
+        """
+        highest = max(line.end for line in read_maps("self") if line.path == "[stack]")
+        top = min(1 << (highest - 1).bit_length(), max(_HIGHEST_FIVE_LEVELS, 1 << 48))
+        return cls(top // 8, top // 8 * 5)
+
+    @property
+    def first(self) -> int:
+        """The lowest address that devices get."""
+        return self.start + _GUARD
+
+    @property
+    def last(self) -> int:
+        """The end of the addresses that devices get."""
+        return self.end - _GUARD
+
+    def holds(self, start: int, end: int) -> bool:
+        """Say whether calls on [`start`, `end`) are seen."""
+        return self.start <= start and end <= self.last
