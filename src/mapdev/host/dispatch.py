@@ -19,7 +19,7 @@ from mapdev.host.device import Device
 from mapdev.linux.context import Context, Machine, enter, reset
 from mapdev.linux.fs import File, Inode
 from mapdev.linux.mm import TaskStruct
-from mapdev.linux.vma import VmAreaStruct
+from mapdev.linux.vma import VM_FAULT_OOM, VM_FAULT_SIGBUS, VmAreaStruct
 
 log = logging.getLogger("mapdev")
 
@@ -108,6 +108,20 @@ class Dispatcher:
     def mmap(self, device: Device, task: TaskStruct, file: File, vma: VmAreaStruct) -> None:
         """Run the mmap operation; what it mapped is in ``vma.mapped``."""
         self.run(device, task, "mmap", device.driver.mmap, file, vma)
+
+    def fault(
+        self, device: Device, task: TaskStruct, operation: str, function: Callable[..., Any],
+        *args: Any,
+    ) -> int:  # fmt: skip
+        """Run an operation that answers a page fault; a failure is one of the VM_FAULT_* bits."""
+        try:
+            answer = self.run(device, task, operation, function, *args)
+        except OSError as error:
+            return VM_FAULT_OOM if error.errno == errno.ENOMEM else VM_FAULT_SIGBUS
+        if answer is not None and not isinstance(answer, int):
+            self._nonsense(device, operation, answer, "VM_FAULT_* bits")
+            return VM_FAULT_SIGBUS
+        return answer or 0
 
     def notify_area(
         self,

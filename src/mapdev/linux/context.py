@@ -11,6 +11,7 @@ from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from mapdev.linux.fs import Inode
     from mapdev.linux.mm import TaskStruct
     from mapdev.linux.vma import VmAreaStruct
 
@@ -109,6 +110,9 @@ class Machine(Protocol):
 
     def areas(self, task: "TaskStruct") -> "list[VmAreaStruct]":
         """Give the task's live areas, sorted, linked by vm_next and vm_prev."""
+
+    def unmap_mapping_range(self, inode: "Inode", start: int, size: int) -> None:
+        """Take bytes of a device's file out of all areas that map them; size 0: to the end."""
 
     def install_file(self, name: str, driver: Any, private_data: Any, flags: int) -> int:
         """Open a new file in the calling task; gives the descriptor there."""

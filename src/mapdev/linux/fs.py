@@ -27,13 +27,27 @@ FMODE_STREAM = 0x200000
 _MINORBITS = 20  # the kernel's own device numbers; user space packs them in another way
 
 
+class AddressSpace:
+    """The pages of a file, and who maps them: ``struct address_space``.
+
+    Source: include/linux/fs.h
+    Fidelity: known by its ``host``, the inode, and good for `unmap_mapping_range` only.
+    """
+
+    __slots__ = ("host",)
+
+    def __init__(self, host: "Inode") -> None:
+        """Describe the pages of ``host``."""
+        self.host = host
+
+
 class Inode:
     """A device node: ``struct inode``.
 
     Source: include/linux/fs.h
     """
 
-    __slots__ = ("i_gid", "i_ino", "i_mode", "i_private", "i_rdev", "i_size", "i_uid")
+    __slots__ = ("i_gid", "i_ino", "i_mapping", "i_mode", "i_private", "i_rdev", "i_size", "i_uid")
 
     def __init__(
         self,
@@ -55,6 +69,7 @@ class Inode:
         self.i_gid = i_gid
         self.i_size = 0
         self.i_private: Any = None
+        self.i_mapping = AddressSpace(self)
 
     def __repr__(self) -> str:
         """Show the device number."""
@@ -99,6 +114,11 @@ class File:
         self.f_path = f_path
         self.f_pos = 0
         self.private_data = private_data
+
+    @property
+    def f_mapping(self) -> AddressSpace:
+        """The node's pages."""
+        return self.f_inode.i_mapping
 
     def __repr__(self) -> str:
         """Show path and flags."""

@@ -9,6 +9,7 @@ import errno
 from collections.abc import Sequence
 
 from mapdev.linux.context import FrameState, context
+from mapdev.linux.fs import AddressSpace
 from mapdev.linux.numbers import (
     PAGE_ALIGN,
     PAGE_MASK,
@@ -26,6 +27,7 @@ from mapdev.linux.vma import (
     VM_FAULT_NOPAGE,
     VM_FAULT_SIGBUS,
     VmAreaStruct,
+    VmFault,
     is_cow_mapping,
     vm_flags_set,
     vma_pages,
@@ -266,3 +268,36 @@ def vmf_insert_pfn(vma: VmAreaStruct, addr: int, pfn: int) -> int:
     if not vma.is_mapped(addr, addr + PAGE_SIZE):
         vma.record(addr, pfn, 1, "pfn", vma.vm_page_prot)
     return VM_FAULT_NOPAGE
+
+
+def finish_fault(vmf: VmFault) -> None:
+    """Map the page that a fault operation left in ``vmf.page``; the host calls it.
+
+    :raises OSError: EINVAL, there is no page, or it is free or kmalloc'ed; EPERM, it is not
+        allocated to this device
+
+    Source: mm/memory.c
+    """
+    what = "finish_fault"
+    if vmf.page is None:
+        raise _invalid(what, "the fault operation set no page and did not answer VM_FAULT_NOPAGE")
+    _check_insertable(what, vmf.page)
+    vma, addr = vmf.vma, vmf.address & PAGE_MASK
+    if not vma.is_mapped(addr, addr + PAGE_SIZE):
+        vma.record(addr, vmf.page.pfn, 1, "page", vma.vm_page_prot)
+
+
+def unmap_mapping_range(
+    mapping: AddressSpace, holebegin: int, holelen: int, even_cows: int = 1
+) -> None:
+    """Take pages of a device out of all areas that map them: the next touch is a fault again.
+
+    :param mapping: ``file.f_mapping`` or ``inode.i_mapping``
+    :param holebegin: offset in the device's file, in bytes, rounded down to a page
+    :param holelen: bytes, rounded up to pages; 0 means to the end
+    :param even_cows: private copies go too (in the kernel)
+
+    Source: mm/memory.c
+    Fidelity: private copies always go.
+    """
+    context().machine.unmap_mapping_range(mapping.host, holebegin, holelen)

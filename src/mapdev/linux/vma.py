@@ -49,7 +49,7 @@ class VmOperationsStruct:
 
     Each is a function as in C, or None: ``open(vma)``, ``close(vma)``,
     ``may_split(vma, addr)``, ``mremap(vma)``, ``mprotect(vma, start, end, newflags)``,
-    ``fault(vmf) -> VM_FAULT_* bits``,
+    ``fault(vmf) -> VM_FAULT_* bits``, ``map_pages(vmf, start_pgoff, end_pgoff)`` (inclusive),
     ``page_mkwrite(vmf)``, ``pfn_mkwrite(vmf)``, ``name(vma) -> str``.
 
     Source: include/linux/mm.h
@@ -58,6 +58,7 @@ class VmOperationsStruct:
     __slots__ = (
         "close",
         "fault",
+        "map_pages",
         "may_split",
         "mprotect",
         "mremap",
@@ -76,6 +77,7 @@ class VmOperationsStruct:
         mremap: "Callable[[VmAreaStruct], None] | None" = None,
         mprotect: "Callable[[VmAreaStruct, int, int, int], None] | None" = None,
         fault: "Callable[[VmFault], int] | None" = None,
+        map_pages: "Callable[[VmFault, int, int], int] | None" = None,
         page_mkwrite: "Callable[[VmFault], int] | None" = None,
         pfn_mkwrite: "Callable[[VmFault], int] | None" = None,
         name: "Callable[[VmAreaStruct], str] | None" = None,
@@ -87,6 +89,7 @@ class VmOperationsStruct:
         self.mremap = mremap
         self.mprotect = mprotect
         self.fault = fault
+        self.map_pages = map_pages
         self.page_mkwrite = page_mkwrite
         self.pfn_mkwrite = pfn_mkwrite
         self.name = name
@@ -196,7 +199,10 @@ class VmAreaStruct:
 # vmf.flags (include/linux/mm_types.h)
 FAULT_FLAG_WRITE = 1 << 0
 FAULT_FLAG_MKWRITE = 1 << 1
+FAULT_FLAG_ALLOW_RETRY = 1 << 2
+FAULT_FLAG_KILLABLE = 1 << 4
 FAULT_FLAG_USER = 1 << 6
+FAULT_FLAG_INTERRUPTIBLE = 1 << 9
 
 # What a fault operation answers (include/linux/mm_types.h)
 VM_FAULT_OOM = 0x000001

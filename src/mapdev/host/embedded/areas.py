@@ -2,10 +2,10 @@
 
 A client's real areas are mappings of physical memory's memfd, one for each run of frames. What the
 kernel knows of a device's area beside that (its limits, flags, `vm_ops`) is kept here: an
-`AddressSpace` for each process that maps devices. Calls that split, change, move or end an area are
+`MmAreas` for each process that maps devices. Calls that split, change, move or end an area are
 carried out here first, with the driver's `vm_ops` told as often as the kernel would.
 
-Objects: an `AddressSpace` lives until its process ends or executes a program. A `DeviceArea` is the
+Objects: an `MmAreas` lives until its process ends or executes a program. A `DeviceArea` is the
 `VmAreaStruct` that the driver knows. Neither keeps frames or open files alive: that a `Lease` does,
 which follows the real mappings. Used in the host's thread only.
 
@@ -16,13 +16,16 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mapdev.host.dispatch import Dispatcher
 from mapdev.host.embedded.files import OpenFile
 from mapdev.linux.mm import TaskStruct
 from mapdev.linux.numbers import PAGE_SHIFT, VM_DONTCOPY
-from mapdev.linux.vma import VmAreaStruct, vm_get_page_prot
+from mapdev.linux.vma import Kind, Mapped, VmAreaStruct, vm_get_page_prot
+
+if TYPE_CHECKING:
+    from mapdev.host.embedded.pager import Pager
 
 
 class DeviceArea(VmAreaStruct):
@@ -30,9 +33,10 @@ class DeviceArea(VmAreaStruct):
 
     :ivar open_file: what was mapped.
     :ivar lease: the index of the lease of its frames.
+    :ivar fresh: while a fault operation runs, the runs that it maps.
     """
 
-    __slots__ = ("lease", "open_file")
+    __slots__ = ("fresh", "lease", "open_file")
 
     def __init__(
         self, open_file: OpenFile, start: int, end: int, pgoff: int = 0, flags: int = 0
@@ -40,6 +44,32 @@ class DeviceArea(VmAreaStruct):
         super().__init__(start, end, pgoff, flags, vm_file=open_file.file)
         self.open_file = open_file
         self.lease = -1
+        self.fresh: list[Mapped] | None = None
+
+    def record(self, addr: int, pfn: int, nr_pages: int, kind: Kind, prot: int) -> None:
+        """Write down that a free stretch shall show these frames."""
+        super().record(addr, pfn, nr_pages, kind, prot)
+        if self.fresh is not None:
+            self.fresh.append(Mapped(addr, pfn, nr_pages, kind, prot))
+
+    @property
+    def faults(self) -> bool:
+        """Whether pages that are not there are asked of the driver."""
+        ops = self.vm_ops
+        return ops is not None and (ops.fault is not None or ops.map_pages is not None)
+
+    def holes(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """Yield the parts of [`start`, `end`) where nothing is mapped."""
+        at = start
+        for first, last in zip(self._starts, self._ends, strict=True):
+            if first >= end:
+                break
+            if last > at:
+                if first > at:
+                    yield at, first
+                at = last
+        if at < end:
+            yield at, end
 
     def piece(self, start: int, end: int, shift: int = 0) -> DeviceArea:
         """Return an area for [`start`, `end`) of this one, moved by `shift` bytes."""
@@ -72,10 +102,11 @@ class DeviceArea(VmAreaStruct):
             self.record(run.addr, run.pfn, run.nr_pages, run.kind, run.prot)
 
 
-class AddressSpace:
+class MmAreas:
     """All device areas of one process.
 
     :param tgid: the process.
+    :ivar pager: who brings in pages that are touched, if any area has such.
     :ivar seen: whether all calls on the areas are handed over; otherwise `Spaces.refresh` has to
         look what became of them.
     """
@@ -83,6 +114,7 @@ class AddressSpace:
     def __init__(self, tgid: int, dispatch: Dispatcher) -> None:
         self.tgid = tgid
         self.seen = True
+        self.pager: Pager | None = None
         self._dispatch = dispatch
         self._areas: list[DeviceArea] = []
 
@@ -139,6 +171,8 @@ class AddressSpace:
         gone = self.isolate(task, start, end)
         for area in gone:
             self._areas.remove(area)
+            if self.pager is not None:
+                self.pager.forget(area)
             self.tell(task, area, "close")
         return gone
 
@@ -195,9 +229,9 @@ class AddressSpace:
             self.unmap(task, start, end)
         return moved
 
-    def fork(self, task: TaskStruct) -> AddressSpace:
+    def fork(self, task: TaskStruct) -> MmAreas:
         """Return the address space of a child, `task`, that was just forked."""
-        child = AddressSpace(task.tgid, self._dispatch)
+        child = MmAreas(task.tgid, self._dispatch)
         child.seen = self.seen
         for area in self:
             if not area.vm_flags & VM_DONTCOPY:
@@ -209,6 +243,9 @@ class AddressSpace:
 
     def end(self) -> None:
         """The process has ended, or executes another program: close all areas."""
+        if self.pager is not None:
+            self.pager.close()
+            self.pager = None
         while self._areas:
             self.tell(None, self._areas.pop(0), "close")
 

@@ -45,7 +45,7 @@ PATH = (
 ALWAYS = (
     "remap_file_pages", "io_uring_setup", "chroot", "pivot_root", "setns", "unshare",
 )  # fmt: skip
-UNLESS_OURS = ("mremap", "fork", "clone3")  # clone too, unless it starts a thread
+UNLESS_OURS = ("mremap", "fork", "clone3", "exit")  # clone too, unless it starts a thread
 ON_DESCRIPTOR = (
     "read", "write", "pread64", "pwrite64", "readv", "writev", "preadv", "pwritev", "preadv2",
     "pwritev2", "ioctl", "lseek", "fstat", "fcntl", "dup", "dup2", "dup3", "fsync", "fdatasync",

@@ -36,6 +36,18 @@ _MASK64 = (1 << 64) - 1
 _ALL_SIGNALS_BUT_TRAP = _MASK64 & ~(1 << (signal.SIGTRAP - 1))
 
 
+def marked(args: tuple[int, ...], descriptor: int | None, mark: int) -> list[int]:
+    """Return six arguments of a call of ours, so marked that the filter lets it pass.
+
+    :param descriptor: index of an argument that is a descriptor the filter would see.
+    :param mark: the secret, in the upper half.
+    """
+    values = [*args, *(0,) * (5 - len(args)), mark][:6]
+    if descriptor is not None:
+        values[descriptor] = values[descriptor] & 0xFFFFFFFF | mark
+    return [value & _MASK64 for value in values]
+
+
 class StoppedThread(Tracee):
     """A client's thread under our control, from ``with`` to the end of its block.
 
@@ -134,6 +146,18 @@ class StoppedThread(Tracee):
             if not self.gone:
                 self.ptrace(PTRACE_SETOPTIONS, 0, PTRACE_O_EXITKILL)
 
+    def become_agent(self, code: int, page: int, tie: int) -> None:
+        """Let the thread, a helper, go on in code of ours, with all signals blocked for good."""
+        registers = self._saved
+        registers[ARCH.PC] = code
+        registers[ARCH.AGENT_PAGE], registers[ARCH.AGENT_SOCKET] = page, tie
+        if ARCH.NO_RESTART is not None:
+            registers[ARCH.NO_RESTART] = _MASK64
+        self.set_registers(registers)
+        self.set_sigmask(_MASK64)
+        self.ptrace(PTRACE_DETACH)
+        self.gone = True
+
     def leave(self) -> None:
         """End the thread, a helper, instead of letting it go on."""
         if not self.gone:
@@ -168,11 +192,8 @@ class StoppedThread(Tracee):
         registers[ARCH.PC] = self._call.ip - ARCH.SYSCALL_INSTRUCTION_SIZE
         if ARCH.NO_RESTART is not None:
             registers[ARCH.NO_RESTART] = _MASK64
-        for index, value in enumerate(args):
-            marked = value & 0xFFFFFFFF | self._secret if index == descriptor else value
-            registers[ARCH.ARGUMENTS[index]] = marked & _MASK64
-        if len(args) < len(ARCH.ARGUMENTS):
-            registers[ARCH.ARGUMENTS[-1]] = self._secret
+        for index, value in enumerate(marked(args, descriptor, self._secret)):
+            registers[ARCH.ARGUMENTS[index]] = value
         registers[ARCH.NUMBER] = NUMBER_OF[name]
         return registers
 

@@ -29,11 +29,20 @@ from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.paths import Paths
 from mapdev.host.embedded.processes import comm_of, tgid_of
 from mapdev.host.embedded.spaces import Spaces
-from mapdev.host.embedded.syscalls import PAGE_SIZE, read_memory
+from mapdev.host.embedded.syscalls import PAGE_SIZE
 from mapdev.host.embedded.window import Window
-from mapdev.linux.fs import FMODE_LSEEK, FMODE_PREAD, FMODE_PWRITE, FMODE_READ, FMODE_WRITE, File
+from mapdev.linux.fs import (
+    FMODE_LSEEK,
+    FMODE_PREAD,
+    FMODE_PWRITE,
+    FMODE_READ,
+    FMODE_WRITE,
+    File,
+    Inode,
+)
 from mapdev.linux.mm import TaskStruct
-from mapdev.linux.vma import VmAreaStruct
+from mapdev.linux.numbers import PAGE_SHIFT
+from mapdev.linux.vma import VmAreaStruct, vma_pages
 
 log = logging.getLogger("mapdev")
 
@@ -51,6 +60,7 @@ class Kernel:
     :ivar opened, closed, next_call: how `Server` is told of open files, and asked for the next call
         of any client while another one is being handled.
     :ivar postponed: calls that arrived meanwhile.
+    :ivar in_host_thread: runs a function in the host's thread and returns its result.
     """
 
     log = log
@@ -65,12 +75,15 @@ class Kernel:
         self.window = Window.of_this_machine()
         self.spaces = Spaces(dispatcher)
         machine.spaces = self.spaces
+        machine.bring_in = self.bring_in
+        machine.zap = lambda *args: self.in_host_thread(lambda: self._zap(*args))
         self.files = Files()
         self.paths = Paths(self.files, (machine.dev, machine.inode))
         self.opened: Callable[[OpenFile], None] = lambda _: None
         self.closed: Callable[[OpenFile], None] = lambda _: None
         self.next_call: Callable[[float], Call | None] = lambda _: None
         self.postponed: deque[Call] = deque()
+        self.in_host_thread: Callable[[Callable[[], Any]], Any] = lambda work: work()
         self._next_descriptor = 0
         self._said: set[tuple[str, int]] = set()
         self._mapped_files: dict[int, OpenFile] = {}
@@ -109,7 +122,7 @@ class Kernel:
         while len(path) < PATH_MAX:
             size = min(256, PAGE_SIZE - addr % PAGE_SIZE)
             try:
-                piece = read_memory(call.tid, addr, size)
+                piece = self.machine.read_user(call.tid, addr, size)
             except OSError as error:
                 if error.errno == errno.EPERM:
                     text = (
@@ -127,10 +140,13 @@ class Kernel:
 
     def say_once(self, topic: str, call: Call, text: str) -> None:
         """Tell the user, once for each process, why a client is not served as it expects."""
-        tgid = tgid_of(call.tid)
+        self.say_of(topic, tgid_of(call.tid), text)
+
+    def say_of(self, topic: str, tgid: int, text: str) -> None:
+        """Tell the user something of process `tgid`, once."""
         if (topic, tgid) not in self._said:
             self._said.add((topic, tgid))
-            log.warning("%s (process %d): %s", comm_of(call.tid) or "a client", tgid, text)
+            log.warning("%s (process %d): %s", comm_of(tgid) or "a client", tgid, text)
 
     def stopped(self, call: Call) -> StoppedThread:
         """Return the thread of `call`, to be stopped and used for calls of ours."""
@@ -254,13 +270,47 @@ class Kernel:
 
     # --- mappings ---------------------------------------------------------------------------
 
-    def mapped(self, index: int, area: DeviceArea, tgid: int) -> None:
-        """Count the mapping `area`, made through description `index`, as a use of its file."""
+    def mapped(self, index: int, area: DeviceArea, tgid: int, holds: bool = True) -> None:
+        """Count the mapping `area`, made through description `index`, as a use of its file.
+
+        :param holds: it keeps the frames that are mapped; if not, another mapping does already.
+        """
         as_made = area.piece(area.vm_start, area.vm_end)
+        if not holds:
+            as_made.forget(area.vm_start, area.vm_end)
         lease = self.machine.leases.add(index, as_made, tgid)
         area.lease = lease.index
         self._mapped_files[lease.index] = area.open_file
         area.open_file.mappings += 1
+
+    def bring_in(self, tid: int, addr: int, size: int, is_write: bool) -> None:
+        """Bring in the pages of a range of a client's memory that would come when touched.
+
+        :raises OSError: EFAULT a driver does not give one.
+        """
+        space = self.spaces.of(tid)
+        if space is None or space.pager is None:
+            return
+        task = TaskStruct(tid, space.tgid, lambda: comm_of(tid))
+        for area in space.overlapping(addr, addr + size):
+            start, end = max(addr, area.vm_start), min(addr + size, area.vm_end)
+            if area.faults and not space.pager.bring_in(start, end, is_write, task, area):
+                raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
+
+    def _zap(self, inode: Inode, start: int, size: int) -> None:
+        """Take bytes `start` to `start + size` of a device out of areas that fault."""
+        first = start >> PAGE_SHIFT
+        end = start + size + PAGE_SIZE - 1 >> PAGE_SHIFT if size else 1 << 64
+        for space in self.spaces:
+            for area in space:
+                if area.open_file.file.f_inode is inode and area.faults and space.pager:
+                    last = area.vm_pgoff + vma_pages(area)
+                    low, high = max(first, area.vm_pgoff), min(end, last)
+                    if low < high:
+                        base = area.vm_start - (area.vm_pgoff << PAGE_SHIFT)
+                        space.pager.zap(
+                            area, base + (low << PAGE_SHIFT), base + (high << PAGE_SHIFT)
+                        )
 
     def refresh_areas(self) -> None:
         """Find out what clients did to areas that they have outside of the window."""

@@ -22,7 +22,7 @@ from mapdev.host.embedded.memory.frames import Hold
 from mapdev.host.embedded.memory.physical import PhysicalMemory
 from mapdev.host.embedded.syscalls import IN_CLOSE, byte_is_locked, inotify_of, lock_byte
 from mapdev.linux.numbers import PAGE_SHIFT, PAGE_SIZE
-from mapdev.linux.vma import VmAreaStruct
+from mapdev.linux.vma import Mapped, VmAreaStruct
 
 _MORE_SWEEPS = 2
 
@@ -35,13 +35,21 @@ class Lease:
     :ivar tgid: the process that made it.
     """
 
-    __slots__ = ("holds", "index", "tgid", "vma")
+    __slots__ = ("_held", "holds", "index", "tgid", "vma")
 
     def __init__(self, index: int, vma: VmAreaStruct, tgid: int, holds: list[Hold]) -> None:
         self.index = index
         self.vma = vma
         self.tgid = tgid
         self.holds = holds
+        self._held: set[tuple[int, str]] = set()  # what was added since, page by page
+
+    def is_new(self, pfn: int, kind: str) -> bool:
+        """Say, once, that a frame is not yet held by a fault."""
+        if (pfn, kind) in self._held:
+            return False
+        self._held.add((pfn, kind))
+        return True
 
     def index_of(self, pfn: int, addr: int) -> int | None:
         """Return at which page of the area frame `pfn` was mapped, None if it was not."""
@@ -93,6 +101,14 @@ class Leases:
         lease = Lease(index, vma, tgid, holds)
         self._live[index] = lease
         return lease
+
+    def extend(self, index: int, run: Mapped) -> None:
+        """Hold frames that a fault maps into the areas of lease `index`."""
+        lease = self._live[index]
+        pfns = range(run.pfn, run.pfn + run.nr_pages)
+        pages = [(pfn, 1) for pfn in pfns if lease.is_new(pfn, run.kind)]
+        if pages:
+            lease.holds.append(self._memory.hold(pages, run.kind))
 
     def find(self, pfn: int, addr: int, tgid: int) -> tuple[Lease, int] | None:
         """Return the mapping that shows frame `pfn` at `addr`, and the page's index in its area.

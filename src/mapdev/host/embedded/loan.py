@@ -17,7 +17,7 @@ from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.tracee import ClientGone, Tracee
 
 # A call that the filter always hands over and that has no effect before we answer it.
-_HELPERS_CALL = "remap_file_pages"
+HELPERS_CALL = "remap_file_pages"
 _PATIENCE = 0.1  # seconds between two looks whether the helper was killed
 
 
@@ -55,8 +55,8 @@ def lend_to_caller(kernel: Kernel, call: Call, thread: StoppedThread, writable: 
 
 def lend_to_helper(kernel: Kernel, thread: StoppedThread, writable: bool) -> Loan:
     """Lend memory to a helper of the stopped `thread`."""
-    started = thread.start_helper(_HELPERS_CALL)
-    call = _call_of(kernel, started)
+    started = thread.start_helper(HELPERS_CALL)
+    call = call_of(kernel, started)
     helper = kernel.stopped(call)
     try:
         number, index = _put(kernel, call, writable)
@@ -72,7 +72,7 @@ def lend_to_helper(kernel: Kernel, thread: StoppedThread, writable: bool) -> Loa
     return Loan(helper, number, index, writable, is_helper=True)
 
 
-def _call_of(kernel: Kernel, helper: Tracee) -> Call:
+def call_of(kernel: Kernel, helper: Tracee) -> Call:
     """Return the call that the helper makes; other clients' calls are kept for later."""
     while True:
         call = kernel.next_call(_PATIENCE)

@@ -12,6 +12,7 @@ from mapdev.host.embedded.memory.physical import PhysicalMemory
 from mapdev.host.embedded.spaces import Spaces
 from mapdev.host.embedded.syscalls import read_memory, write_memory
 from mapdev.inspect.maps import MapsLine, read_maps
+from mapdev.linux.fs import Inode
 from mapdev.linux.mm import TaskStruct
 from mapdev.linux.numbers import (
     PAGE_SHIFT,
@@ -23,29 +24,37 @@ from mapdev.linux.numbers import (
     VM_SHARED,
     VM_WRITE,
 )
+from mapdev.linux.page import Page
 from mapdev.linux.vma import VmAreaStruct
 
 _LETTERS = {"r": VM_READ, "w": VM_WRITE, "x": VM_EXEC}
 _ACCESS = VM_READ | VM_WRITE | VM_EXEC
 
 InstallFile = Callable[[str, Any, Any, int], int]
+BringIn = Callable[[int, int, int, bool], None]
 
 
 class EmbeddedMachine(PhysicalMemory):
-    """Implements `mapdev.linux.context.Machine` for clients that run as ordinary processes."""
+    """Implements `mapdev.linux.context.Machine` for clients that run as ordinary processes.
+
+    :ivar bring_in: while there are areas whose pages come when they are touched: brings those of a
+        range in, since we would wait for ourselves if our own access touched them.
+    """
 
     def __init__(self, size: int) -> None:
         super().__init__(size)
         self.leases = Leases(self)
         self.install: InstallFile | None = None
         self.spaces: Spaces | None = None
+        self.bring_in: BringIn | None = None
+        self.zap: Callable[[Inode, int, int], None] | None = None
         status = os.fstat(self.fd)
         self.dev, self.inode = status.st_dev, status.st_ino
         self._dev = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
 
     def copy_from_user(self, task: TaskStruct, addr: int, size: int) -> bytes:
         """Read `size` bytes of the task's memory; EFAULT when not all of it is there."""
-        data = read_memory(task.pid, addr, size) if size else b""
+        data = self.read_user(task.pid, addr, size) if size else b""
         if len(data) < size:
             raise OSError(errno.EFAULT, f"{addr + len(data):#x} is not readable in the client")
         return data
@@ -54,8 +63,25 @@ class EmbeddedMachine(PhysicalMemory):
         self, task: TaskStruct, addr: int, data: bytes | bytearray | memoryview
     ) -> None:
         """Write `data` into the task's memory; EFAULT when not all of it could be."""
-        if len(data) and (count := write_memory(task.pid, addr, data)) < len(data):
+        if len(data) and (count := self.write_user(task.pid, addr, data)) < len(data):
             raise OSError(errno.EFAULT, f"{addr + count:#x} is not writable in the client")
+
+    def read_user(self, tid: int, addr: int, size: int) -> bytes:
+        """Read up to `size` bytes at `addr` of thread `tid`; see `syscalls.read_memory`."""
+        if self.bring_in is not None:
+            self.bring_in(tid, addr, size, False)
+        return read_memory(tid, addr, size)
+
+    def write_user(self, tid: int, addr: int, data: Any) -> int:
+        """Write `data` at `addr` of thread `tid`; see `syscalls.write_memory`."""
+        if self.bring_in is not None:
+            self.bring_in(tid, addr, len(data), True)
+        return write_memory(tid, addr, data)
+
+    def unmap_mapping_range(self, inode: Inode, start: int, size: int) -> None:
+        """Take pages of a device out of all areas that map them."""
+        if self.zap is not None:
+            self.zap(inode, start, size)
 
     def install_file(self, name: str, driver: Any, private_data: Any, flags: int) -> int:
         """Open a new file in the task whose call is being handled."""
@@ -82,6 +108,10 @@ class EmbeddedMachine(PhysicalMemory):
             before = found[0] if found else None
         _link(areas, task)
         return areas
+
+    def page(self, pfn: int) -> Page:
+        """Return the page of frame `pfn`."""
+        return Page(self, pfn)
 
     def is_frames(self, line: MapsLine) -> bool:
         """Say whether an area shows physical memory."""

@@ -63,3 +63,15 @@ def has_capability(tid: int, number: int) -> bool:
         return False
     at = text.index(b"CapEff:") + 7
     return bool(int(text[at : text.index(b"\n", at)], 16) >> number & 1)
+
+
+def live_threads(pid: int) -> set[int]:
+    """Return the threads of process `pid` that have not ended."""
+    live = set()
+    with contextlib.suppress(OSError):
+        for name in os.listdir(f"/proc/{pid}/task"):
+            with contextlib.suppress(OSError):
+                stat = Path(f"/proc/{pid}/task/{name}/stat").read_bytes()
+                if stat.rpartition(b")")[2].split()[0] not in (b"Z", b"X"):
+                    live.add(int(name))
+    return live

@@ -53,7 +53,8 @@ class Server:
         kernel.closed = self._forget_file
         kernel.next_call = self._next_call
         self._watch(self._wake, select.EPOLLIN, lambda _: self._do_work())
-        kernel.spaces.watch = self._watch_process
+        kernel.in_host_thread = self.in_thread
+        kernel.spaces.watch = self._watch_input
         kernel.spaces.forget = self._unwatch
         self._watch(kernel.machine.leases.events, select.EPOLLIN, lambda _: kernel.sweep())
 
@@ -91,6 +92,10 @@ class Server:
         if error is not None:
             raise error
         return result
+
+    def in_thread(self, work: Callable[[], Any]) -> Any:
+        """Run `work` in the host's thread, which may be the caller's."""
+        return work() if threading.current_thread() is self._thread else self.submit(work)
 
     def expect(self, channel: socket.socket) -> None:
         """Serve the client that will send its listener through `channel`, which is ours now."""
@@ -144,6 +149,8 @@ class Server:
                         handle(event)
                     except Exception:
                         log.exception("mapdev: an error of the host itself; please report it")
+                while self._kernel.postponed:
+                    self._handle(self._kernel.postponed.popleft())
         return any(fd not in self._listeners for fd, _ in events)
 
     def _do_work(self) -> None:
@@ -179,8 +186,6 @@ class Server:
             call = listener.receive()
             if call is not None:
                 self._handle(call)
-                while self._kernel.postponed:
-                    self._handle(self._kernel.postponed.popleft())
         elif event & _HANG_UP:
             self._unwatch(listener.fd)
             del self._listeners[listener.fd]
@@ -217,8 +222,8 @@ class Server:
             elif isinstance(result, int):
                 call.answer(result)
 
-    def _watch_process(self, pidfd: int, ended: Callable[[], None]) -> None:
-        self._watch(pidfd, select.EPOLLIN, lambda _: ended())
+    def _watch_input(self, fd: int, then: Callable[[], None]) -> None:
+        self._watch(fd, select.EPOLLIN, lambda _: then())
 
     def _watch_file(self, open_file: OpenFile) -> None:
         # No event is asked for: a hang-up is always reported.

@@ -10,10 +10,10 @@ Used in the host's thread only.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from mapdev.host.dispatch import Dispatcher
-from mapdev.host.embedded.areas import AddressSpace
+from mapdev.host.embedded.areas import MmAreas
 from mapdev.host.embedded.processes import tgid_of
 from mapdev.inspect.maps import MapsLine, read_maps
 from mapdev.linux.mm import TaskStruct
@@ -26,39 +26,44 @@ _ACCESS = {"r": VM_READ, "w": VM_WRITE, "x": VM_EXEC}
 class Spaces:
     """The address spaces, by process.
 
-    :ivar watch: how `Server` is asked to call back when a pidfd says that its process has ended.
+    :ivar watch: how `Server` is asked to call back when a descriptor is readable, or hung up.
     :ivar forget: how it is told that this is not of interest any more.
     """
 
     def __init__(self, dispatch: Dispatcher) -> None:
         self._dispatch = dispatch
-        self._by_tgid: dict[int, AddressSpace] = {}
+        self._by_tgid: dict[int, MmAreas] = {}
         self._pidfds: dict[int, int] = {}
         self._executing: dict[int, int] = {}
         self.watch: Callable[[int, Callable[[], None]], None] = lambda _fd, _then: None
         self.forget: Callable[[int], None] = lambda _: None
 
-    def of(self, tid: int) -> AddressSpace | None:
+    def of(self, tid: int) -> MmAreas | None:
         """Return the address space of the process of thread `tid`, if it maps any device."""
         return self._by_tgid.get(tgid_of(tid)) if self._by_tgid else None
 
-    def at(self, tgid: int) -> AddressSpace | None:
+    def at(self, tgid: int) -> MmAreas | None:
         """Return the address space of process `tgid`, if it maps any device."""
         return self._by_tgid.get(tgid)
 
-    def make(self, tgid: int) -> AddressSpace:
+    def make(self, tgid: int) -> MmAreas:
         """Return the address space of process `tgid`, a new one if there is none."""
         space = self._by_tgid.get(tgid)
         if space is None:
-            space = AddressSpace(tgid, self._dispatch)
+            space = MmAreas(tgid, self._dispatch)
             self._add(space)
         return space
 
-    def fork(self, parent: AddressSpace, child: TaskStruct) -> None:
-        """A process was forked, and its areas with it."""
-        self._add(parent.fork(child))
+    def fork(self, parent: MmAreas, child: TaskStruct) -> MmAreas:
+        """A process was forked, and its areas with it; return those of the child."""
+        space = parent.fork(child)
+        self._add(space)
+        return space
 
-    def _add(self, space: AddressSpace) -> None:
+    def __iter__(self) -> Iterator[MmAreas]:
+        return iter(list(self._by_tgid.values()))
+
+    def _add(self, space: MmAreas) -> None:
         tgid = space.tgid
         self._by_tgid[tgid] = space
         try:
@@ -106,7 +111,7 @@ class Spaces:
             else:
                 del self._executing[tgid]
 
-    def _has_areas(self, space: AddressSpace) -> bool:
+    def _has_areas(self, space: MmAreas) -> bool:
         lines = _lines(space.tgid)
         return any(line.start < area.vm_end and area.vm_start < line.end
                    for area in space for line in lines)  # fmt: skip
@@ -135,7 +140,7 @@ def _lines(tgid: int) -> list[MapsLine]:
         return []
 
 
-def _refresh(space: AddressSpace, lines: list[MapsLine]) -> None:
+def _refresh(space: MmAreas, lines: list[MapsLine]) -> None:
     for area in space:
         at = area.vm_start
         end = area.vm_end

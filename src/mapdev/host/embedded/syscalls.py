@@ -86,6 +86,17 @@ def ptrace(request: int, tid: int, addr: int = 0, data: int = 0) -> int:
     return result
 
 
+def pidfd_getfd(pidfd: int, fd: int) -> int:
+    """Return a copy of descriptor `fd` of the process of `pidfd` (pidfd_getfd(2))."""
+    result: int = _libc.syscall(
+        ctypes.c_long(NUMBER_OF["pidfd_getfd"]), ctypes.c_int(pidfd), ctypes.c_int(fd),
+        ctypes.c_uint(0),
+    )  # fmt: skip
+    if result < 0:
+        raise _error("pidfd_getfd")
+    return result
+
+
 # --- another process's memory ------------------------------------------------------------------
 
 _IOVEC = struct.Struct("<QQ")

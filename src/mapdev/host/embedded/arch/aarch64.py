@@ -14,6 +14,15 @@ PC, RESULT, NUMBER = 32, 0, 8
 ARGUMENTS = (0, 1, 2, 3, 4, 5)
 NO_RESTART: int | None = None  # the kernel decides on a restart before the stop
 
+# The code of an agent, made of aarch64_agent.S, and which registers hold what it works with.
+AGENT = bytes.fromhex(
+    "e81980d2e00314aae10313aa020082d2e3031faae4031faae5031faa010000d41f0000f1cd020054"
+    "f50313aa7602008ba80240f9a08640a9a28e41a9a49642a9010000d4a08603f81f0440b168000054"
+    "bf0216ebe3feff54c81980d2e00314aae10313aaa20213cb030088d2e4031faae5031faa010000d4"
+    "e2ffff17a80b80d2e0031faa010000d4"
+)
+AGENT_PAGE, AGENT_SOCKET = 19, 20  # x19, x20
+
 MAP_32BIT = 0
 O_LARGEFILE = 0o400000  # what fcntl(F_GETFL) shows of every file; Python's os.O_LARGEFILE is 0
 

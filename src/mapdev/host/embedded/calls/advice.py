@@ -11,14 +11,13 @@ from collections.abc import Callable
 from mapdev.linux.numbers import (
     VM_DONTCOPY,
     VM_DONTDUMP,
-    VM_DONTEXPAND,
     VM_IO,
     VM_LOCKED,
-    VM_MIXEDMAP,
     VM_PFNMAP,
     VM_RAND_READ,
     VM_SEQ_READ,
     VM_SHARED,
+    VM_SPECIAL,
     VM_WRITE,
 )
 
@@ -27,7 +26,6 @@ from mapdev.linux.numbers import (
 (DONTDUMP, DODUMP, WIPEONFORK, KEEPONFORK, COLD, PAGEOUT, POPULATE_READ, POPULATE_WRITE,
  DONTNEED_LOCKED, COLLAPSE) = range(16, 26)  # fmt: skip
 
-_SPECIAL = VM_IO | VM_DONTEXPAND | VM_PFNMAP | VM_MIXEDMAP
 _READING = VM_RAND_READ | VM_SEQ_READ
 
 # The bits of vm_flags with which an advice is EINVAL.
@@ -37,7 +35,7 @@ _INVALID_WITH = {
     **dict.fromkeys((DONTNEED, COLD, PAGEOUT), VM_LOCKED | VM_PFNMAP),
     DONTNEED_LOCKED: VM_PFNMAP,
     DOFORK: VM_IO,
-    DODUMP: _SPECIAL,
+    DODUMP: VM_SPECIAL,
     **dict.fromkeys((POPULATE_READ, POPULATE_WRITE), VM_IO | VM_PFNMAP),
 }  # fmt: skip
 _NEVER = (FREE, WIPEONFORK, COLLAPSE)  # for anonymous memory, or for files with huge pages

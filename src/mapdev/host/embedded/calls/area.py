@@ -14,8 +14,8 @@ import os
 import resource
 from collections.abc import Callable
 
-from mapdev.host.embedded.areas import AddressSpace, DeviceArea
-from mapdev.host.embedded.calls.advice import answer_of, flags_after, is_zap
+from mapdev.host.embedded.areas import DeviceArea, MmAreas
+from mapdev.host.embedded.calls.advice import answer_of, flags_after, is_populate, is_zap
 from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Verdict
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.notify import Call
@@ -27,24 +27,20 @@ from mapdev.linux.numbers import (
     PAGE_MASK,
     PAGE_SHIFT,
     PAGE_SIZE,
-    VM_DONTEXPAND,
     VM_EXEC,
-    VM_IO,
     VM_LOCKED,
-    VM_MIXEDMAP,
-    VM_PFNMAP,
     VM_READ,
     VM_SHARED,
+    VM_SPECIAL,
     VM_WRITE,
 )
 
 MS_ASYNC, MS_INVALIDATE, MS_SYNC = 1, 2, 4
-VM_SPECIAL = VM_IO | VM_DONTEXPAND | VM_PFNMAP | VM_MIXEDMAP
 _ACCESS = VM_READ | VM_WRITE | VM_EXEC
 _CAP_IPC_LOCK = 14
 _ULONG_MAX = (1 << 64) - 1
 
-OnAreas = Callable[[Kernel, Call, AddressSpace, int, int], int | Verdict]
+OnAreas = Callable[[Kernel, Call, MmAreas, int, int], int | Verdict]
 
 
 def refused(code: int) -> OSError:
@@ -74,12 +70,12 @@ def _on_areas(operation: OnAreas, aligned: bool = True) -> Handler:
     return handle
 
 
-def _munmap(kernel: Kernel, call: Call, space: AddressSpace, start: int, end: int) -> Verdict:
+def _munmap(kernel: Kernel, call: Call, space: MmAreas, start: int, end: int) -> Verdict:
     space.unmap(kernel.task(call), start, end)
     return PASS_ON
 
 
-def _mprotect(kernel: Kernel, call: Call, space: AddressSpace, start: int, end: int) -> Verdict:
+def _mprotect(kernel: Kernel, call: Call, space: MmAreas, start: int, end: int) -> Verdict:
     task, access = kernel.task(call), call.args[2] & _ACCESS
     end = _end_of_areas(kernel, call, start, end)
     for area in space.overlapping(start, end):
@@ -101,7 +97,7 @@ def _end_of_areas(kernel: Kernel, call: Call, start: int, end: int) -> int:
     return min(at, end)
 
 
-def _is_all_ours(space: AddressSpace, start: int, end: int) -> bool:
+def _is_all_ours(space: MmAreas, start: int, end: int) -> bool:
     at = start
     for area in space.overlapping(start, end):
         if area.vm_start > at:
@@ -110,9 +106,7 @@ def _is_all_ours(space: AddressSpace, start: int, end: int) -> bool:
     return at >= end
 
 
-def _madvise(
-    kernel: Kernel, call: Call, space: AddressSpace, start: int, end: int
-) -> int | Verdict:
+def _madvise(kernel: Kernel, call: Call, space: MmAreas, start: int, end: int) -> int | Verdict:
     advice, task = call.args[2] & 0xFFFFFFFF, kernel.task(call)
     for area in space.overlapping(start, end):
         code = answer_of(advice, area.vm_flags)
@@ -126,15 +120,30 @@ def _madvise(
     if change is not None:
         space.change(task, start, end, change)
         return PASS_ON
+    if is_populate(advice):
+        kernel.bring_in(call.tid, start, end - start, False)
+        _check_all_mapped(space, start, end)
+        return 0
     if is_zap(advice):
         return _zap(kernel, call, space, start, end)
     return 0
 
 
-def _zap(kernel: Kernel, call: Call, space: AddressSpace, start: int, end: int) -> Verdict:
-    """Take the pages away that the driver put in: from now on there is nothing to touch."""
+def _check_all_mapped(space: MmAreas, start: int, end: int) -> None:
+    for area in space.overlapping(start, end):
+        if any(area.holes(max(start, area.vm_start), min(end, area.vm_end))):
+            raise refused(errno.EFAULT)
+
+
+def _zap(kernel: Kernel, call: Call, space: MmAreas, start: int, end: int) -> int | Verdict:
+    """Take the pages away that the driver put in: it is asked again, or there is nothing."""
+    areas = space.overlapping(start, end)
+    if all(area.faults for area in areas) and space.pager is not None:
+        for area in areas:
+            space.pager.zap(area, max(start, area.vm_start), min(end, area.vm_end))
+        return 0
     with Surgery(kernel, call, "its pages can't be taken away") as surgery:
-        for area in space.overlapping(start, end):
+        for area in areas:
             low, high = max(start, area.vm_start), min(end, area.vm_end)
             empty = area.piece(low, high)
             empty.forget(low, high)
@@ -143,7 +152,7 @@ def _zap(kernel: Kernel, call: Call, space: AddressSpace, start: int, end: int) 
     return ANSWERED
 
 
-def _msync(kernel: Kernel, call: Call, space: AddressSpace, start: int, end: int) -> int:
+def _msync(kernel: Kernel, call: Call, space: MmAreas, start: int, end: int) -> int:
     flags, task = call.args[2] & 0xFFFFFFFF, kernel.task(call)
     if flags & ~(MS_ASYNC | MS_INVALIDATE | MS_SYNC) or (flags & MS_ASYNC and flags & MS_SYNC):
         raise refused(errno.EINVAL)
@@ -166,7 +175,7 @@ def _sync(kernel: Kernel, task: TaskStruct, area: DeviceArea, start: int, end: i
     kernel.dispatch.fsync(device, task, area.open_file.file, False, first, last)
 
 
-def _mlock(kernel: Kernel, call: Call, space: AddressSpace, start: int, end: int) -> int | Verdict:
+def _mlock(kernel: Kernel, call: Call, space: MmAreas, start: int, end: int) -> int | Verdict:
     """Lock: without effect on areas that a driver filled, whose pages can't go away."""
     if not _is_all_ours(space, start, end):
         return PASS_ON
@@ -175,6 +184,7 @@ def _mlock(kernel: Kernel, call: Call, space: AddressSpace, start: int, end: int
     if all(area.vm_flags & VM_SPECIAL for area in areas):
         return 0
     space.change(kernel.task(call), start, end, _locked)
+    kernel.bring_in(call.tid, start, end - start, False)
     return PASS_ON
 
 
@@ -192,9 +202,7 @@ def _check_may_lock(tid: int, size: int) -> None:
         raise refused(errno.ENOMEM)
 
 
-def _munlock(
-    kernel: Kernel, call: Call, space: AddressSpace, start: int, end: int
-) -> int | Verdict:
+def _munlock(kernel: Kernel, call: Call, space: MmAreas, start: int, end: int) -> int | Verdict:
     if all(area.vm_flags & VM_SPECIAL for area in space.overlapping(start, end)):
         return 0 if _is_all_ours(space, start, end) else PASS_ON
     space.change(kernel.task(call), start, end, lambda flags: flags & ~VM_LOCKED)

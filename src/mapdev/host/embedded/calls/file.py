@@ -18,7 +18,6 @@ from mapdev.host.embedded.files import OpenFile
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.node import pack_stat
 from mapdev.host.embedded.notify import Call
-from mapdev.host.embedded.syscalls import read_memory, write_memory
 from mapdev.linux.fs import FMODE_LSEEK, FMODE_PREAD, FMODE_PWRITE, FMODE_READ, FMODE_WRITE
 from mapdev.linux.mm import TaskStruct
 
@@ -57,7 +56,7 @@ def _read_once(
     kernel: Kernel, task: TaskStruct, of: OpenFile, buffer: int, count: int, pos: int
 ) -> int:
     data = kernel.dispatch.read(of.device, task, of.file, min(count, MAX_RW_COUNT), pos)
-    if len(data) and write_memory(task.pid, buffer, data) < len(data):
+    if len(data) and kernel.machine.write_user(task.pid, buffer, data) < len(data):
         raise _error(errno.EFAULT)
     return len(data)
 
@@ -66,7 +65,7 @@ def _write_once(
     kernel: Kernel, task: TaskStruct, of: OpenFile, buffer: int, count: int, pos: int
 ) -> int:
     count = min(count, MAX_RW_COUNT)
-    data = read_memory(task.pid, buffer, count) if count else b""
+    data = kernel.machine.read_user(task.pid, buffer, count) if count else b""
     if len(data) < count:
         raise _error(errno.EFAULT)
     return kernel.dispatch.write(of.device, task, of.file, data, pos)
@@ -150,7 +149,7 @@ def _vector(transfer: Transfer, positional: bool = False, flagged: bool = False)
         _check(open_file, transfer)
         if flagged and signed32(flags) & ~RWF_HIPRI:
             raise _error(errno.EOPNOTSUPP)
-        pieces = _read_iovecs(call, vector, count)
+        pieces = _read_iovecs(kernel, call, vector, count)
         return _transfer(kernel, call, open_file, transfer, iter(pieces), pos)
 
     return operation
@@ -166,11 +165,11 @@ def _position(open_file: OpenFile, transfer: Transfer, offset: int) -> int:
     return pos
 
 
-def _read_iovecs(call: Call, address: int, count: int) -> list[tuple[int, int]]:
+def _read_iovecs(kernel: Kernel, call: Call, address: int, count: int) -> list[tuple[int, int]]:
     if count > UIO_MAXIOV:
         raise _error(errno.EINVAL)
     size = count * _IOVEC.size
-    raw = read_memory(call.tid, address, size) if size else b""
+    raw = kernel.machine.read_user(call.tid, address, size) if size else b""
     if len(raw) < size:
         raise _error(errno.EFAULT)
     pieces = list(_IOVEC.iter_unpack(raw))
@@ -198,7 +197,7 @@ def _ioctl(kernel: Kernel, call: Call, open_file: OpenFile) -> int | Verdict:
     if cmd in (FIOCLEX, FIONCLEX):
         return PASS_ON
     if cmd == FIONBIO:
-        raw = read_memory(call.tid, arg, 4)
+        raw = kernel.machine.read_user(call.tid, arg, 4)
         _set_nonblocking(open_file, len(raw) == 4 and any(raw))
         return 0
     if not open_file.device.driver.has("ioctl"):
@@ -236,7 +235,7 @@ def _fstat(kernel: Kernel, call: Call) -> int | Verdict:
     if open_file is None:
         return PASS_ON
     packed = pack_stat(open_file.device)
-    if write_memory(call.tid, call.args[1], packed) < len(packed):
+    if kernel.machine.write_user(call.tid, call.args[1], packed) < len(packed):
         raise _error(errno.EFAULT)
     return 0
 

@@ -10,17 +10,19 @@ Source: mm/mmap.c (do_mmap), mm/mremap.c
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 
 from mapdev.host.embedded.arch import ARCH
-from mapdev.host.embedded.areas import AddressSpace, DeviceArea
+from mapdev.host.embedded.areas import DeviceArea, MmAreas
 from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Verdict, signed32
 from mapdev.host.embedded.files import OpenFile
 from mapdev.host.embedded.inject import StoppedThread
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.loan import Loan
 from mapdev.host.embedded.notify import Call
+from mapdev.host.embedded.pager import start_pager
 from mapdev.host.embedded.surgery import Surgery, map_frames, may_be_written, reserve
 from mapdev.linux.fs import FMODE_READ, FMODE_WRITE
 from mapdev.linux.numbers import (
@@ -48,12 +50,16 @@ from mapdev.linux.numbers import (
     PROT_WRITE,
     VM_DONTCOPY,
     VM_EXEC,
+    VM_IO,
+    VM_LOCKED,
     VM_MAYEXEC,
     VM_MAYREAD,
     VM_MAYSHARE,
     VM_MAYWRITE,
+    VM_PFNMAP,
     VM_READ,
     VM_SHARED,
+    VM_SPECIAL,
     VM_WRITE,
 )
 
@@ -147,21 +153,38 @@ def _map(
     try:
         space.unmap(task, start, start + length)
         kernel.dispatch.mmap(vma.open_file.device, task, vma.open_file.file, vma)
-        loan = surgery.loan(may_be_written(vma))
-        _map_frames(kernel, loan, vma, flags)
+        if vma.faults:
+            index = _map_what_faults(kernel, space, thread, vma)
+        else:
+            index = _map_frames(kernel, surgery.loan(may_be_written(vma)), vma, flags)
     except OSError:
         thread.syscall("munmap", start, length)
         raise
     if vma.vm_flags & VM_DONTCOPY:
         thread.syscall("madvise", start, length, MADV_DONTFORK)
-    kernel.mapped(loan.index, vma, task.tgid)
+    kernel.mapped(index, vma, task.tgid)
     space.seen = space.seen and kernel.window.holds(start, vma.vm_end)
     space.insert(vma)
+    if flags & MAP_LOCKED and not vma.vm_flags & VM_SPECIAL:
+        vma.vm_flags |= VM_LOCKED
+    if flags & (MAP_POPULATE | MAP_LOCKED) and not vma.vm_flags & (VM_IO | VM_PFNMAP):
+        with contextlib.suppress(OSError):  # as in the kernel, whoever touches it will know
+            kernel.bring_in(call.tid, start, length, False)
+        if vma.vm_flags & VM_LOCKED:
+            thread.syscall("mlock", start, length)
     return start
 
 
+def _map_what_faults(kernel: Kernel, space: MmAreas, thread: StoppedThread, vma: DeviceArea) -> int:
+    """Map what the driver asked for; pages that it left out are asked of it when touched."""
+    pager = space.pager or start_pager(kernel, thread, space)
+    index = pager.adopt(vma)
+    pager.fill(vma, vma.vm_start, vma.vm_end)
+    return index
+
+
 def _place(
-    kernel: Kernel, space: AddressSpace, thread: StoppedThread, addr: int, length: int, flags: int
+    kernel: Kernel, space: MmAreas, thread: StoppedThread, addr: int, length: int, flags: int
 ) -> int:
     """Reserve room where the client wants it, or in the window if it does not care."""
     flags &= _PLACEMENT
@@ -178,7 +201,8 @@ def _place(
     return reserve(thread, 0, length, flags)
 
 
-def _map_frames(kernel: Kernel, loan: Loan, vma: DeviceArea, flags: int) -> None:
+def _map_frames(kernel: Kernel, loan: Loan, vma: DeviceArea, flags: int) -> int:
+    """Map what the driver asked for and return the index of the description."""
     try:
         map_frames(loan, vma, kernel.machine.nr_frames, flags & MAP_POPULATE)
     except OSError as error:
@@ -189,6 +213,7 @@ def _map_frames(kernel: Kernel, loan: Loan, vma: DeviceArea, flags: int) -> None
                 loan.thread.tid,
             )
         raise
+    return loan.index
 
 
 def _do_remap_file_pages(kernel: Kernel, call: Call) -> int | Verdict:

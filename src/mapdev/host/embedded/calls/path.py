@@ -16,7 +16,6 @@ from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.node import may_access, pack_stat, pack_statx
 from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.paths import AT_FDCWD, Found
-from mapdev.host.embedded.syscalls import read_memory, write_memory
 
 AT_SYMLINK_NOFOLLOW = 0x100
 AT_EMPTY_PATH = 0x1000
@@ -49,7 +48,7 @@ def _do_openat(kernel: Kernel, call: Call) -> int | Verdict:
 
 def _do_openat2(kernel: Kernel, call: Call) -> int | Verdict:
     try:
-        how = read_memory(call.tid, call.args[2], _OPEN_HOW.size)
+        how = kernel.machine.read_user(call.tid, call.args[2], _OPEN_HOW.size)
         flags = _OPEN_HOW.unpack(how)[0]
     except (OSError, struct.error):
         return PASS_ON
@@ -72,8 +71,8 @@ def foreign_open(kernel: Kernel, call: Call) -> Verdict:
     raise OSError(errno.ENXIO, os.strerror(errno.ENXIO))
 
 
-def _put(call: Call, addr: int, data: bytes) -> int:
-    if write_memory(call.tid, addr, data) < len(data):
+def _put(kernel: Kernel, call: Call, addr: int, data: bytes) -> int:
+    if kernel.machine.write_user(call.tid, addr, data) < len(data):
         raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
     return 0
 
@@ -83,7 +82,7 @@ def _stat(kernel: Kernel, call: Call, dirfd: int, follow: bool, buffer: int) -> 
     found = _find(kernel, call, dirfd, path, follow)
     if found is None or (found.open_file and not follow):
         return PASS_ON
-    return _put(call, buffer, pack_stat(found.device))
+    return _put(kernel, call, buffer, pack_stat(found.device))
 
 
 _NEWFSTATAT = ARCH.SYSCALLS["newfstatat"]
@@ -101,7 +100,11 @@ def _do_newfstatat(kernel: Kernel, call: Call) -> int | Verdict:
     dirfd, path, buffer, flags = call.args[:4]
     if flags & AT_EMPTY_PATH and not kernel.read_path(call, path):
         open_file = kernel.file(call)
-        return PASS_ON if open_file is None else _put(call, buffer, pack_stat(open_file.device))
+        return (
+            PASS_ON
+            if open_file is None
+            else _put(kernel, call, buffer, pack_stat(open_file.device))
+        )
     return _stat(kernel, call, signed32(dirfd), not flags & AT_SYMLINK_NOFOLLOW, buffer)
 
 
@@ -109,12 +112,16 @@ def _do_statx(kernel: Kernel, call: Call) -> int | Verdict:
     dirfd, path, flags, _, buffer, _ = call.args
     if flags & AT_EMPTY_PATH and not kernel.read_path(call, path):
         open_file = kernel.file(call)
-        return PASS_ON if open_file is None else _put(call, buffer, pack_statx(open_file.device))
+        return (
+            PASS_ON
+            if open_file is None
+            else _put(kernel, call, buffer, pack_statx(open_file.device))
+        )
     follow = not flags & AT_SYMLINK_NOFOLLOW
     found = _find(kernel, call, signed32(dirfd), path, follow)
     if found is None or (found.open_file and not follow):
         return PASS_ON
-    return _put(call, buffer, pack_statx(found.device))
+    return _put(kernel, call, buffer, pack_statx(found.device))
 
 
 def _access(kernel: Kernel, call: Call, dirfd: int, path: int, mode: int) -> int | Verdict:
@@ -145,7 +152,7 @@ def _readlink(
     if found.open_file is None or signed32(size) <= 0:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
     target = os.fsencode(found.device.node)[: signed32(size)]
-    _put(call, buffer, target)
+    _put(kernel, call, buffer, target)
     return len(target)
 
 

@@ -1,4 +1,4 @@
-"""Calls by which a client's areas come into another process: fork, clone, clone3.
+"""Calls by which a client's areas come into another process, and by which threads end.
 
 A process that maps no device forks at full speed but for the question. One that does is stopped for
 it: the child is held before its first instruction, while its areas are counted.
@@ -12,9 +12,9 @@ from mapdev.host.embedded.arch import NAME_OF
 from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Verdict
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.notify import Call
-from mapdev.host.embedded.processes import comm_of, tgid_of
+from mapdev.host.embedded.pager import start_pager
+from mapdev.host.embedded.processes import comm_of, live_threads, tgid_of
 from mapdev.host.embedded.surgery import Surgery
-from mapdev.host.embedded.syscalls import read_memory
 from mapdev.linux.mm import TaskStruct
 
 CLONE_VM = 0x100
@@ -31,7 +31,9 @@ def _do_fork(kernel: Kernel, call: Call) -> Verdict:
         with child:
             pid = child.tid
             task = TaskStruct(pid, lambda: tgid_of(pid), lambda: comm_of(pid))
-            kernel.spaces.fork(space, task)
+            copy = kernel.spaces.fork(space, task)
+            if space.pager is not None:
+                start_pager(kernel, child, copy, space.pager).inherit(space.pager)
     return ANSWERED
 
 
@@ -39,10 +41,27 @@ def _do_clone3(kernel: Kernel, call: Call) -> Verdict:
     if kernel.spaces.of(call.tid) is None:
         return PASS_ON
     try:
-        flags = _CLONE_ARGS.unpack(read_memory(call.tid, call.args[0], _CLONE_ARGS.size))[0]
+        flags = _CLONE_ARGS.unpack(
+            kernel.machine.read_user(call.tid, call.args[0], _CLONE_ARGS.size)
+        )[0]
     except (OSError, struct.error):
         return PASS_ON
     return PASS_ON if flags & CLONE_VM else _do_fork(kernel, call)
 
 
-HANDLERS: dict[str, Handler] = {"fork": _do_fork, "clone": _do_fork, "clone3": _do_clone3}
+def _do_exit(kernel: Kernel, call: Call) -> Verdict:
+    """Let the agent end with the last of the client's own threads, as a process does then."""
+    space = kernel.spaces.of(call.tid)
+    if space is not None and space.pager is not None:
+        others = live_threads(space.tgid) - {call.tid, space.pager.agent.tid}
+        if not others:
+            space.pager.close()
+    return PASS_ON
+
+
+HANDLERS: dict[str, Handler] = {
+    "fork": _do_fork,
+    "clone": _do_fork,
+    "clone3": _do_clone3,
+    "exit": _do_exit,
+}

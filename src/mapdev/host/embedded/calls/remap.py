@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 
-from mapdev.host.embedded.areas import AddressSpace, DeviceArea
+from mapdev.host.embedded.areas import DeviceArea, MmAreas
 from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Verdict
 from mapdev.host.embedded.inject import StoppedThread
 from mapdev.host.embedded.kernel import Kernel
@@ -85,7 +85,7 @@ class _Remap:
     """One mremap call on `area`, its thread stopped."""
 
     def __init__(
-        self, kernel: Kernel, call: Call, surgery: Surgery, space: AddressSpace, area: DeviceArea
+        self, kernel: Kernel, call: Call, surgery: Surgery, space: MmAreas, area: DeviceArea
     ) -> None:
         self._kernel = kernel
         self._surgery = surgery
@@ -152,8 +152,10 @@ class _Remap:
             self._thread.syscall("munmap", target, new)
             raise
         move_pieces(self._thread, self._pieces(addr, addr + old), target - addr)
-        moved.vm_end = target + new
         self._area = moved
+        if moved.faults and self._space.pager is not None:
+            self._space.pager.reserve(moved, moved.holes(target, target + old))
+        moved.vm_end = target + new
         self._fill(target + old, target + new)
         if keep:
             left = self._space.find(addr)
@@ -182,7 +184,10 @@ class _Remap:
 
     def _fill(self, start: int, end: int) -> None:
         """Make the new part of the area one where nothing is mapped yet."""
-        if start < end:
+        pager = self._space.pager
+        if start < end and self._area.faults and pager is not None:
+            pager.fill(self._area, start, end)
+        elif start < end:
             loan = self._surgery.loan(may_be_written(self._area))
             map_frames(loan, self._area.piece(start, end), self._kernel.machine.nr_frames)
 

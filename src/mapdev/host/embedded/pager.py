@@ -1,0 +1,385 @@
+"""Pages that appear when they are touched: the faults of one client's areas, asked of the driver.
+
+What is not there yet is anonymous memory of which a userfaultfd tells us each touch. The driver
+says which frame it shall be, and the client's `Agent` maps it there; then the thread that waits
+goes on. Where the driver says SIGBUS, the thread is stepped over its instruction while there is a
+page beyond the end of memory: the signal is the kernel's own, with the address as it was touched.
+
+Objects: a `Pager` lives as long as its client's address space; it owns the `Agent` and the
+`UserFault`. Each area has a description of memory of its own in the agent's table, so that its
+`Lease` ends when the area does. Used in the host's thread only.
+
+Source: mm/memory.c (do_read_fault, do_shared_fault, do_cow_fault, wp_page_shared)
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from mapdev.host.embedded.agent import Agent, Request, start_agent
+from mapdev.host.embedded.areas import DeviceArea, MmAreas
+from mapdev.host.embedded.inject import (
+    PTRACE_DETACH,
+    PTRACE_EVENT_STOP,
+    PTRACE_INTERRUPT,
+    PTRACE_SINGLESTEP,
+    StoppedThread,
+)
+from mapdev.host.embedded.kernel import Kernel
+from mapdev.host.embedded.processes import comm_of, tgid_of
+from mapdev.host.embedded.surgery import may_be_written
+from mapdev.host.embedded.tracee import ClientGone, NotStoppable, Tracee
+from mapdev.host.embedded.userfault import MODE_MISSING, MODE_WP, Fault, UserFault, make_in
+from mapdev.linux.mapping import finish_fault
+from mapdev.linux.mm import TaskStruct
+from mapdev.linux.numbers import (
+    MAP_ANONYMOUS,
+    MAP_FIXED,
+    MAP_NORESERVE,
+    MAP_PRIVATE,
+    MAP_SHARED,
+    PAGE_MASK,
+    PAGE_SHIFT,
+    PAGE_SIZE,
+    VM_EXEC,
+    VM_MAYSHARE,
+    VM_READ,
+    VM_SHARED,
+    VM_WRITE,
+)
+from mapdev.linux.page import put_page
+from mapdev.linux.vma import (
+    FAULT_FLAG_ALLOW_RETRY,
+    FAULT_FLAG_INTERRUPTIBLE,
+    FAULT_FLAG_KILLABLE,
+    FAULT_FLAG_MKWRITE,
+    FAULT_FLAG_USER,
+    FAULT_FLAG_WRITE,
+    VM_FAULT_NOPAGE,
+    VM_FAULT_OOM,
+    VM_FAULT_RETRY,
+    VM_FAULT_SIGBUS,
+    VM_FAULT_SIGSEGV,
+    Mapped,
+    VmFault,
+)
+
+_ULONG_MAX = (1 << 64) - 1
+_FLAGS = (FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_KILLABLE | FAULT_FLAG_INTERRUPTIBLE
+          | FAULT_FLAG_USER)  # fmt: skip
+_FAILED = VM_FAULT_OOM | VM_FAULT_SIGBUS | VM_FAULT_SIGSEGV
+_AROUND = 16  # pages that a driver's map_pages is asked for at once, as fault_around_bytes
+
+
+class Pager:
+    """Brings pages into one client's areas.
+
+    :param space: the client's areas.
+    :param agent: who maps in the client.
+    :param userfault: who tells of touches.
+    """
+
+    def __init__(self, kernel: Kernel, space: MmAreas, agent: Agent, userfault: UserFault) -> None:
+        self.agent = agent
+        self._kernel = kernel
+        self._space = space
+        self._userfault = userfault
+        self._numbers: dict[int, int] = {}  # descriptors in the agent, by lease
+        self._protected: set[int] = set()  # pages of whose first write the driver will be told
+        self._closed = False
+        kernel.spaces.watch(userfault.fd, self.serve)
+        kernel.spaces.watch(agent.tie.fileno(), self.close)  # it never speaks unasked
+
+    # --- areas ------------------------------------------------------------------------------
+
+    def adopt(self, area: DeviceArea) -> int:
+        """Lend the agent memory for `area` and return the index of its lease."""
+        leases = self._kernel.machine.leases
+        description, index = leases.open_description(may_be_written(area))
+        try:
+            self._numbers[index] = self.agent.lend(description)
+        finally:
+            os.close(description)
+        area.lease = index
+        return index
+
+    def fill(self, area: DeviceArea, start: int, end: int) -> None:
+        """Map what is mapped in [`start`, `end`) of `area`, and have the rest ask when touched."""
+        piece = area.piece(start, end)
+        self._map(area, piece.mapped)
+        self.reserve(area, piece.holes(start, end))
+
+    def reserve(self, area: DeviceArea, holes: Iterable[tuple[int, int]]) -> None:
+        """Have touches of `holes` ask the driver."""
+        how = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED
+        holes = list(holes)
+        self.agent.run([
+            ("mmap", (start, end - start, _access(area), how, _ULONG_MAX, 0), 4)
+            for start, end in holes
+        ])  # fmt: skip
+        for start, end in holes:
+            self._userfault.register(start, end, MODE_MISSING)
+
+    def inherit(self, parent: Pager) -> None:
+        """Continue in a child that was just forked what `parent` did for its process."""
+        for area in self._space:
+            if area.faults:
+                self._kernel.mapped(self.adopt(area), area, self._space.tgid, holds=False)
+                for start, end in area.holes(area.vm_start, area.vm_end):
+                    self._userfault.register(start, end, MODE_MISSING)
+        for page in parent._protected:
+            self._protect(page, page + PAGE_SIZE)
+
+    def forget(self, area: DeviceArea) -> None:
+        """`area` is gone: if it was the last of its mapping, take the memory back."""
+        if area.lease in self._numbers and not any(
+            other.lease == area.lease for other in self._space
+        ):
+            self._in_client(self.agent.take_back, self._numbers.pop(area.lease))
+
+    def zap(self, area: DeviceArea, start: int, end: int) -> None:
+        """Take the pages of [`start`, `end`) away: the next touch asks the driver again."""
+        area.forget(start, end)
+        self._protected.difference_update(range(start, end, PAGE_SIZE))
+        self.reserve(area, [(start, end)])
+
+    def close(self) -> None:
+        """The client is gone, or has executed another program."""
+        if not self._closed:
+            self._closed = True
+            self._kernel.spaces.forget(self._userfault.fd)
+            self._kernel.spaces.forget(self.agent.tie.fileno())
+            self._userfault.close()
+            self.agent.close()
+
+    # --- faults -----------------------------------------------------------------------------
+
+    def serve(self) -> None:
+        """Answer the faults that have come."""
+        for fault in self._userfault.read():
+            if not self._closed:
+                self._in_client(self._answer, fault)
+
+    def _in_client(self, work: Callable[[Any], None], argument: Any) -> None:
+        try:
+            work(argument)
+        except ClientGone:
+            self.close()
+        except OSError as error:
+            if error.errno not in (errno.ESRCH, errno.ENOENT):  # it ended meanwhile
+                raise
+
+    def _answer(self, fault: Fault) -> None:
+        page = fault.address & PAGE_MASK
+        area = self._space.find(page)
+        if area is None or not area.faults:
+            self._userfault.wake(page, page + PAGE_SIZE)
+            return
+        task = self._task(fault.tid)
+        if fault.is_protection:
+            if not self._allow_write(area, page, task):
+                self._send_sigbus(fault.tid, area, page)
+        elif area.is_mapped(page, page + PAGE_SIZE):
+            self._userfault.wake(page, page + PAGE_SIZE)  # another thread's fault was first
+        elif not self.bring(area, page, fault.is_write, task):
+            self._send_sigbus(fault.tid, area, page)
+
+    def _task(self, tid: int) -> TaskStruct:
+        # In another PID namespace than ours the number means somebody else.
+        tid = tid if tgid_of(tid) == self._space.tgid else self._space.tgid
+        return TaskStruct(tid, lambda: tgid_of(tid), lambda: comm_of(tid))
+
+    def bring(self, area: DeviceArea, page: int, is_write: bool, task: TaskStruct) -> bool:
+        """Ask the driver for the page at address `page` and map it; False if the answer is no."""
+        vmf = VmFault(area, page, _FLAGS | (FAULT_FLAG_WRITE if is_write else 0))
+        area.fresh = []
+        try:
+            found = self._ask(area, vmf, is_write, task)
+        finally:
+            fresh, area.fresh = area.fresh, None
+        self._map(area, fresh)
+        for run in fresh:
+            self._kernel.machine.leases.extend(area.lease, run)
+        if vmf.page is not None and found:
+            put_page(vmf.page)  # the mapping has a reference of its own now
+        told = _is_told_of_writes(area)
+        for run in fresh:
+            if told and not (is_write and run.addr <= page < run.end):
+                self._protect(run.addr, run.end)
+            self._userfault.wake(run.addr, run.end)
+        return found
+
+    def _ask(self, area: DeviceArea, vmf: VmFault, is_write: bool, task: TaskStruct) -> bool:
+        page, ops = vmf.address, area.vm_ops
+        assert ops is not None
+        if ops.map_pages is not None and not is_write:
+            first, last = _around(area, vmf.pgoff)
+            self._run(area, task, "vm_map_pages", ops.map_pages, vmf, first, last)
+        if not area.is_mapped(page, page + PAGE_SIZE):
+            answer = self._run(area, task, "vm_fault", _fault, vmf)
+            if answer & _FAILED:
+                return False
+            if answer & VM_FAULT_RETRY:
+                self._userfault.wake(page, page + PAGE_SIZE)
+                return True
+        if not area.is_mapped(page, page + PAGE_SIZE):
+            self._kernel.log.error("%s: fault mapped nothing at %#x; the client gets SIGBUS",
+                                   area.open_file.device.node, page)  # fmt: skip
+            return False
+        if is_write and area.vm_flags & VM_SHARED and not self._mkwrite(area, page, task):
+            area.forget(page, page + PAGE_SIZE)
+            if area.fresh is not None:
+                area.fresh = [run for run in area.fresh if not run.addr <= page < run.end]
+            return False
+        return True
+
+    def _mkwrite(self, area: DeviceArea, page: int, task: TaskStruct) -> bool:
+        """Tell the driver of the first write to a page; False if it does not allow it."""
+        ops = area.vm_ops
+        run = next(run for run in area.mapped if run.addr <= page < run.end)
+        function = None if ops is None else (
+            ops.page_mkwrite if run.kind == "page" else ops.pfn_mkwrite
+        )  # fmt: skip
+        if function is None:
+            return True
+        vmf = VmFault(area, page, _FLAGS | FAULT_FLAG_WRITE | FAULT_FLAG_MKWRITE)
+        if run.kind == "page":
+            vmf.page = self._kernel.machine.page(run.pfn + (page - run.addr >> PAGE_SHIFT))
+        name = "vm_page_mkwrite" if run.kind == "page" else "vm_pfn_mkwrite"
+        return not self._run(area, task, name, function, vmf) & _FAILED
+
+    def _allow_write(self, area: DeviceArea, page: int, task: TaskStruct) -> bool:
+        if area.is_mapped(page, page + PAGE_SIZE) and not self._mkwrite(area, page, task):
+            return False
+        self._protected.discard(page)
+        self._userfault.write_protect(page, page + PAGE_SIZE, on=False)
+        return True
+
+    def _run(
+        self,
+        area: DeviceArea,
+        task: TaskStruct,
+        name: str,
+        function: Callable[..., Any],
+        *args: Any,
+    ) -> int:
+        device = area.open_file.device
+        return self._kernel.dispatch.fault(device, task, name, function, *args)
+
+    def bring_in(
+        self, start: int, end: int, is_write: bool, task: TaskStruct, area: DeviceArea
+    ) -> bool:
+        """Bring in all pages of [`start`, `end`) of `area`; False if one can't be had."""
+        for first, last in list(area.holes(start & PAGE_MASK, end + PAGE_SIZE - 1 & PAGE_MASK)):
+            for page in range(first, last, PAGE_SIZE):
+                there = area.is_mapped(page, page + PAGE_SIZE)  # by now: map_pages brings several
+                if not there and not self.bring(area, page, is_write, task):
+                    return False
+        if is_write and self._protected:
+            for page in range(start & PAGE_MASK, end, PAGE_SIZE):
+                if page in self._protected and not self._allow_write(area, page, task):
+                    return False
+        return True
+
+    # --- in the client ----------------------------------------------------------------------
+
+    def _map(self, area: DeviceArea, runs: Iterable[Mapped]) -> None:
+        self.agent.run([self._mmap(area, run.addr, run.end, run.pfn) for run in runs])
+
+    def _mmap(self, area: DeviceArea, start: int, end: int, pfn: int) -> Request:
+        how = (MAP_SHARED if area.vm_flags & VM_MAYSHARE else MAP_PRIVATE) | MAP_FIXED
+        number = self._numbers[area.lease]
+        arguments = (start, end - start, _access(area), how | MAP_NORESERVE, number,
+                     pfn << PAGE_SHIFT)  # fmt: skip
+        return "mmap", arguments, 4
+
+    def _protect(self, start: int, end: int) -> None:
+        if self._userfault.can_protect:
+            self._userfault.register(start, end, MODE_WP)
+            self._userfault.write_protect(start, end, on=True)
+            self._protected.update(range(start, end, PAGE_SIZE))
+
+    def _send_sigbus(self, tid: int, area: DeviceArea, page: int) -> None:
+        """Let the thread that waits for `page` touch a page that never is there."""
+        beyond = self._kernel.machine.nr_frames
+        hole: list[Request] = [self._mmap(area, page, page + PAGE_SIZE, beyond)]
+        thread = Tracee(tid)
+        try:
+            thread.seize()
+        except NotStoppable:
+            self.agent.run(hole)  # for good: we can't see when it has been touched
+            self._userfault.wake(page, page + PAGE_SIZE)
+            return
+        except ClientGone:
+            return
+        code = 0
+        thread.ptrace(PTRACE_INTERRUPT)
+        status = thread.wait()
+        if status >> 8 == PTRACE_EVENT_STOP:
+            self.agent.run(hole)
+            thread.ptrace(PTRACE_SINGLESTEP)
+            status = thread.wait()
+            self.fill(area, page, page + PAGE_SIZE)
+        if not status >> 8 and status != signal.SIGTRAP:
+            code = status
+        thread.ptrace(PTRACE_DETACH, 0, code)
+
+
+def start_pager(
+    kernel: Kernel, thread: StoppedThread, space: MmAreas, parent: Pager | None = None
+) -> Pager:
+    """Start a pager for `space`, in the stopped `thread` of its process.
+
+    :param parent: the pager of the process that this one was forked from.
+    :raises OSError: EPERM the machine does not allow it; EAGAIN, ENOMEM as for `start_agent`.
+    """
+    userfault = make_in(thread, space.tgid)
+    try:
+        agent = start_agent(kernel, thread, parent.agent.page if parent else 0)
+    except BaseException:
+        userfault.close()
+        raise
+    if not userfault.kernel_too:
+        kernel.say_of(
+            "userfaultfd", space.tgid,
+            "touches pages of a device inside system calls with EFAULT if they are not there yet, "
+            "since this machine allows no userfaultfd for them: run as root, or set "
+            "vm.unprivileged_userfaultfd=1 (sysctl)",
+        )  # fmt: skip
+    space.pager = Pager(kernel, space, agent, userfault)
+    return space.pager
+
+
+def _fault(vmf: VmFault) -> int:
+    """Run the fault operation of an area and take the page that it gives."""
+    ops = vmf.vma.vm_ops
+    if ops is None or ops.fault is None:
+        return VM_FAULT_SIGBUS
+    answer = ops.fault(vmf) or 0
+    if not answer & (_FAILED | VM_FAULT_NOPAGE | VM_FAULT_RETRY):
+        finish_fault(vmf)
+    return answer
+
+
+def _access(area: DeviceArea) -> int:
+    return area.vm_flags & (VM_READ | VM_WRITE | VM_EXEC)  # the same bits as PROT_*
+
+
+def _is_told_of_writes(area: DeviceArea) -> bool:
+    ops = area.vm_ops
+    return bool(
+        ops is not None
+        and (ops.page_mkwrite is not None or ops.pfn_mkwrite is not None)
+        and area.vm_flags & VM_SHARED
+    )
+
+
+def _around(area: DeviceArea, pgoff: int) -> tuple[int, int]:
+    """Return the first and last page around `pgoff` that map_pages may map."""
+    start = pgoff & ~(_AROUND - 1)
+    last = area.vm_pgoff + (area.vm_end - area.vm_start >> PAGE_SHIFT) - 1
+    return max(start, area.vm_pgoff), min(start + _AROUND - 1, last)

@@ -1,0 +1,114 @@
+"""userfaultfd(2): a descriptor that tells of pages which are touched and not there.
+
+Made in a client, since it belongs to an address space, and fetched from there. No policy.
+
+Source: userfaultfd(2), ioctl_userfaultfd(2), linux/userfaultfd.h
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+from typing import NamedTuple
+
+from mapdev.host.embedded.inject import StoppedThread
+from mapdev.host.embedded.syscalls import pidfd_getfd
+
+UFFD_USER_MODE_ONLY = 1
+_UFFDIO_API, _UFFDIO_REGISTER, _UFFDIO_WAKE = 0xC018AA3F, 0xC020AA00, 0x8010AA02
+_UFFDIO_WRITEPROTECT = 0xC018AA06
+_UFFD_API = 0xAA
+_FEATURE_THREAD_ID, _FEATURE_WP_SHMEM = 1 << 8, 1 << 12
+MODE_MISSING, MODE_WP = 1, 2
+_EVENT_PAGEFAULT = 0x12
+_MESSAGE = struct.Struct("<B7xQQI4x")  # struct uffd_msg of a page fault: event, flags, address, tid
+_AT_ONCE = 64
+_THREE, _FOUR = struct.Struct("<QQQ"), struct.Struct("<QQQQ")
+
+
+class Fault(NamedTuple):
+    """A touch of a page that is not there, or not writable."""
+
+    tid: int
+    address: int  # of the page, bytes
+    is_write: bool
+    is_protection: bool  # the page is there, and was protected by `write_protect`
+
+
+class UserFault:
+    """Our copy of a client's userfaultfd; owns its descriptor.
+
+    :ivar kernel_too: whether it tells of touches inside system calls; if not, those are EFAULT.
+    :ivar can_protect: whether shared memory can be write-protected (Linux 5.19).
+    """
+
+    def __init__(self, fd: int, kernel_too: bool) -> None:
+        self.fd = fd
+        self.kernel_too = kernel_too
+        os.set_blocking(fd, False)
+        try:
+            self._negotiate(_FEATURE_THREAD_ID | _FEATURE_WP_SHMEM)
+            self.can_protect = True
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            self._negotiate(_FEATURE_THREAD_ID)
+            self.can_protect = False
+
+    def _negotiate(self, features: int) -> None:
+        fcntl.ioctl(self.fd, _UFFDIO_API, bytearray(_THREE.pack(_UFFD_API, features, 0)))
+
+    def register(self, start: int, end: int, mode: int) -> None:
+        """Be told of touches of [`start`, `end`), of the kind that `mode` says."""
+        request = bytearray(_FOUR.pack(start, end - start, mode, 0))
+        fcntl.ioctl(self.fd, _UFFDIO_REGISTER, request)
+
+    def write_protect(self, start: int, end: int, on: bool) -> None:
+        """Be told of the next write to pages in a range that is registered for it, or let it be."""
+        request = bytearray(_THREE.pack(start, end - start, int(on)))
+        fcntl.ioctl(self.fd, _UFFDIO_WRITEPROTECT, request)
+
+    def wake(self, start: int, end: int) -> None:
+        """Let threads that wait for a page in [`start`, `end`) try again."""
+        fcntl.ioctl(self.fd, _UFFDIO_WAKE, struct.pack("<QQ", start, end - start))
+
+    def read(self) -> list[Fault]:
+        """Return the faults that nobody was told of yet."""
+        try:
+            raw = os.read(self.fd, _AT_ONCE * _MESSAGE.size)
+        except BlockingIOError:
+            return []
+        return [
+            Fault(tid, address, bool(flags & 1), bool(flags & 2))
+            for event, flags, address, tid in _MESSAGE.iter_unpack(raw)
+            if event == _EVENT_PAGEFAULT
+        ]
+
+    def close(self) -> None:
+        """Close our copy: what is not there from then on is as in any anonymous memory."""
+        os.close(self.fd)
+
+
+def make_in(thread: StoppedThread, tgid: int) -> UserFault:
+    """Make a userfaultfd for the process of the stopped `thread`, which is `tgid`.
+
+    :raises OSError: EPERM the machine allows no userfaultfd, or not to fetch it.
+    """
+    kernel_too = True
+    try:
+        theirs = thread.syscall("userfaultfd", os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno != errno.EPERM:
+            raise
+        kernel_too = False
+        theirs = thread.syscall("userfaultfd", os.O_CLOEXEC | UFFD_USER_MODE_ONLY)
+    try:
+        pidfd = os.pidfd_open(tgid)
+        try:
+            return UserFault(pidfd_getfd(pidfd, theirs), kernel_too)
+        finally:
+            os.close(pidfd)
+    finally:
+        thread.syscall("close", theirs)
