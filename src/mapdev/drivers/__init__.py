@@ -1,7 +1,8 @@
 """The gallery: devices that work, each file to be read as a chapter on one way to give out memory.
 
-`contiguous` maps frames in a row, `vmalloc` scattered ones, `registers` a block of a physical
-address space, and `framebuffer` a whole kernel interface with its ioctls. Read them in this order.
+`contiguous` maps frames in a row, `vmalloc` scattered ones, `lazy` each page when it is touched,
+`registers` a block of a physical address space, and `framebuffer` is a whole kernel interface with
+its ioctls. Read them in this order.
 What the buffers have in common is in `_buffer`; the framebuffer's structures are in `_fb_types`.
 A driver here may use `mapdev.linux` and `mapdev.driver` only, as anybody's driver would.
 """
@@ -9,6 +10,7 @@ A driver here may use `mapdev.linux` and `mapdev.driver` only, as anybody's driv
 GALLERY = {
     "contiguous": "mapdev.drivers.contiguous:Contiguous",
     "vmalloc": "mapdev.drivers.vmalloc:Vmalloc",
+    "lazy": "mapdev.drivers.lazy:Lazy",
     "registers": "mapdev.drivers.registers:Registers",
     "framebuffer": "mapdev.drivers.framebuffer:Framebuffer",
 }

@@ -203,18 +203,20 @@ class MmAreas:
                 at += 1
 
     def move(
-        self, task: TaskStruct | None, start: int, end: int, new: int, keep: bool
+        self, task: TaskStruct | None, area: DeviceArea, old: range, new: range, keep: bool
     ) -> DeviceArea:
-        """Move [`start`, `end`), part of one area, to `new`; return the area there.
+        """Move addresses `old` of `area` to `new`, which may be longer; return the area there.
 
+        :param old: if it is empty, the new area is one more on the same part of the device.
         :param keep: an empty area stays behind (MREMAP_DONTUNMAP).
         :raises OSError: what may_split or mremap raised; then nothing has changed.
         """
-        (area,) = self.overlapping(start, end)
+        start, end = old.start, old.stop
         for edge in (start, end):
             if area.vm_start < edge < area.vm_end:
                 self.tell(task, area, "may_split", edge)
-        moved = area.piece(start, end, new - start)
+        moved = area.piece(start, end, new.start - start)
+        moved.vm_end = new.stop
         self.insert(moved)
         self.tell(task, moved, "open")
         try:
@@ -225,7 +227,7 @@ class MmAreas:
             raise
         if keep:
             area.forget(start, end)
-        else:
+        elif old:
             self.unmap(task, start, end)
         return moved
 

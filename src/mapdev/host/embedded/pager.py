@@ -17,6 +17,8 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -30,7 +32,12 @@ from mapdev.host.embedded.inject import (
     StoppedThread,
 )
 from mapdev.host.embedded.kernel import Kernel
-from mapdev.host.embedded.processes import comm_of, tgid_of
+from mapdev.host.embedded.processes import (
+    comm_of,
+    is_in_user_mode,
+    live_threads,
+    tgid_of,
+)
 from mapdev.host.embedded.surgery import may_be_written
 from mapdev.host.embedded.tracee import ClientGone, NotStoppable, Tracee
 from mapdev.host.embedded.userfault import MODE_MISSING, MODE_WP, Fault, UserFault, make_in
@@ -72,6 +79,7 @@ _ULONG_MAX = (1 << 64) - 1
 _FLAGS = (FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_KILLABLE | FAULT_FLAG_INTERRUPTIBLE
           | FAULT_FLAG_USER)  # fmt: skip
 _FAILED = VM_FAULT_OOM | VM_FAULT_SIGBUS | VM_FAULT_SIGSEGV
+_ENOUGH = 0.005  # seconds in which a thread that was woken touches its page again
 _AROUND = 16  # pages that a driver's map_pages is asked for at once, as fault_around_bytes
 
 
@@ -81,6 +89,7 @@ class Pager:
     :param space: the client's areas.
     :param agent: who maps in the client.
     :param userfault: who tells of touches.
+    :ivar stale: pages that can't be touched for a moment, so that a system call fails.
     """
 
     def __init__(self, kernel: Kernel, space: MmAreas, agent: Agent, userfault: UserFault) -> None:
@@ -90,6 +99,8 @@ class Pager:
         self._userfault = userfault
         self._numbers: dict[int, int] = {}  # descriptors in the agent, by lease
         self._protected: set[int] = set()  # pages of whose first write the driver will be told
+        self.stale: deque[tuple[DeviceArea, int, float]] = deque()
+        self._exiting: set[int] = set()
         self._closed = False
         kernel.spaces.watch(userfault.fd, self.serve)
         kernel.spaces.watch(agent.tie.fileno(), self.close)  # it never speaks unasked
@@ -147,6 +158,13 @@ class Pager:
         self._protected.difference_update(range(start, end, PAGE_SIZE))
         self.reserve(area, [(start, end)])
 
+    def about_to_exit(self, tid: int) -> None:
+        """Thread `tid` is about to end; after the last one nobody must keep the process."""
+        live = live_threads(self._space.tgid) - {self.agent.tid}
+        self._exiting = self._exiting & live | {tid}
+        if live <= self._exiting:
+            self.close()
+
     def close(self) -> None:
         """The client is gone, or has executed another program."""
         if not self._closed:
@@ -164,9 +182,9 @@ class Pager:
             if not self._closed:
                 self._in_client(self._answer, fault)
 
-    def _in_client(self, work: Callable[[Any], None], argument: Any) -> None:
+    def _in_client(self, work: Callable[..., None], *args: Any) -> None:
         try:
-            work(argument)
+            work(*args)
         except ClientGone:
             self.close()
         except OSError as error:
@@ -177,7 +195,7 @@ class Pager:
         page = fault.address & PAGE_MASK
         area = self._space.find(page)
         if area is None or not area.faults:
-            self._userfault.wake(page, page + PAGE_SIZE)
+            self._userfault.unregister(page, page + PAGE_SIZE)  # gone while it was touched
             return
         task = self._task(fault.tid)
         if fault.is_protection:
@@ -201,11 +219,11 @@ class Pager:
             found = self._ask(area, vmf, is_write, task)
         finally:
             fresh, area.fresh = area.fresh, None
-        self._map(area, fresh)
         for run in fresh:
             self._kernel.machine.leases.extend(area.lease, run)
         if vmf.page is not None and found:
             put_page(vmf.page)  # the mapping has a reference of its own now
+        self._map(area, fresh)
         told = _is_told_of_writes(area)
         for run in fresh:
             if told and not (is_write and run.addr <= page < run.end):
@@ -309,24 +327,37 @@ class Pager:
         hole: list[Request] = [self._mmap(area, page, page + PAGE_SIZE, beyond)]
         thread = Tracee(tid)
         try:
+            if not is_in_user_mode(tid):  # can't be stopped there; it will get EFAULT
+                raise NotStoppable
             thread.seize()
         except NotStoppable:
-            self.agent.run(hole)  # for good: we can't see when it has been touched
+            self.agent.run(hole)
             self._userfault.wake(page, page + PAGE_SIZE)
+            self.stale.append((area, page, time.monotonic() + _ENOUGH))
             return
         except ClientGone:
             return
-        code = 0
+        self._step_into(thread, hole)
+        self.fill(area, page, page + PAGE_SIZE)
+
+    def _step_into(self, thread: Tracee, hole: list[Request]) -> None:
+        """Let `thread` carry out the instruction at which it waits, with `hole` in its way."""
         thread.ptrace(PTRACE_INTERRUPT)
         status = thread.wait()
         if status >> 8 == PTRACE_EVENT_STOP:
             self.agent.run(hole)
             thread.ptrace(PTRACE_SINGLESTEP)
             status = thread.wait()
-            self.fill(area, page, page + PAGE_SIZE)
-        if not status >> 8 and status != signal.SIGTRAP:
-            code = status
-        thread.ptrace(PTRACE_DETACH, 0, code)
+        is_signal = not status >> 8 and status != signal.SIGTRAP
+        thread.ptrace(PTRACE_DETACH, 0, status if is_signal else 0)
+
+    def renew(self) -> None:
+        """Let touches ask the driver again where a page was missing inside a system call."""
+        now = time.monotonic()
+        while self.stale and self.stale[0][2] <= now:
+            area, page, _ = self.stale.popleft()
+            if self._space.find(page) is area and not area.is_mapped(page, page + PAGE_SIZE):
+                self._in_client(self.fill, area, page, page + PAGE_SIZE)
 
 
 def start_pager(
@@ -360,7 +391,7 @@ def _fault(vmf: VmFault) -> int:
     if ops is None or ops.fault is None:
         return VM_FAULT_SIGBUS
     answer = ops.fault(vmf) or 0
-    if not answer & (_FAILED | VM_FAULT_NOPAGE | VM_FAULT_RETRY):
+    if isinstance(answer, int) and not answer & (_FAILED | VM_FAULT_NOPAGE | VM_FAULT_RETRY):
         finish_fault(vmf)
     return answer
 

@@ -75,3 +75,14 @@ def live_threads(pid: int) -> set[int]:
                 if stat.rpartition(b")")[2].split()[0] not in (b"Z", b"X"):
                     live.add(int(name))
     return live
+
+
+def is_in_user_mode(tid: int) -> bool:
+    """Say whether thread `tid`, which waits, does so in an instruction, not in a system call."""
+    while True:
+        try:
+            text = Path(f"/proc/{tid}/syscall").read_bytes()
+        except OSError:
+            return True
+        if not text.startswith(b"running"):  # on its way to the wait
+            return text.startswith(b"-1")

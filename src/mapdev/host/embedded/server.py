@@ -121,7 +121,7 @@ class Server:
     def _run(self) -> None:
         leases = self._kernel.machine.leases
         while self._running:
-            if leases.unsettled or self._kernel.spaces.executing:
+            if leases.unsettled or self._kernel.spaces.restless:
                 timeout: float | None = _SWEEP_AGAIN
             else:
                 timeout = 0 if self._settling else None
@@ -137,8 +137,8 @@ class Server:
         with self._lock:
             if self._kernel.machine.leases.unsettled:
                 self._kernel.sweep()
-            if self._kernel.spaces.executing:
-                self._kernel.spaces.check_exec()
+            if self._kernel.spaces.restless:
+                self._kernel.spaces.tick()
             # Hang-ups before calls: a client's close comes before what it does next, so release
             # must have run when an open that follows is handled.
             events.sort(key=lambda event: event[0] in self._listeners)

@@ -2,7 +2,7 @@
 
 An address space begins with a process's first mapping of a device, or with the fork of one that
 has some, and ends with the process (its pidfd says when) or when it executes a program. That nobody
-announces: from the call on, `check_exec` looks every now and then whether the areas are gone.
+announces: from the call on, `tick` looks every now and then whether the areas are gone.
 
 Used in the host's thread only.
 """
@@ -96,11 +96,20 @@ class Spaces:
             self._executing[space.tgid] = _LOOKS
 
     @property
-    def executing(self) -> bool:
-        """Whether `check_exec` is due soon."""
-        return bool(self._executing)
+    def restless(self) -> bool:
+        """Whether a `tick` is due soon."""
+        return bool(self._executing) or any(
+            space.pager is not None and space.pager.stale for space in self._by_tgid.values()
+        )
 
-    def check_exec(self) -> None:
+    def tick(self) -> None:
+        """Do what has to be done some time after something else."""
+        self._check_exec()
+        for space in self:
+            if space.pager is not None:
+                space.pager.renew()
+
+    def _check_exec(self) -> None:
         """Look which processes have executed another program since they said they would."""
         for tgid, looks in list(self._executing.items()):
             space = self._by_tgid[tgid]
@@ -130,7 +139,12 @@ class Spaces:
         """
         for space in self._by_tgid.values():
             if not space.seen:
-                _refresh(space, [line for line in _lines(space.tgid) if is_frames(line)])
+                lines = _lines(space.tgid)
+                frames = [line for line in lines if is_frames(line)]
+                # Pages that are yet to come are anonymous memory.
+                _refresh(
+                    space, frames, [line for line in lines if line in frames or not line.inode]
+                )
 
 
 def _lines(tgid: int) -> list[MapsLine]:
@@ -140,11 +154,11 @@ def _lines(tgid: int) -> list[MapsLine]:
         return []
 
 
-def _refresh(space: MmAreas, lines: list[MapsLine]) -> None:
+def _refresh(space: MmAreas, frames: list[MapsLine], with_holes: list[MapsLine]) -> None:
     for area in space:
         at = area.vm_start
         end = area.vm_end
-        for line in lines:
+        for line in with_holes if area.faults else frames:
             if line.end <= at or line.start >= end:
                 continue
             if line.start > at:

@@ -18,7 +18,7 @@ from mapdev.host.embedded.syscalls import pidfd_getfd
 
 UFFD_USER_MODE_ONLY = 1
 _UFFDIO_API, _UFFDIO_REGISTER, _UFFDIO_WAKE = 0xC018AA3F, 0xC020AA00, 0x8010AA02
-_UFFDIO_WRITEPROTECT = 0xC018AA06
+_UFFDIO_UNREGISTER, _UFFDIO_WRITEPROTECT = 0x8010AA01, 0xC018AA06
 _UFFD_API = 0xAA
 _FEATURE_THREAD_ID, _FEATURE_WP_SHMEM = 1 << 8, 1 << 12
 MODE_MISSING, MODE_WP = 1, 2
@@ -73,6 +73,10 @@ class UserFault:
     def wake(self, start: int, end: int) -> None:
         """Let threads that wait for a page in [`start`, `end`) try again."""
         fcntl.ioctl(self.fd, _UFFDIO_WAKE, struct.pack("<QQ", start, end - start))
+
+    def unregister(self, start: int, end: int) -> None:
+        """Be told nothing more of [`start`, `end`); who waits there goes on."""
+        fcntl.ioctl(self.fd, _UFFDIO_UNREGISTER, struct.pack("<QQ", start, end - start))
 
     def read(self) -> list[Fault]:
         """Return the faults that nobody was told of yet."""

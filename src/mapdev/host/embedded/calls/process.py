@@ -13,7 +13,7 @@ from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Verdi
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.pager import start_pager
-from mapdev.host.embedded.processes import comm_of, live_threads, tgid_of
+from mapdev.host.embedded.processes import comm_of, tgid_of
 from mapdev.host.embedded.surgery import Surgery
 from mapdev.linux.mm import TaskStruct
 
@@ -53,9 +53,7 @@ def _do_exit(kernel: Kernel, call: Call) -> Verdict:
     """Let the agent end with the last of the client's own threads, as a process does then."""
     space = kernel.spaces.of(call.tid)
     if space is not None and space.pager is not None:
-        others = live_threads(space.tgid) - {call.tid, space.pager.agent.tid}
-        if not others:
-            space.pager.close()
+        space.pager.about_to_exit(call.tid)
     return PASS_ON
 
 

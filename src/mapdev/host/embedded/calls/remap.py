@@ -147,7 +147,8 @@ class _Remap:
         else:
             target = self._room(new)
         try:
-            moved = self._space.move(self._task, addr, addr + old, target, keep)
+            places = range(addr, addr + old), range(target, target + new)
+            moved = self._space.move(self._task, self._area, *places, keep)
         except OSError:
             self._thread.syscall("munmap", target, new)
             raise
@@ -155,7 +156,6 @@ class _Remap:
         self._area = moved
         if moved.faults and self._space.pager is not None:
             self._space.pager.reserve(moved, moved.holes(target, target + old))
-        moved.vm_end = target + new
         self._fill(target + old, target + new)
         if keep:
             left = self._space.find(addr)

@@ -1,0 +1,390 @@
+"""Pages that come when they are touched: fault, map_pages, mkwrite, SIGBUS, zap, fork, threads."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pace import rounds
+
+from mapdev import Driver
+from mapdev.drivers.lazy import Lazy
+from mapdev.host.embedded.host import EmbeddedHost
+from mapdev.linux import (
+    FAULT_FLAG_WRITE,
+    PAGE_SHIFT,
+    PAGE_SIZE,
+    VM_FAULT_NOPAGE,
+    VM_FAULT_SIGBUS,
+    VM_IO,
+    VM_PFNMAP,
+    File,
+    VmAreaStruct,
+    VmFault,
+    VmOperationsStruct,
+    alloc_page,
+    get_page,
+    memory,
+    page_address,
+    page_count,
+    page_to_pfn,
+    unmap_mapping_range,
+    vm_flags_set,
+    vm_insert_page,
+    vmf_insert_pfn,
+)
+
+Client = Callable[..., str]
+Static = Callable[[str], str]
+USER_ONLY = os.geteuid() != 0 and (
+    Path("/proc/sys/vm/unprivileged_userfaultfd").read_text().strip() == "0"
+)
+needs_kernel_faults = pytest.mark.skipif(
+    USER_ONLY, reason="faults inside system calls need root or vm.unprivileged_userfaultfd=1"
+)
+
+OPEN = "fd = os.open('/dev/x', os.O_RDWR)\n"
+
+
+class Asked(Driver):
+    """16 pages; `asked` lists (operation, page, is it a write)."""
+
+    def probe(self, **hooks: Any) -> None:
+        self.pages = [alloc_page() for _ in range(16)]
+        for number, page in enumerate(self.pages):
+            memory(page_address(page), 6)[:] = b"PAGE%02d" % number
+        self.asked: list[tuple[str, int, bool]] = []
+        self.vm_ops = VmOperationsStruct(fault=self.fault)
+
+    def note(self, what: str, vmf: VmFault) -> None:
+        self.asked.append((what, vmf.pgoff, bool(vmf.flags & FAULT_FLAG_WRITE)))
+
+    def mmap(self, file: File, vma: VmAreaStruct) -> None:
+        vma.vm_ops = self.vm_ops
+
+    def fault(self, vmf: VmFault) -> int:
+        self.note("fault", vmf)
+        if vmf.pgoff >= 16:
+            return VM_FAULT_SIGBUS
+        vmf.page = self.pages[vmf.pgoff]
+        get_page(vmf.page)
+        return 0
+
+    def ioctl(self, file: File, cmd: int, arg: int) -> int:
+        unmap_mapping_range(file.f_mapping, cmd << PAGE_SHIFT, arg << PAGE_SHIFT, 1)
+        return 0
+
+    def read(self, file: File, count: int, pos: int) -> bytes:
+        asked, self.asked = self.asked, []
+        return " ".join(f"{what}{page}{'w' if w else 'r'}" for what, page, w in asked).encode()
+
+    def write(self, file: File, data: bytes, pos: int) -> int:
+        self.written = data
+        return len(data)
+
+
+ASKED = (
+    OPEN
+    + """
+def asked(): return os.pread(fd, 4096, 0).decode()
+def expect(what):
+    assert (was := asked()) == what, was
+"""
+)
+
+
+def test_each_page_is_asked_for_once(mapdev: EmbeddedHost, client: Client) -> None:
+    driver = mapdev.add(Asked, "/dev/x")
+    client(
+        ASKED
+        + """
+p = raw_mmap(None, 4 * P, R | W, SHARED, fd, 3 * P); expect('')
+assert peek(p + 2 * P, 6) == b'PAGE05'; expect('fault5r')
+poke(p + 2 * P, b'page'); peek(p + 2 * P); expect('')
+poke(p, b'x'); peek(p); expect('fault3w')
+q = raw_mmap(None, 4 * P, R | W, SHARED, fd, 3 * P)
+assert peek(q + 2 * P, 6) == b'page05'; expect('fault5r')
+"""
+    )
+    assert bytes(memory(page_address(driver.pages[5]), 6)) == b"page05"
+    mapdev.settle()
+    assert [page_count(page) for page in driver.pages] == [1] * 16
+
+
+def test_private_pages_are_copied(mapdev: EmbeddedHost, client: Client) -> None:
+    driver = mapdev.add(Asked, "/dev/x")
+    client(
+        ASKED
+        + """
+p = raw_mmap(None, 4 * P, R | W, PRIVATE, fd)
+poke(p, b'mine'); assert peek(p, 6) == b'mine00'; expect('fault0w')
+assert peek(p + P, 6) == b'PAGE01'; poke(p + P, b'mine'); expect('fault1r')
+"""
+    )
+    assert bytes(memory(page_address(driver.pages[0]), 4)) == b"PAGE"
+
+
+def test_sigbus_with_the_exact_address(
+    mapdev: EmbeddedHost, client: Client, static: Static
+) -> None:
+    driver = mapdev.add(Asked, "/dev/x")
+    done = mapdev.run([static("sigbus"), "/dev/x", str(16 * PAGE_SIZE + 0x123)],
+                      capture_output=True, text=True)  # fmt: skip
+    assert done.stdout == "SIGBUS BUS_ADRERR +0x123\n" * 2 + "PAGE03\n", done.stderr
+    assert [asked[:2] for asked in driver.asked] == [("fault", 16), ("fault", 16), ("fault", 3)]
+
+
+def test_a_driver_that_fails(mapdev: EmbeddedHost, client: Client, caplog: Any) -> None:
+    class Failing(Asked):
+        def fault(self, vmf: VmFault) -> Any:
+            if vmf.pgoff == 0:
+                raise ValueError("broken")
+            return "nonsense" if vmf.pgoff == 1 else VM_FAULT_NOPAGE if vmf.pgoff == 2 else 0
+
+    mapdev.add(Failing, "/dev/x")
+    for page in range(4):
+        client(OPEN + f"peek(raw_mmap(None, 4 * P, R, SHARED, fd) + {page} * P)",
+               status=-signal.SIGBUS)  # fmt: skip
+    assert "broken" in caplog.text and "nonsense" in caplog.text
+
+
+@needs_kernel_faults
+def test_inside_system_calls(mapdev: EmbeddedHost, client: Client) -> None:
+    driver = mapdev.add(Asked, "/dev/x")
+    client(
+        ASKED
+        + """
+p = raw_mmap(None, 17 * P, R | W, SHARED, fd); r, w = os.pipe()
+assert libc.write(w, ctypes.c_void_p(p + P), 6) == 6 and os.read(r, 6) == b'PAGE01'
+expect('fault1r')
+os.write(w, b'HELLO'); assert libc.read(r, ctypes.c_void_p(p + 2 * P), 5) == 5
+assert peek(p + 2 * P, 6) == b'HELLO2'; expect('fault2w')
+assert libc.write(w, ctypes.c_void_p(p + 16 * P), 8) == -1 and ctypes.get_errno() == errno.EFAULT
+assert 'fault16' in asked()
+"""
+    )
+    assert bytes(memory(page_address(driver.pages[2]), 5)) == b"HELLO"
+
+
+def test_the_host_s_own_access(mapdev: EmbeddedHost, client: Client) -> None:
+    """The host reads and writes a client's memory; it must not wait for itself."""
+    driver = mapdev.add(Asked, "/dev/x")
+    client(
+        ASKED
+        + """
+p = raw_mmap(None, 17 * P, R | W, SHARED, fd)
+assert libc.write(fd, ctypes.c_void_p(p + 4 * P), 6) == 6
+assert libc.pread(fd, ctypes.c_void_p(p + 5 * P), 100, ctypes.c_long(0)) == 7
+assert peek(p + 5 * P, 7) == b'fault4r'; expect('fault5w')
+assert libc.write(fd, ctypes.c_void_p(p + 16 * P), 6) == -1
+assert ctypes.get_errno() == errno.EFAULT
+"""
+    )
+    assert driver.written == b"PAGE04"
+
+
+def test_advice_and_zap_bring_faults_back(mapdev: EmbeddedHost, client: Client) -> None:
+    mapdev.add(Asked, "/dev/x")
+    client(
+        ASKED
+        + """
+p = raw_mmap(None, 17 * P, R | W, SHARED, fd); poke(p, b'kept'); peek(p + P); asked()
+assert libc.madvise(p, P, 4) == 0; expect(''); assert peek(p, 4) == b'kept'; expect('fault0r')
+fcntl.ioctl(fd, 1, 1); assert peek(p, 4) == b'kept'; expect('')
+assert peek(p + P, 6) == b'PAGE01'; expect('fault1r')
+fcntl.ioctl(fd, 0, 0); peek(p); peek(p + P); expect('fault0r fault1r')
+assert libc.madvise(p + 8 * P, 4 * P, 22) == 0; expect('fault8r fault9r fault10r fault11r')
+peek(p + 9 * P); expect('')
+assert libc.madvise(p + 14 * P, 3 * P, 22) == -1 and ctypes.get_errno() == errno.EFAULT
+"""
+    )
+
+
+def test_populate_and_locked(mapdev: EmbeddedHost, client: Client) -> None:
+    mapdev.add(Asked, "/dev/x")
+    client(
+        ASKED
+        + """
+def locked(): return int(next(l for l in open('/proc/self/status') if 'VmLck' in l).split()[1])
+p = raw_mmap(None, 4 * P, R | W, SHARED | POPULATE, fd)
+expect('fault0r fault1r fault2r fault3r'); peek(p + P); expect('')
+before = locked(); p = raw_mmap(None, 4 * P, R, SHARED, fd); libc.mlock(ctypes.c_void_p(p + P), 2 * P)
+assert locked() - before == 2 * P // 1024; expect('fault1r fault2r')
+"""
+    )
+
+
+def test_mapping_several_pages_at_once(mapdev: EmbeddedHost, client: Client) -> None:
+    class Around(Asked):
+        def probe(self, **hooks: Any) -> None:
+            super().probe()
+            self.vm_ops.map_pages = self.map_pages
+
+        def map_pages(self, vmf: VmFault, start_pgoff: int, end_pgoff: int) -> int:
+            self.note(f"map{start_pgoff}-{end_pgoff}:", vmf)
+            for pgoff in range(start_pgoff, min(end_pgoff, 7) + 1):
+                addr = vmf.vma.vm_start + (pgoff - vmf.vma.vm_pgoff << PAGE_SHIFT)
+                if not vmf.vma.is_mapped(addr, addr + PAGE_SIZE):
+                    vm_insert_page(vmf.vma, addr, self.pages[pgoff])
+            return 0
+
+    driver = mapdev.add(Around, "/dev/x")
+    client(
+        ASKED
+        + """
+p = raw_mmap(None, 14 * P, R | W, SHARED, fd, 2 * P)
+assert peek(p + 3 * P, 6) == b'PAGE05'; expect('map2-15:5r')
+for page in range(2, 8): assert peek(p + (page - 2) * P, 6) == b'PAGE%02d' % page
+expect(''); poke(p, b'x'); expect('')
+peek(p + 8 * P); expect('map2-15:10r fault10r')
+poke(p + 9 * P, b'x'); expect('fault11w')
+"""
+    )
+    mapdev.settle()
+    assert [page_count(page) for page in driver.pages] == [1] * 16
+
+
+def test_frames_without_pages(mapdev: EmbeddedHost, client: Client) -> None:
+    class Frames(Asked):
+        def mmap(self, file: File, vma: VmAreaStruct) -> None:
+            super().mmap(file, vma)
+            vm_flags_set(vma, VM_PFNMAP | VM_IO)
+
+        def fault(self, vmf: VmFault) -> int:
+            self.note("fault", vmf)
+            pfn = page_to_pfn(self.pages[vmf.pgoff])
+            return vmf_insert_pfn(vmf.vma, vmf.address, pfn)
+
+    mapdev.add(Frames, "/dev/x")
+    client(
+        ASKED
+        + """
+p = raw_mmap(None, 16 * P, R | W, SHARED | POPULATE, fd); expect('')
+poke(p + 3 * P, b'X'); assert peek(p + 3 * P, 6) == b'XAGE03'; expect('fault3w')
+assert libc.madvise(p, P, 4) == -1 and ctypes.get_errno() == errno.EINVAL
+"""
+    )
+
+
+def test_the_first_write_is_told(mapdev: EmbeddedHost, client: Client) -> None:
+    class Told(Asked):
+        def probe(self, **hooks: Any) -> None:
+            super().probe()
+            self.vm_ops.page_mkwrite = self.page_mkwrite
+
+        def page_mkwrite(self, vmf: VmFault) -> int:
+            assert vmf.page is not None and vmf.page.pfn == self.pages[vmf.pgoff].pfn
+            self.note("mkwrite", vmf)
+            return VM_FAULT_SIGBUS if vmf.pgoff == 9 else 0
+
+    mapdev.add(Told, "/dev/x")
+    client(
+        ASKED
+        + """
+p = raw_mmap(None, 16 * P, R | W, SHARED, fd)
+peek(p); expect('fault0r'); poke(p, b'x'); expect('mkwrite0w'); poke(p, b'y'); expect('')
+poke(p + P, b'x'); expect('fault1w mkwrite1w')
+peek(p + 2 * P); asked(); assert libc.pread(fd, ctypes.c_void_p(p + 2 * P), 9, ctypes.c_long(0)) == 0
+os.write(fd, b'note'); peek(p + 3 * P); asked()
+pid = os.fork()
+if pid == 0: poke(p + 3 * P, b'z'); os._exit(0)
+os.waitpid(pid, 0); expect('mkwrite3w')
+if os.fork() == 0: poke(p + 9 * P, b'z')
+assert os.WTERMSIG(os.wait()[1]) == signal.SIGBUS; expect('fault9w mkwrite9w')
+if os.fork() == 0: peek(p + 9 * P); poke(p + 9 * P, b'z')
+assert os.WTERMSIG(os.wait()[1]) == signal.SIGBUS; expect('fault9r mkwrite9w')
+q = raw_mmap(None, P, R | W, PRIVATE, fd); poke(q, b'mine'); expect('fault0w')
+"""
+    )
+
+
+def test_areas_that_fault_move_and_split(mapdev: EmbeddedHost, client: Client) -> None:
+    mapdev.add(Asked, "/dev/x")
+    client(
+        ASKED
+        + """
+libc.mremap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int, ctypes.c_void_p]
+p = raw_mmap(None, 8 * P, R | W, SHARED, fd); poke(p + P, b'one'); asked()
+room = raw_mmap(None, 12 * P, 0, PRIVATE | ANON, -1); libc.munmap(room, 12 * P)
+q = libc.mremap(p, 8 * P, 12 * P, 1 | 2, room); assert q == room
+assert peek(q + P, 3) == b'one'; expect('')
+assert peek(q + 5 * P, 6) == b'PAGE05' and peek(q + 11 * P, 6) == b'PAGE11'; expect('fault5r fault11r')
+libc.mprotect(q + 6 * P, P, R); assert peek(q + 6 * P, 6) == b'PAGE06'; expect('fault6r')
+libc.munmap(q, 6 * P); assert peek(q + 7 * P, 6) == b'PAGE07'; expect('fault7r')
+p = libc.mremap(q + 8 * P, 4 * P, 4 * P, 1 | 4, None)   # MREMAP_DONTUNMAP
+assert p != FAILED and peek(p + 3 * P, 6) == b'PAGE11'; expect('')
+assert peek(q + 11 * P, 6) == b'PAGE11'; expect('fault11r')
+p = libc.mremap(p, 0, 4 * P, 1, None); assert peek(p, 6) == b'PAGE08'; expect('fault8r')
+"""
+    )
+
+
+def test_fork_and_exec(mapdev: EmbeddedHost, client: Client) -> None:
+    driver = mapdev.add(Asked, "/dev/x")
+    client(
+        ASKED
+        + """
+p = raw_mmap(None, 8 * P, R | W, SHARED, fd); poke(p, b'zero'); asked()
+pid = os.fork()
+if pid == 0:
+    assert peek(p, 4) == b'zero' and peek(p + P, 6) == b'PAGE01'; poke(p + P, b'one')
+    if os.fork() == 0: assert peek(p + 2 * P, 6) == b'PAGE02'; os._exit(0)
+    assert os.wait()[1] == 0
+    os.execv('/bin/true', ['true'])
+assert os.waitpid(pid, 0)[1] == 0; expect('fault1r fault2r')
+assert peek(p + P, 3) == b'one'; expect('fault1r')
+"""
+    )
+    mapdev.settle()
+    assert [page_count(page) for page in driver.pages] == [1] * 16
+
+
+def test_many_threads_touch_many_pages(mapdev: EmbeddedHost, static: Static) -> None:
+    driver = mapdev.add(Lazy, "/dev/x", size="4M")
+    done = mapdev.run([static("toucher"), "/dev/x", "8", str(1 << 20 >> (20 - 8))],
+                      capture_output=True, text=True)  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(driver.pages) == 256 and driver.faults == 256
+    assert all(memory(page_address(page), 8)[0] == 8 for page in driver.pages.values())
+
+
+def test_threads_that_end_one_by_one(mapdev: EmbeddedHost, static: Static) -> None:
+    """The last thread of a process ends by exit(2), which must end the process."""
+    mapdev.add(Lazy, "/dev/x")
+    done = mapdev.run([static("toucher"), "/dev/x", "2", "4", "exit"], timeout=60)
+    assert done.returncode == 0
+
+
+def test_a_client_killed_in_faults(mapdev: EmbeddedHost, static: Static) -> None:
+    driver = mapdev.add(Lazy, "/dev/x", size="16M")
+    for turn in range(rounds(20)):
+        process = mapdev.popen([static("toucher"), "/dev/x", "4", "4096"])
+        seen = driver.faults
+        while driver.faults < seen + 1 + turn * 3:
+            pass
+        process.kill()
+        assert process.wait(60) == -signal.SIGKILL
+    mapdev.settle()
+    assert all(page_count(page) == 1 for page in driver.pages.values())
+
+
+def test_a_client_that_maps_away_what_it_waits_for(mapdev: EmbeddedHost, client: Client) -> None:
+    mapdev.add(Asked, "/dev/x")
+    client(
+        ASKED
+        + """
+for turn in range(30):
+    p = raw_mmap(None, 8 * P, R | W, SHARED, fd)
+    def touch():
+        for page in range(8):
+            try: os.write(os.open('/dev/null', os.O_WRONLY), (ctypes.c_char * P).from_address(p + page * P))
+            except OSError: pass
+    threads = [threading.Thread(target=touch) for _ in range(2)]
+    for thread in threads: thread.start()
+    raw_mmap(p, 8 * P, R | W, PRIVATE | ANON | FIXED, -1)
+    for thread in threads: thread.join()
+    assert peek(p, 4) == bytes(4); libc.munmap(p, 8 * P)
+"""
+    )
