@@ -288,7 +288,7 @@ class Kernel:
 
         :raises OSError: EFAULT a driver does not give one.
         """
-        space = self.spaces.of(tid)
+        space = self.spaces.of(tid) if self.spaces.have_pagers else None
         if space is None or space.pager is None:
             return
         task = TaskStruct(tid, space.tgid, lambda: comm_of(tid))

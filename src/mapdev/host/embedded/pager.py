@@ -35,8 +35,8 @@ from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.processes import (
     comm_of,
     is_in_user_mode,
+    is_thread_of,
     live_threads,
-    tgid_of,
 )
 from mapdev.host.embedded.surgery import may_be_written
 from mapdev.host.embedded.tracee import ClientGone, NotStoppable, Tracee
@@ -208,8 +208,9 @@ class Pager:
 
     def _task(self, tid: int) -> TaskStruct:
         # In another PID namespace than ours the number means somebody else.
-        tid = tid if tgid_of(tid) == self._space.tgid else self._space.tgid
-        return TaskStruct(tid, lambda: tgid_of(tid), lambda: comm_of(tid))
+        tgid = self._space.tgid
+        pid = tid if is_thread_of(tid, tgid) else tgid
+        return TaskStruct(pid, tgid, lambda: comm_of(pid))
 
     def bring(self, area: DeviceArea, page: int, is_write: bool, task: TaskStruct) -> bool:
         """Ask the driver for the page at address `page` and map it; False if the answer is no."""
@@ -248,7 +249,9 @@ class Pager:
             self._kernel.log.error("%s: fault mapped nothing at %#x; the client gets SIGBUS",
                                    area.open_file.device.node, page)  # fmt: skip
             return False
-        if is_write and area.vm_flags & VM_SHARED and not self._mkwrite(area, page, task):
+        # Where writes can't be noticed later, each page counts as written when it comes.
+        written = is_write or not self._userfault.can_protect
+        if written and area.vm_flags & VM_SHARED and not self._mkwrite(area, page, task):
             area.forget(page, page + PAGE_SIZE)
             if area.fresh is not None:
                 area.fresh = [run for run in area.fresh if not run.addr <= page < run.end]

@@ -10,12 +10,32 @@ from pathlib import Path
 
 def tgid_of(tid: int) -> int:
     """Return the process that thread `tid` belongs to; `tid` itself when it is gone."""
+    text = _status(tid)
+    return int(_field(text, b"Tgid:")) if text else tid
+
+
+def _status(tid: int) -> bytes:
+    """Return /proc/TID/status, empty when the thread is gone; read often, so without pathlib."""
     try:
-        text = Path(f"/proc/{tid}/status").read_bytes()
+        fd = os.open(f"/proc/{tid}/status", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return tid
-    at = text.index(b"Tgid:") + 5
-    return int(text[at : text.index(b"\n", at)])
+        return b""
+    try:
+        return os.read(fd, 8192)
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
+
+
+def _field(text: bytes, name: bytes) -> bytes:
+    at = text.index(name) + len(name)
+    return text[at : text.index(b"\n", at)]
+
+
+def is_thread_of(tid: int, tgid: int) -> bool:
+    """Say whether `tid` is a thread of process `tgid`."""
+    return os.path.lexists(f"/proc/{tgid}/task/{tid}")
 
 
 def comm_of(tid: int) -> str:
@@ -57,12 +77,8 @@ def threads_traced_by_us(pid: int) -> list[int]:
 
 def has_capability(tid: int, number: int) -> bool:
     """Say whether thread `tid` has a capability in effect."""
-    try:
-        text = Path(f"/proc/{tid}/status").read_bytes()
-    except OSError:
-        return False
-    at = text.index(b"CapEff:") + 7
-    return bool(int(text[at : text.index(b"\n", at)], 16) >> number & 1)
+    text = _status(tid)
+    return bool(text and int(_field(text, b"CapEff:"), 16) >> number & 1)
 
 
 def live_threads(pid: int) -> set[int]:

@@ -126,6 +126,11 @@ class Spaces:
                    for area in space for line in lines)  # fmt: skip
 
     @property
+    def have_pagers(self) -> bool:
+        """Whether any process has areas whose pages come when they are touched."""
+        return any(space.pager is not None for space in self._by_tgid.values())
+
+    @property
     def unseen(self) -> bool:
         """Whether any process has areas at which its calls are not handed over."""
         return any(not space.seen for space in self._by_tgid.values())
