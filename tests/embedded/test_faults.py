@@ -1,6 +1,7 @@
 """Pages that come when they are touched: fault, map_pages, mkwrite, SIGBUS, zap, fork, threads."""
 
 import os
+import platform
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +45,9 @@ USER_ONLY = os.geteuid() != 0 and (
 needs_kernel_faults = pytest.mark.skipif(
     USER_ONLY, reason="faults inside system calls need root or vm.unprivileged_userfaultfd=1"
 )
+
+_RELEASE = tuple(map(int, platform.release().split("-")[0].split(".")[:2]))
+PROTECTS = ((6, 10) if platform.machine() == "aarch64" else (5, 19)) <= _RELEASE
 
 OPEN = "fd = os.open('/dev/x', os.O_RDWR)\n"
 
@@ -268,17 +272,36 @@ assert libc.madvise(p, P, 4) == -1 and ctypes.get_errno() == errno.EINVAL
     )
 
 
+class Told(Asked):
+    """Is told of the first write to a page, and does not allow it on page 9."""
+
+    def probe(self, **hooks: Any) -> None:
+        super().probe()
+        self.vm_ops.page_mkwrite = self.page_mkwrite
+
+    def page_mkwrite(self, vmf: VmFault) -> int:
+        assert vmf.page is not None and vmf.page.pfn == self.pages[vmf.pgoff].pfn
+        self.note("mkwrite", vmf)
+        return VM_FAULT_SIGBUS if vmf.pgoff == 9 else 0
+
+
+@pytest.mark.skipif(PROTECTS, reason="the kernel can write-protect shared memory")
+def test_a_write_is_told_early_where_it_can_t_be_seen(mapdev: EmbeddedHost, client: Client) -> None:
+    mapdev.add(Told, "/dev/x")
+    client(
+        ASKED
+        + """
+p = raw_mmap(None, 16 * P, R | W, SHARED, fd)
+peek(p); expect('fault0r mkwrite0w'); poke(p, b'x'); expect('')
+poke(p + P, b'x'); expect('fault1w mkwrite1w')
+"""
+    )
+
+
+@pytest.mark.skipif(
+    not PROTECTS, reason="write-protection of shared memory: Linux 5.19, arm64 6.10"
+)
 def test_the_first_write_is_told(mapdev: EmbeddedHost, client: Client) -> None:
-    class Told(Asked):
-        def probe(self, **hooks: Any) -> None:
-            super().probe()
-            self.vm_ops.page_mkwrite = self.page_mkwrite
-
-        def page_mkwrite(self, vmf: VmFault) -> int:
-            assert vmf.page is not None and vmf.page.pfn == self.pages[vmf.pgoff].pfn
-            self.note("mkwrite", vmf)
-            return VM_FAULT_SIGBUS if vmf.pgoff == 9 else 0
-
     mapdev.add(Told, "/dev/x")
     client(
         ASKED

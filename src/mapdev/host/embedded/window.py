@@ -17,10 +17,14 @@ _HIGHEST_FIVE_LEVELS = 1 << 47  # addresses beyond are given out only to those w
 
 
 class Window(NamedTuple):
-    """The range [`start`, `end`), in bytes; both are multiples of 4 GiB."""
+    """The range [`start`, `end`), in bytes; both are multiples of 4 GiB.
+
+    :ivar task_size: the end of all addresses that a client may have.
+    """
 
     start: int
     end: int
+    task_size: int
 
     @classmethod
     def of_this_machine(cls) -> Window:
@@ -31,7 +35,7 @@ class Window(NamedTuple):
         """
         highest = max(line.end for line in read_maps("self") if line.path == "[stack]")
         top = min(1 << (highest - 1).bit_length(), max(_HIGHEST_FIVE_LEVELS, 1 << 48))
-        return cls(top // 8, top // 8 * 5)
+        return cls(top // 8, top // 8 * 5, top)
 
     @property
     def first(self) -> int:

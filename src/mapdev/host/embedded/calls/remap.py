@@ -36,7 +36,6 @@ from mapdev.linux.numbers import (
 )
 
 MREMAP_DONTUNMAP = 4
-_TASK_SIZE = 1 << 47
 
 
 def _error(code: int) -> OSError:
@@ -55,14 +54,14 @@ def _do_mremap(kernel: Kernel, call: Call) -> int | Verdict:
             raise _error(errno.EINVAL)  # not one that this process made: leave it as it is
         return PASS_ON
     old, new = (length + PAGE_SIZE - 1 & PAGE_MASK for length in (old, new))
-    _check(addr, old, new, flags, target)
+    _check(addr, old, new, flags, target, kernel.window.task_size)
     with Surgery(kernel, call, "its mapping of a device can't be changed") as surgery:
         job = _Remap(kernel, call, surgery, space, area)
         surgery.result = job.run(addr, old, new, flags, target)
     return ANSWERED
 
 
-def _check(addr: int, old: int, new: int, flags: int, target: int) -> None:
+def _check(addr: int, old: int, new: int, flags: int, target: int, task_size: int) -> None:
     """Make the checks that need no look at the area.
 
     :raises OSError: EINVAL unknown flags or combination, unaligned or overlapping addresses, new
@@ -75,7 +74,7 @@ def _check(addr: int, old: int, new: int, flags: int, target: int) -> None:
     if ((fixed or dontunmap) and not maymove) or (dontunmap and old != new):
         raise _error(errno.EINVAL)
     if fixed:
-        if target % PAGE_SIZE or target + new > _TASK_SIZE:
+        if target % PAGE_SIZE or target + new > task_size:
             raise _error(errno.EINVAL)
         if target < addr + old and addr < target + new:
             raise _error(errno.EINVAL)
