@@ -12,7 +12,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from mapdev import Driver, ioctl, linux
-from mapdev.linux import _IOWR, File
+from mapdev.linux import _IOWR, PAGE_SHIFT, File, page_to_pfn
 
 if TYPE_CHECKING:
     from .devices import Reference
@@ -63,6 +63,7 @@ class Request(ctypes.Structure):
         ("device", ctypes.c_char * 24),
         ("offset", ctypes.c_uint64),
         ("value", ctypes.c_int64),
+        ("pfn", ctypes.c_uint64),
         ("ran", ctypes.c_uint64 * len(Operation)),
         ("mmap_pgoff", ctypes.c_uint64),
         ("fault_pgoff", ctypes.c_uint64),
@@ -116,8 +117,10 @@ class Control(Driver):
 
     @ioctl(_command(5), Request)
     def peek(self, file: File, request: Request) -> None:
-        page, at = self._device(request).locate(request.offset)
+        device = self._device(request)
+        page, at = device.locate(request.offset)
         request.value = page[at]
+        request.pfn = page_to_pfn(device.pages[request.offset >> PAGE_SHIFT])
 
     @ioctl(_command(6), Request)
     def poke(self, file: File, request: Request) -> None:

@@ -41,6 +41,7 @@ struct ref_request {
 	char device[24];			/* (in) NAME of /dev/ref_NAME */
 	__u64 offset;				/* (in) PEEK, POKE: a byte of the device's memory */
 	__s64 value;				/* (in) POKE, RETURN; (out) PEEK */
+	__u64 pfn;				/* (out) PEEK: the frame that the byte is in */
 	__u64 ran[REF_NR_OPERATIONS];		/* (out) GET: how often each operation ran */
 	__u64 mmap_pgoff;			/* (out) GET: of the last mmap */
 	__u64 fault_pgoff;			/* (out) GET: of the last fault */

@@ -161,6 +161,20 @@ int driver_byte(size_t offset)
 	return request.value;
 }
 
+int is_frame_of_device(unsigned long pfn)
+{
+	struct ref_request request = { 0 };
+	int number;
+
+	for (number = 0; number < NPAGES && !device_is_memfd(); number++) {
+		request.offset = number * page;
+		ask_driver(REF_PEEK, &request);
+		if (request.pfn == pfn)
+			return 1;
+	}
+	return 0;
+}
+
 void set_driver_byte(size_t offset, int value)
 {
 	struct ref_request request = { .offset = offset, .value = value };

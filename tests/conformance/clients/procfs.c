@@ -34,7 +34,7 @@ void say_maps(const void *address)
 			continue;
 		if ((uintptr_t)address < first || (uintptr_t)address >= end)
 			continue;
-		if (offset >= 1 << 20)	/* no offset into a device as small as these: a frame's */
+		if (is_frame_of_device(offset / page))	/* as pfn, which differs each time */
 			say(" %s off=PHYS(pfn<<12)", mode);
 		else
 			say(" %s off=%08lx", mode, offset);

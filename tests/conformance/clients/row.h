@@ -67,6 +67,7 @@ void say_ran(const char *tag);			/* "tag[mmap+1]": which ran since, and go on fr
 long tell_driver(unsigned int command, long value);
 int driver_byte(size_t offset);			/* the driver's own view of its memory */
 void set_driver_byte(size_t offset, int value);
+int is_frame_of_device(unsigned long pfn);
 
 /* touch.c: use memory; "ok", or the signal as in "SIGBUS/BUS_ADRERR" */
 const char *load(const char *address);
