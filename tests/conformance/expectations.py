@@ -6,7 +6,7 @@ A pair is a row and a device. It is equal when the host gives what any one of th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +17,8 @@ KNOWN_HEADER = ("host", "row", "device", "observed", "reason")
 
 COMMON_DEVICES = ("pfn", "vmalloc", "insert", "inserts", "fault", "faultpfn")
 UNEXPLAINED = "?"
+"""How a reason begins that somebody has to write."""
+
 NO_ANSWER = "no answer"
 """The observation of a row that the client never came to speak of."""
 
@@ -92,26 +94,64 @@ def is_equal(observed: str, expected: list[str]) -> bool:
     return normalise(observed) in map(normalise, expected)
 
 
+# What only readers of /proc/PID/maps see, and why it is so where frames are pages of one file.
+_IN_MAPS = (
+    (
+        re.compile(r" off=\S+"),
+        "the area maps physical memory, which is one file: its offset is the frame's",
+    ),
+    (
+        re.compile(r"nvma=\d+"),
+        "areas are those of a file: scattered frames are several, and neighbours are merged",
+    ),
+)
+
+
+def reason_in_maps(observed: str, expected: list[str]) -> str:
+    """Why they differ, if only a reader of /proc/PID/maps sees that they do; else nothing."""
+    kernels_saw = [normalise(seen) for seen in expected]
+    for parts in (_IN_MAPS[:1], _IN_MAPS[1:], _IN_MAPS):
+
+        def without(text: str, parts: Sequence[tuple[re.Pattern[str], str]] = parts) -> str:
+            for pattern, _ in parts:
+                text = pattern.sub("", text)
+            return text
+
+        if without(normalise(observed)) in map(without, kernels_saw):
+            return "; ".join(reason for _, reason in parts)
+    return ""
+
+
 def updated(
     known: dict[Pair, Known], observed: dict[Pair, str], expected: dict[Pair, list[str]]
 ) -> dict[Pair, Known]:
-    """The known differences that follow from a run; reasons that were given are kept.
+    """The known differences that follow from a run.
 
-    A new difference gets the reason of its row, if all known differences of the row have the same.
+    A reason is kept as long as the difference is the same. If it has changed, the reason is to be
+    looked at again. A new difference gets the reason of its row, if all of the row have the same.
     """
     of_row: dict[str, set[str]] = {}
     for pair, (_, reason) in known.items():
         of_row.setdefault(pair.row, set()).add(reason)
+
+    def reason_for(pair: Pair, seen: str) -> str:
+        before = known.get(pair)
+        if before and before.observed == seen:
+            return before.reason
+        if reason := reason_in_maps(seen, expected[pair]):
+            return reason
+        if before:
+            return f"{UNEXPLAINED} was: {before.reason.removeprefix(f'{UNEXPLAINED} was: ')}"
+        reasons = of_row.get(pair.row, set())
+        return next(iter(reasons)) if len(reasons) == 1 else UNEXPLAINED
+
     differences = {}
     for pair, seen in observed.items():
         if seen.startswith(CANNOT):
             if pair in known:  # it could not be asked: what was known is not refuted
                 differences[pair] = known[pair]
         elif not is_equal(seen, expected[pair]):
-            reasons = of_row.get(pair.row, set())
-            reason = next(iter(reasons)) if len(reasons) == 1 else UNEXPLAINED
-            reason = known[pair].reason if pair in known else reason
-            differences[pair] = Known(normalise(seen), reason)
+            differences[pair] = Known(normalise(seen), reason_for(pair, normalise(seen)))
     return differences
 
 

@@ -17,6 +17,7 @@ from .expectations import (
     load_expected,
     load_known,
     normalise,
+    reason_in_maps,
 )
 from .hosts import HOSTS
 
@@ -85,23 +86,13 @@ class Count(NamedTuple):
         return (self.equal + self.maps_alone) / self.pairs
 
 
-# The offset and the number of areas.
-_IN_MAPS = re.compile(r" off=\S+|nvma=\d+")
-
-
-def differs_in_maps_alone(observed: str, expected: list[str]) -> bool:
-    """Whether only a reader of /proc/PID/maps sees the difference."""
-    seen = _IN_MAPS.sub("", observed)
-    return seen in (_IN_MAPS.sub("", normalise(kernel)) for kernel in expected)
-
-
 def summary(expected: dict[Pair, list[str]], known: dict[Pair, Known]) -> Iterator[Count]:
     """The counts of each device, and of all devices; a memfd is none."""
 
     def count(name: str, *groups: str) -> Count:
         pairs = [pair for pair in expected if group_of(pair.device) in groups]
         different = [pair for pair in pairs if pair in known]
-        maps = [p for p in different if differs_in_maps_alone(known[p].observed, expected[p])]
+        maps = [p for p in different if reason_in_maps(known[p].observed, expected[p])]
         return Count(name, len(pairs), len(pairs) - len(different), len(maps))
 
     groups = (*COMMON_DEVICES, "others")

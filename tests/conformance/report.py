@@ -51,10 +51,12 @@ def main() -> int:
         save_known(options.host, differences)
         write_page()
         unexplained = [
-            str(pair) for pair, (_, reason) in differences.items() if reason == UNEXPLAINED
+            str(pair) for pair, (_, reason) in differences.items() if reason.startswith(UNEXPLAINED)
         ]
         if unexplained:
-            print(f"{len(unexplained)} have no reason yet: replace '{UNEXPLAINED}' in the file")
+            print(
+                f"{len(unexplained)} have no reason yet, or one to be looked at: see '{UNEXPLAINED}'"
+            )
         print(f"known_differences.tsv and {PAGE.name} are written")
         return 0
     if changes:
