@@ -46,7 +46,7 @@ class Known(NamedTuple):
 # No user-space host can make the kernel say these, and nothing but them is left out:
 _UNCOMPARABLE = (
     # the file behind an area, as the kernel names it: device number, inode and path
-    (re.compile(r" dev=\S+ ino=\S+ path=\S+(?: \(deleted\))?"), ""),
+    (re.compile(r" dev=\S+ ino=\S+ path=\S*(?: \(deleted\))?"), ""),
     (re.compile(r"readlink=/.*?(?= open=)"), "readlink=PATH"),
     # flags that only a driver in the kernel can set on an area (pf, io, mm, ...)
     (re.compile(r" ?VmFlags=[a-z?]{2}(?: [a-z?]{2}(?![\w=+]))*"), ""),

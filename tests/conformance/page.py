@@ -111,8 +111,8 @@ def render(host: str) -> str:
         text += f"| {count.device} | {count.pairs} | {count.equal} | {bold}{count.share:.1%}{bold} "
         text += f"| {count.share_but_for_maps:.1%} |\n"
     text += _DEVICES + "| pairs | why |\n| --- | --- |\n"
-    for reason, count in Counter(reason for _, reason in known.values()).most_common():
-        text += f"| {count} | {reason} |\n"
+    for reason, pairs in Counter(reason for _, reason in known.values()).most_common():
+        text += f"| {pairs} | {reason} |\n"
     text += _TABLE.format(host=host)
     for (row, kernel, seen, reason), devices in _alike(expected, known).items():
         text += f"| {row} | {', '.join(devices)} | {_code(kernel)} | {_code(seen)} | {reason} |\n"

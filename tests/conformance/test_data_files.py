@@ -45,6 +45,7 @@ def test_each_row_of_the_client_is_expected_of_some_device() -> None:
 def test_what_is_behind_an_area_is_not_compared_but_the_rest_of_its_line_is() -> None:
     node, memfd = MAPS.format("/dev/ref_pfn"), MAPS.format("/memfd:mapdev (deleted)")
     assert is_equal(memfd, [node])
+    assert is_equal(MAPS.format("").replace("ino=nonzero", "ino=0"), [node])
     assert not is_equal(memfd.replace("rw-s", "r--s"), [node])
     assert not is_equal(memfd.replace("off=00004000", "off=00014000"), [node])
     assert not is_equal(memfd.replace("PAGE04", "PAGE05"), [node])
