@@ -1,13 +1,14 @@
 # make demo and make test set up what they need themselves: see tools/setup.sh.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs clean
+.PHONY: help demo test conformance lint docs clean
 
 PYTHON_RUN := .venv/bin/python
 ARGS ?=
 
 help: ## show this list
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 14
-	@echo '  make test ARGS="-k mmap" hands ARGS to pytest, make demo ARGS=... to the demo'
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+	@echo '  make test ARGS="-k mmap" hands ARGS to pytest, make demo ARGS=... to the demo;'
+	@echo '  make conformance ARGS=--update writes down what it found'
 
 demo: ## real programs draw on a framebuffer written in Python, through mmap
 	@tools/setup.sh demo
@@ -16,6 +17,10 @@ demo: ## real programs draw on a framebuffer written in Python, through mmap
 test: ## run all tests, those on aarch64 in a VM
 	@tools/setup.sh test
 	@$(PYTHON_RUN) -m pytest $(ARGS)
+
+conformance: ## compare what programs see here with real kernels
+	@tools/setup.sh test
+	@$(PYTHON_RUN) -m tests.conformance.report $(ARGS)
 
 lint: ## check style and types
 	@tools/setup.sh test

@@ -1,0 +1,1 @@
+"""The conformance suite: what programs see of a device, on a host and on real kernels. See README.md."""

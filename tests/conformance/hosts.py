@@ -1,0 +1,82 @@
+"""The hosts on which the suite can run: each lets the client ask rows of a device.
+
+A host here is a class with a name and a method `observe`. To add one, write the class and put it
+into `HOSTS`; what it is known to do differently goes into known_differences.tsv under its name.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import mapdev
+
+from .control import Control
+from .peculiar import DEVICES
+
+CLIENTS = Path(__file__).parent / "clients"
+FLAGS = ("-static", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread")
+PATIENCE = 120  # seconds for all rows of a device: the client itself ends a row that hangs
+
+
+class Host(Protocol):
+    """What the suite needs of a host."""
+
+    name: str
+
+    def observe(self, device: str, rows: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+        """Run rows with a device that is new: their observations, and what was left behind.
+
+        A row without an observation is one of which the client never came to speak.
+        """
+
+
+def build_client(directory: Path) -> Path:
+    """Compile the client, or find the one that was compiled for this machine elsewhere."""
+    built = os.environ.get("MAPDEV_CLIENTS")
+    if built and (program := Path(built) / "conformance").exists():
+        return program
+    compiler = shutil.which("cc")
+    if compiler is None:
+        raise FileNotFoundError("no C compiler: apt-get install gcc libc6-dev")
+    program = directory / "client"
+    sources = sorted(CLIENTS.glob("*.c"))
+    subprocess.run([compiler, *FLAGS, "-o", program, *sources], check=True)
+    return program
+
+
+class Embedded:
+    """The embedded host: reference devices in Python, in the process that runs the suite."""
+
+    name = "embedded"
+
+    def __init__(self, client: Path, directory: Path) -> None:
+        self.client = client
+        self.directory = directory  # where clients run: rows about O_DIRECT make a file there
+
+    def observe(self, device: str, rows: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+        """Run rows, in a host of their own."""
+        with mapdev.host(memory="64M") as host, tempfile.TemporaryFile("w+") as output:
+            if device in DEVICES:
+                driver = host.add(DEVICES[device], f"/dev/ref_{device}")
+                host.add(driver, f"/devnx/ref_{device}")
+                host.add(Control, "/dev/ref_ctl", devices={device: driver})
+            command = [self.client, ",".join(rows), device]
+            process = host.popen(command, stdout=output, cwd=self.directory)
+            try:
+                process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            output.seek(0)
+            lines = output.read().splitlines()
+        seen = dict(line.split("\t", 1) for line in lines)
+        return seen, host.leaks
+
+
+HOSTS: dict[str, type[Embedded]] = {Embedded.name: Embedded}
