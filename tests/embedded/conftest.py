@@ -54,7 +54,7 @@ def raises(code, function, *args):
     else:
         raise AssertionError(f"returned {{result!r}}, not {{errno.errorcode[code]}}")
 
-def maps(name="mapdev"):
+def maps(name="/dev/"):
     return [line.split() for line in open("/proc/self/maps") if name in line]
 """
 

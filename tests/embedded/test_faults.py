@@ -313,7 +313,7 @@ peek(p + 2 * P); asked(); assert libc.pread(fd, ctypes.c_void_p(p + 2 * P), 9, c
 os.write(fd, b'note'); peek(p + 3 * P); asked()
 pid = os.fork()
 if pid == 0: poke(p + 3 * P, b'z'); os._exit(0)
-os.waitpid(pid, 0); expect('mkwrite3w')
+os.waitpid(pid, 0); expect('fault3w mkwrite3w')
 if os.fork() == 0: poke(p + 9 * P, b'z')
 assert os.WTERMSIG(os.wait()[1]) == signal.SIGBUS; expect('fault9w mkwrite9w')
 if os.fork() == 0: peek(p + 9 * P); poke(p + 9 * P, b'z')
@@ -356,7 +356,7 @@ if pid == 0:
     if os.fork() == 0: assert peek(p + 2 * P, 6) == b'PAGE02'; os._exit(0)
     assert os.wait()[1] == 0
     os.execv('/bin/true', ['true'])
-assert os.waitpid(pid, 0)[1] == 0; expect('fault1r fault2r')
+assert os.waitpid(pid, 0)[1] == 0; expect('fault0r fault1r fault2r')
 assert peek(p + P, 3) == b'one'; expect('fault1r')
 """
     )

@@ -38,6 +38,7 @@ from mapdev.linux import (
     free_pages,
     io_remap_pfn_range,
     kmalloc,
+    page_to_phys,
     pfn_to_page,
     pgprot_noncached,
     pgprot_writecombine,
@@ -48,6 +49,7 @@ from mapdev.linux import (
     vm_flags_set,
     vm_insert_page,
     vm_insert_pages,
+    vm_iomap_memory,
     vm_map_pages,
     vma_pages,
     vmalloc,
@@ -246,6 +248,15 @@ def test_map_pages() -> None:
     assert vma.mapped == [Mapped(START, pages[4].pfn, 4, "page", RW)]
     fails(errno.ENXIO, lambda: vm_map_pages(area(4, pgoff=5), pages), "past 8 pages")
     fails(errno.ENXIO, lambda: vm_map_pages(area(4, pgoff=8), pages))
+
+
+def test_iomap_memory() -> None:
+    start = page_to_phys(compound(3)[0])
+    vma = area(4, pgoff=4)
+    vm_iomap_memory(vma, start, 8 * PAGE_SIZE - 1)
+    assert vma.mapped == [Mapped(START, (start >> PAGE_SHIFT) + 4, 4, "pfn", RW)]
+    for length in (0, 7 * PAGE_SIZE):
+        fails(errno.EINVAL, lambda: vm_iomap_memory(area(4, pgoff=4), start, length), "past")  # noqa: B023
 
 
 # vmalloc, DMA and faults

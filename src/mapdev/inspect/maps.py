@@ -43,10 +43,14 @@ def read_maps(pid: int | str) -> list[MapsLine]:
     :raises OSError: ESRCH or ENOENT no such process, EACCES not allowed to look.
     """
     lines = Path(f"/proc/{pid}/maps").read_text(errors="surrogateescape").splitlines()
-    return [_parse(line) for line in lines]
+    return [parse_line(line) for line in lines]
 
 
-def _parse(line: str) -> MapsLine:
+def parse_line(line: str) -> MapsLine:
+    """Read one line of /proc/PID/maps.
+
+    :raises ValueError: it is none.
+    """
     match = _LINE.fullmatch(line)
     if match is None:
         raise ValueError(f"not a line of /proc/PID/maps: {line!r}")

@@ -81,6 +81,7 @@ from mapdev.linux.mapping import (
     unmap_mapping_range,
     vm_insert_page,
     vm_insert_pages,
+    vm_iomap_memory,
     vm_map_pages,
     vmf_insert_pfn,
 )
@@ -362,6 +363,7 @@ __all__ = [
     "remap_vmalloc_range",
     "vm_insert_page",
     "vm_insert_pages",
+    "vm_iomap_memory",
     "vm_map_pages",
     "finish_fault",
     "unmap_mapping_range",

@@ -133,6 +133,24 @@ def io_remap_pfn_range(vma: VmAreaStruct, addr: int, pfn: int, size: int, prot: 
     remap_pfn_range(vma, addr, pfn, size, prot)
 
 
+def vm_iomap_memory(vma: VmAreaStruct, start: int, length: int) -> None:
+    """Map a device's own memory into a whole area, from the page at offset ``vma.vm_pgoff`` on.
+
+    :param vma: the area
+    :param start: physical address of the memory, in bytes
+    :param length: of the memory, in bytes, rounded up to pages
+    :raises OSError: EINVAL, the area reaches past the memory; else as for `remap_pfn_range`
+
+    Source: mm/memory.c
+    """
+    length += start & ~PAGE_MASK
+    pages = PAGE_ALIGN(length) >> PAGE_SHIFT
+    if length <= 0 or vma.vm_pgoff > pages or vma_pages(vma) > pages - vma.vm_pgoff:
+        raise _invalid("vm_iomap_memory", f"{vma!r} reaches past {pages} pages")
+    pfn = (start >> PAGE_SHIFT) + vma.vm_pgoff
+    io_remap_pfn_range(vma, vma.vm_start, pfn, vma.vm_end - vma.vm_start, vma.vm_page_prot)
+
+
 def _check_insertable(what: str, page: Page) -> None:
     if page.state.refcount == 0:
         raise _invalid(

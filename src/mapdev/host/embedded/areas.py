@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from mapdev.host.dispatch import Dispatcher
 from mapdev.host.embedded.files import OpenFile
 from mapdev.linux.mm import TaskStruct
-from mapdev.linux.numbers import PAGE_SHIFT, VM_DONTCOPY
+from mapdev.linux.numbers import PAGE_SHIFT, VM_DONTCOPY, VM_SPECIAL
 from mapdev.linux.vma import Kind, Mapped, VmAreaStruct, vm_get_page_prot
 
 if TYPE_CHECKING:
@@ -187,9 +187,9 @@ class MmAreas:
                 (part,) = self.isolate(task, low, high)
                 part.vm_flags = new
                 part.vm_page_prot = vm_get_page_prot(new)
-        self._merge(start, end)
+        self.merge(start, end)
 
-    def _merge(self, start: int, end: int) -> None:
+    def merge(self, start: int, end: int) -> None:
         """Join neighbours that differ in nothing, as the kernel does where there is no close."""
         at = 1
         while at < len(self._areas):
@@ -199,8 +199,25 @@ class MmAreas:
                     before.record(run.addr, run.pfn, run.nr_pages, run.kind, run.prot)
                 before.vm_end = after.vm_end
                 del self._areas[at]
+                if self.pager is not None:
+                    self.pager.forget(after)
             else:
                 at += 1
+
+    def extend(self, new: DeviceArea) -> DeviceArea | None:
+        """Let the area before `new` reach to its end, if it goes on there in all respects.
+
+        That is what the kernel does, without asking the driver; else None is returned.
+
+        Source: mm/mmap.c (mmap_region, can_vma_merge_after)
+        """
+        before = self.find(new.vm_start - 1)
+        if before is None or not before.faults or before.vm_end != new.vm_start:
+            return None
+        if not _goes_on(before, new):
+            return None
+        before.vm_end = new.vm_end
+        return before
 
     def move(
         self, task: TaskStruct | None, area: DeviceArea, old: range, new: range, keep: bool
@@ -269,11 +286,17 @@ class MmAreas:
 def _can_join(before: DeviceArea, after: DeviceArea) -> bool:
     return (
         before.vm_end == after.vm_start
-        and before.vm_flags == after.vm_flags
-        and before.vm_file is after.vm_file
-        and before.lease == after.lease
         and before.vm_ops is after.vm_ops
-        and (before.vm_ops is None or before.vm_ops.close is None)
         and before.vm_private_data is after.vm_private_data
+        and _goes_on(before, after)
+    )
+
+
+def _goes_on(before: DeviceArea, after: DeviceArea) -> bool:
+    return (
+        before.vm_flags == after.vm_flags
+        and not before.vm_flags & VM_SPECIAL
+        and before.vm_file is after.vm_file
+        and (before.vm_ops is None or before.vm_ops.close is None)
         and before.vm_pgoff + (before.vm_end - before.vm_start >> PAGE_SHIFT) == after.vm_pgoff
     )

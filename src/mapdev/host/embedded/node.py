@@ -17,7 +17,8 @@ _STATX_BASIC_STATS = 0x7FF
 _BLOCK_SIZE = 4096
 
 
-def _filesystem() -> int:
+def filesystem() -> int:
+    """Return the number of the device that nodes are on, as in st_dev."""
     return os.stat("/dev").st_dev
 
 
@@ -25,7 +26,7 @@ def pack_stat(device: Device) -> bytes:
     """Return the node's ``struct stat``, in this architecture's layout."""
     inode = device.inode
     packed: bytes = ARCH.pack_stat(
-        _filesystem(), inode.i_ino, inode.i_mode, inode.i_uid, inode.i_gid,
+        filesystem(), inode.i_ino, inode.i_mode, inode.i_uid, inode.i_gid,
         os.makedev(imajor(inode), iminor(inode)), (device.made, device.made, device.made),
     )  # fmt: skip
     return packed
@@ -35,11 +36,11 @@ def pack_statx(device: Device) -> bytes:
     """Return the node's ``struct statx``, the basic fields filled in."""
     inode = device.inode
     time = (*divmod(device.made, 1_000_000_000), 0)
-    filesystem = _filesystem()
+    dev = filesystem()
     packed = _STATX.pack(
         _STATX_BASIC_STATS, _BLOCK_SIZE, 0, 1, inode.i_uid, inode.i_gid, inode.i_mode, 0,
         inode.i_ino, 0, 0, 0, *time, *(0, 0, 0), *time, *time, imajor(inode), iminor(inode),
-        os.major(filesystem), os.minor(filesystem),
+        os.major(dev), os.minor(dev),
     )  # fmt: skip
     return packed.ljust(_STATX_SIZE, b"\0")
 

@@ -52,8 +52,11 @@ from mapdev.linux.numbers import (
     PAGE_MASK,
     PAGE_SHIFT,
     PAGE_SIZE,
+    VM_DONTCOPY,
     VM_EXEC,
     VM_MAYSHARE,
+    VM_MIXEDMAP,
+    VM_PFNMAP,
     VM_READ,
     VM_SHARED,
     VM_WRITE,
@@ -79,6 +82,7 @@ _ULONG_MAX = (1 << 64) - 1
 _FLAGS = (FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_KILLABLE | FAULT_FLAG_INTERRUPTIBLE
           | FAULT_FLAG_USER)  # fmt: skip
 _FAILED = VM_FAULT_OOM | VM_FAULT_SIGBUS | VM_FAULT_SIGSEGV
+MADV_DONTFORK = 10
 _ENOUGH = 0.005  # seconds in which a thread that was woken touches its page again
 _AROUND = 16  # pages that a driver's map_pages is asked for at once, as fault_around_bytes
 
@@ -128,10 +132,9 @@ class Pager:
         """Have touches of `holes` ask the driver."""
         how = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED
         holes = list(holes)
-        self.agent.run([
-            ("mmap", (start, end - start, _access(area), how, _ULONG_MAX, 0), 4)
-            for start, end in holes
-        ])  # fmt: skip
+        for start, end in holes:
+            arguments = (start, end - start, _access(area), how, _ULONG_MAX, 0)
+            self.agent.run([("mmap", arguments, 4), *_not_for_children(area, start, end)])
         for start, end in holes:
             self._userfault.register(start, end, MODE_MISSING)
 
@@ -140,10 +143,15 @@ class Pager:
         for area in self._space:
             if area.faults:
                 self._kernel.mapped(self.adopt(area), area, self._space.tgid, holds=False)
-                for start, end in area.holes(area.vm_start, area.vm_end):
-                    self._userfault.register(start, end, MODE_MISSING)
+                if _is_copied_by_fork(area):
+                    for start, end in area.holes(area.vm_start, area.vm_end):
+                        self._userfault.register(start, end, MODE_MISSING)
+                else:
+                    self.zap(area, area.vm_start, area.vm_end)
         for page in parent._protected:
-            self._protect(page, page + PAGE_SIZE)
+            there = self._space.find(page)
+            if there is not None and there.is_mapped(page, page + PAGE_SIZE):
+                self._protect(page, page + PAGE_SIZE)
 
     def forget(self, area: DeviceArea) -> None:
         """`area` is gone: if it was the last of its mapping, take the memory back."""
@@ -309,7 +317,11 @@ class Pager:
     # --- in the client ----------------------------------------------------------------------
 
     def _map(self, area: DeviceArea, runs: Iterable[Mapped]) -> None:
-        self.agent.run([self._mmap(area, run.addr, run.end, run.pfn) for run in runs])
+        requests: list[Request] = []
+        for run in runs:
+            requests.append(self._mmap(area, run.addr, run.end, run.pfn))
+            requests += _not_for_children(area, run.addr, run.end)
+        self.agent.run(requests)
 
     def _mmap(self, area: DeviceArea, start: int, end: int, pfn: int) -> Request:
         how = (MAP_SHARED if area.vm_flags & VM_MAYSHARE else MAP_PRIVATE) | MAP_FIXED
@@ -410,6 +422,20 @@ def _is_told_of_writes(area: DeviceArea) -> bool:
         and (ops.page_mkwrite is not None or ops.pfn_mkwrite is not None)
         and area.vm_flags & VM_SHARED
     )
+
+
+def _is_copied_by_fork(area: DeviceArea) -> bool:
+    """Say whether a child has an area's pages at once, or has to fault for them.
+
+    Source: mm/memory.c (vma_needs_copy)
+    """
+    return bool(area.vm_flags & (VM_PFNMAP | VM_MIXEDMAP) or not area.vm_flags & VM_MAYSHARE)
+
+
+def _not_for_children(area: DeviceArea, start: int, end: int) -> list[Request]:
+    if not area.vm_flags & VM_DONTCOPY:
+        return []
+    return [("madvise", (start, end - start, MADV_DONTFORK), None)]
 
 
 def _around(area: DeviceArea, pgoff: int) -> tuple[int, int]:

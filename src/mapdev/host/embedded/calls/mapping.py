@@ -152,6 +152,10 @@ def _map(
     vma.vm_start, vma.vm_end = start, start + length
     try:
         space.unmap(task, start, start + length)
+        extended = space.extend(vma) if space.pager is not None else None
+        if extended is not None and space.pager is not None:
+            space.pager.fill(extended, start, start + length)
+            return start
         kernel.dispatch.mmap(vma.open_file.device, task, vma.open_file.file, vma)
         if vma.faults:
             index = _map_what_faults(kernel, space, thread, vma)
@@ -172,6 +176,7 @@ def _map(
             kernel.bring_in(call.tid, start, length, False)
         if vma.vm_flags & VM_LOCKED:
             thread.syscall("mlock", start, length)
+    space.merge(start, start + length)
     return start
 
 

@@ -11,6 +11,7 @@ import stat
 import struct
 
 from mapdev.host.embedded.arch import ARCH
+from mapdev.host.embedded.calls.procfs import open_view
 from mapdev.host.embedded.calls.verdict import PASS_ON, Handler, Verdict, signed32
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.node import may_access, pack_stat, pack_statx
@@ -29,8 +30,14 @@ def _find(kernel: Kernel, call: Call, dirfd: int, path: int, follow: bool = True
 
 
 def _open(kernel: Kernel, call: Call, dirfd: int, path: int, flags: int) -> int | Verdict:
-    found = _find(kernel, call, dirfd, path, follow=not flags & os.O_NOFOLLOW)
-    return PASS_ON if found is None else kernel.open(call, found.device, flags)
+    text = kernel.read_path(call, path)
+    if not text:
+        return PASS_ON
+    found = kernel.paths.find(call.tid, dirfd, text, not flags & os.O_NOFOLLOW)
+    if found is not None:
+        return kernel.open(call, found.device, flags)
+    descriptor = open_view(kernel, call, text, flags)
+    return PASS_ON if descriptor is None else descriptor
 
 
 def _do_open(kernel: Kernel, call: Call) -> int | Verdict:

@@ -1,0 +1,65 @@
+"""What clients read in /proc of themselves and each other, as it would be without us."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+
+from mapdev.host.embedded import view
+from mapdev.host.embedded.areas import MmAreas
+from mapdev.host.embedded.kernel import Kernel
+from mapdev.host.embedded.notify import Call
+from mapdev.host.embedded.processes import tgid_of
+from mapdev.host.embedded.syscalls import PAGE_SIZE
+
+_FILE = re.compile(r"/proc/(self|thread-self|[0-9]+)(?:/task/[0-9]+)?/(maps|smaps)")
+_VIEWS: dict[str, Callable[[int, MmAreas, range], bytes]] = {
+    "maps": view.maps,
+    "smaps": view.smaps,
+}
+
+
+def open_view(kernel: Kernel, call: Call, path: str, flags: int) -> int | None:
+    """Open our own view of a file in /proc in the client, if `path` is one; else return None."""
+    if not path.startswith("/proc/") or flags & (os.O_ACCMODE | os.O_PATH):
+        return None
+    match = _FILE.fullmatch(path)
+    if match is None:
+        return None
+    tgid = _process(call, match[1])
+    space = kernel.spaces.at(tgid)
+    if space is None or not len(space):
+        return None
+    if not space.seen:
+        kernel.refresh_areas()
+    page = space.pager.agent.page if space.pager is not None else 0
+    try:
+        text = _VIEWS[match[2]](tgid, space, range(page, page + 2 * PAGE_SIZE if page else 0))
+    except OSError:
+        return None  # it has ended; the kernel will say so
+    return _install(call, text, bool(flags & os.O_CLOEXEC))
+
+
+def _process(call: Call, name: str) -> int:
+    if not name.isdigit():
+        return tgid_of(call.tid)
+    try:
+        theirs, ours = os.stat(f"/proc/{call.tid}/ns/pid"), os.stat("/proc/self/ns/pid")
+    except OSError:
+        return 0
+    return tgid_of(int(name)) if theirs.st_ino == ours.st_ino else 0
+
+
+def _install(call: Call, text: bytes, cloexec: bool) -> int:
+    memory = os.memfd_create("proc", os.MFD_CLOEXEC)
+    try:
+        with open(memory, "wb", closefd=False) as file:
+            file.write(text)
+        readable = os.open(f"/proc/self/fd/{memory}", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(memory)
+    try:
+        return call.add_descriptor(readable, None, cloexec)
+    finally:
+        os.close(readable)
