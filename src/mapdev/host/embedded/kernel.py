@@ -12,12 +12,13 @@ import logging
 import os
 import resource
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from mapdev.driver import DEFAULT_POLLMASK
+from mapdev.driver import DEFAULT_POLLMASK, Driver
 from mapdev.host.device import Device
-from mapdev.host.dispatch import Dispatcher
+from mapdev.host.dispatch import Dispatcher, WouldWait
 from mapdev.host.embedded.arch import ARCH
 from mapdev.host.embedded.files import Files, OpenFile
 from mapdev.host.embedded.filter import Descriptors
@@ -25,6 +26,7 @@ from mapdev.host.embedded.inject import StoppedThread
 from mapdev.host.embedded.machine import EmbeddedMachine, find_area
 from mapdev.host.embedded.node import R_OK, W_OK, may_access
 from mapdev.host.embedded.notify import Call
+from mapdev.host.embedded.parking import Waiting
 from mapdev.host.embedded.paths import Paths
 from mapdev.host.embedded.processes import comm_of, tgid_of
 from mapdev.host.embedded.syscalls import PAGE_SIZE, read_memory
@@ -65,6 +67,7 @@ class Kernel:
         self.postponed: deque[Call] = deque()
         self._next_descriptor = 0
         self._said: set[tuple[str, int]] = set()
+        self._lending_refused = False
         self._mapped_files: dict[int, OpenFile] = {}
 
     # --- who asks, and with what ----------------------------------------------------------
@@ -127,8 +130,8 @@ class Kernel:
 
     # --- open files -------------------------------------------------------------------------
 
-    def open(self, call: Call, device: Device, flags: int) -> int:
-        """Open `device` for the client; return the descriptor there.
+    def open(self, call: Call, device: Device, flags: int) -> int | Waiting:
+        """Open `device` for the client; return the descriptor there, or what the driver waits for.
 
         :raises OSError: EEXIST with O_EXCL, ENOTDIR with O_DIRECTORY, EACCES by the node's mode,
             EMFILE no number is left for a device, or the driver's own.
@@ -143,13 +146,21 @@ class Kernel:
         if not may_access(device, call.tid, wanted):
             raise OSError(errno.EACCES, os.strerror(errno.EACCES))
         open_file = self.new_file(device, flags, mode, path_only)
-        if not path_only:
-            try:
-                self.dispatch.open(device, self.task(call), open_file.file)
-            except BaseException:
-                open_file.close()
-                raise
-        return self.install(call, open_file, bool(flags & os.O_CLOEXEC))
+        cloexec = bool(flags & os.O_CLOEXEC)
+        if path_only:
+            return self.install(call, open_file, cloexec)
+        return self._finish_open(call, open_file, cloexec)
+
+    def _finish_open(self, call: Call, open_file: OpenFile, cloexec: bool) -> int | Waiting:
+        try:
+            self.dispatch.open(open_file.device, self.task(call), open_file.file)
+        except WouldWait as wait:
+            return Waiting(wait, open_file, lambda: self._finish_open(call, open_file, cloexec),
+                           abandon=open_file.ready.close)  # fmt: skip
+        except BaseException:
+            open_file.ready.close()
+            raise
+        return self.install(call, open_file, cloexec)
 
     def new_file(self, device: Device, flags: int, mode: int, path_only: bool = False) -> OpenFile:
         """Return a new open file, not yet in any client."""
@@ -165,16 +176,19 @@ class Kernel:
         self.files.add(open_file)
         self.opened(open_file)
         try:
-            number = self._add_descriptor(call, open_file.hand_over(), cloexec)
+            number = self._add_descriptor(call, open_file.ready.hand_over(), cloexec)
         except OSError as error:
-            open_file.forget_theirs()
+            open_file.ready.forget_theirs()
             self.hung_up(open_file)
             if error.errno == errno.EMFILE:
                 raise
             raise OSError(errno.EMFILE, f"no descriptor for {open_file.device.node}: "
                           f"{error.strerror}") from None  # fmt: skip
-        open_file.forget_theirs()
-        self.refresh_poll(open_file)
+        open_file.seen = call.tid, number
+        if not open_file.path_only:
+            self._refresh(open_file, False)  # while we still have the client's end
+        open_file.ready.forget_theirs()
+        self.refresh_poll(open_file.device.driver)
         return number
 
     def _add_descriptor(self, call: Call, fd: int, cloexec: bool) -> int:
@@ -234,12 +248,51 @@ class Kernel:
         open_file.file.private_data = private
         return self.install(call, open_file, bool(flags & os.O_CLOEXEC))
 
-    def refresh_poll(self, open_file: OpenFile) -> None:
-        """Make poll(2) in clients see what the driver's poll operation says now."""
-        if not open_file.device.driver.has("poll"):
-            open_file.show(DEFAULT_POLLMASK)
-        elif not open_file.path_only:
-            open_file.show(self.dispatch.poll(open_file.device, open_file.file))
+    @contextmanager
+    def installing(self, call: Call) -> Iterator[None]:
+        """Let driver code open files in the client that makes `call`."""
+        self.machine.install = lambda *file: self.install_file(call, *file)
+        try:
+            yield
+        finally:
+            self.machine.install = None
+
+    # --- poll -------------------------------------------------------------------------------
+
+    def refresh_poll(self, driver: Driver) -> None:
+        """Make poll(2) see what an operation of `driver` has changed, on any of its files."""
+        if driver.has("poll"):
+            for open_file in self.files.of(driver):
+                if not open_file.path_only:
+                    self._refresh(open_file, False)
+
+    def woken(self, queue: Hashable, owner: Hashable) -> None:
+        """Make poll(2) see what the wake-up of a wait queue of driver `owner` has changed."""
+        if isinstance(owner, Driver) and owner.has("poll"):
+            for open_file in self.files.of(owner):
+                queues = open_file.file.poll_queues
+                if not open_file.path_only and (not queues or queue in queues):
+                    self._refresh(open_file, True)
+
+    def _refresh(self, open_file: OpenFile, woken: bool) -> None:
+        device, file = open_file.device, open_file.file
+        mask = DEFAULT_POLLMASK
+        if device.driver.has("poll"):
+            mask = self.dispatch.poll(device, file, open_file.mask)
+        open_file.mask = mask
+        open_file.ready.show(mask, woken, lambda: self._borrow(open_file))
+
+    def _borrow(self, open_file: OpenFile) -> int | None:
+        try:
+            return open_file.borrow()
+        except PermissionError as error:
+            open_file.seen = None  # until it is used again
+            if not self._lending_refused:
+                self._lending_refused = True
+                log.warning("%s: a client's descriptor can't be had (%s), so what poll has shown "
+                            "once stays; see `mapdev doctor`", open_file.device.node,
+                            error.strerror)  # fmt: skip
+            return None
 
     # --- mappings ---------------------------------------------------------------------------
 
@@ -272,13 +325,19 @@ class Kernel:
         open_file.mappings -= 1
         self._release_if_unused(open_file)
 
+    def done_waiting(self, open_file: OpenFile) -> None:
+        """One call of `open_file` waits no longer."""
+        open_file.waiting -= 1
+        self._release_if_unused(open_file)
+
     def _release_if_unused(self, open_file: OpenFile) -> None:
-        if open_file.has_descriptor or open_file.mappings:
+        if not open_file.is_unused:
             return
         self.closed(open_file)
-        open_file.close()
+        open_file.ready.close()
         if not open_file.path_only:
             self.dispatch.release(open_file.device, open_file.file)
+            self.refresh_poll(open_file.device.driver)
 
     def close(self) -> list[str]:
         """Release what is still open, since no client lives; return a line for each."""

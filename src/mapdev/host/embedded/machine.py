@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from mapdev.host.embedded.lease import Lease, Leases
 from mapdev.host.embedded.memory.physical import PhysicalMemory
 from mapdev.host.embedded.syscalls import read_memory, write_memory
 from mapdev.inspect.maps import MapsLine, read_maps
+from mapdev.linux.kthread import Kthread
 from mapdev.linux.mm import TaskStruct
 from mapdev.linux.numbers import (
     PAGE_SHIFT,
@@ -28,12 +29,18 @@ InstallFile = Callable[[str, Any, Any, int], int]
 
 
 class EmbeddedMachine(PhysicalMemory):
-    """Implements `mapdev.linux.context.Machine` for clients that run as ordinary processes."""
+    """Implements `mapdev.linux.context.Machine` for clients that run as ordinary processes.
+
+    :ivar woken: told of each wake-up, in whatever thread; `Parking.wake`.
+    :ivar kthreads: the kernel threads that were started, for those who own them.
+    """
 
     def __init__(self, size: int) -> None:
         super().__init__(size)
         self.leases = Leases(self)
         self.install: InstallFile | None = None
+        self.woken: Callable[[Hashable, Hashable], None] = lambda queue, owner: None
+        self.kthreads: dict[Hashable, list[Kthread]] = {}
         status = os.fstat(self.fd)
         self.dev, self.inode = status.st_dev, status.st_ino
         self._dev = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
@@ -57,6 +64,14 @@ class EmbeddedMachine(PhysicalMemory):
         if self.install is None:
             raise OSError(errno.ESRCH, "anon_inode_getfd: no client's call is being handled")
         return self.install(name, driver, private_data, flags)
+
+    def wake_up(self, queue: Hashable, owner: Hashable) -> None:
+        """Run again what waits on `queue`; from any thread."""
+        self.woken(queue, owner)
+
+    def add_kthread(self, kthread: Kthread) -> None:
+        """Know of a kernel thread, so that it ends with its owner; from any thread."""
+        self.kthreads.setdefault(kthread.owner, []).append(kthread)
 
     def areas(self, task: TaskStruct) -> list[VmAreaStruct]:
         """Return the task's areas as /proc shows them now, a device's own put together again."""
