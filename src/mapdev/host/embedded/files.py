@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 
-from mapdev.driver import Driver
 from mapdev.host.device import Device
 from mapdev.host.embedded.readiness import Readiness
 from mapdev.host.embedded.syscalls import fetch_descriptor
@@ -102,7 +101,7 @@ class Files:
 
     def __init__(self) -> None:
         self._by_link: dict[str, OpenFile] = {}
-        self._by_driver: dict[Driver, dict[OpenFile, None]] = {}
+        self._polled: dict[Hashable, dict[OpenFile, None]] = {}
 
     def __len__(self) -> int:
         return len(self._by_link)
@@ -110,19 +109,21 @@ class Files:
     def __iter__(self) -> Iterator[OpenFile]:
         return iter(list(self._by_link.values()))
 
-    def of(self, driver: Driver) -> Iterable[OpenFile]:
-        """Return the open files that `driver` serves."""
-        return tuple(self._by_driver.get(driver, ()))
+    def polled(self, driver: Hashable) -> Iterable[OpenFile]:
+        """Return the open files of `driver` whose readiness changes: it has a poll operation."""
+        return tuple(self._polled.get(driver, ()))
 
     def add(self, file: OpenFile) -> None:
         """Make `file` known."""
         self._by_link[file.link] = file
-        self._by_driver.setdefault(file.device.driver, {})[file] = None
+        driver = file.device.driver
+        if driver.has("poll") and not file.path_only:
+            self._polled.setdefault(driver, {})[file] = None
 
     def discard(self, file: OpenFile) -> None:
         """Forget `file`, which no descriptor means any more."""
-        if self._by_link.pop(file.link, None) is not None:
-            del self._by_driver[file.device.driver][file]
+        self._by_link.pop(file.link, None)
+        self._polled.get(file.device.driver, {}).pop(file, None)
 
     def at(self, tid: int, fd: int) -> OpenFile | None:
         """Return the open file that descriptor `fd` of thread `tid` means, if it is a device's."""
@@ -133,5 +134,7 @@ class Files:
         except OSError:
             return None
         if found is not None:
+            if found.seen is None:
+                found.mask = None  # what poll shows could not be changed: now it can
             found.seen = tid, fd
         return found

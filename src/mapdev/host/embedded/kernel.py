@@ -12,8 +12,7 @@ import logging
 import os
 import resource
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from mapdev.driver import DEFAULT_POLLMASK, Driver
@@ -185,10 +184,10 @@ class Kernel:
             raise OSError(errno.EMFILE, f"no descriptor for {open_file.device.node}: "
                           f"{error.strerror}") from None  # fmt: skip
         open_file.seen = call.tid, number
-        if not open_file.path_only:
-            self._refresh(open_file, False)  # while we still have the client's end
+        if not (open_file.path_only or open_file.device.driver.has("poll")):
+            open_file.ready.show(DEFAULT_POLLMASK, False, lambda: None)
+        self.refresh_poll(open_file.device.driver)  # while we still have the client's end
         open_file.ready.forget_theirs()
-        self.refresh_poll(open_file.device.driver)
         return number
 
     def _add_descriptor(self, call: Call, fd: int, cloexec: bool) -> int:
@@ -248,50 +247,39 @@ class Kernel:
         open_file.file.private_data = private
         return self.install(call, open_file, bool(flags & os.O_CLOEXEC))
 
-    @contextmanager
-    def installing(self, call: Call) -> Iterator[None]:
-        """Let driver code open files in the client that makes `call`."""
-        self.machine.install = lambda *file: self.install_file(call, *file)
-        try:
-            yield
-        finally:
-            self.machine.install = None
-
     # --- poll -------------------------------------------------------------------------------
 
     def refresh_poll(self, driver: Driver) -> None:
         """Make poll(2) see what an operation of `driver` has changed, on any of its files."""
-        if driver.has("poll"):
-            for open_file in self.files.of(driver):
-                if not open_file.path_only:
-                    self._refresh(open_file, False)
+        for open_file in self.files.polled(driver):
+            self._refresh(open_file, False)
 
-    def woken(self, queue: Hashable, owner: Hashable) -> None:
-        """Make poll(2) see what the wake-up of a wait queue of driver `owner` has changed."""
-        if isinstance(owner, Driver) and owner.has("poll"):
-            for open_file in self.files.of(owner):
-                queues = open_file.file.poll_queues
-                if not open_file.path_only and (not queues or queue in queues):
-                    self._refresh(open_file, True)
+    def woken(self, queue: Hashable, driver: Hashable) -> None:
+        """Make poll(2) see what the wake-up of a wait queue of `driver` has changed."""
+        for open_file in self.files.polled(driver):
+            queues = open_file.file.poll_queues
+            if not queues or queue in queues:
+                self._refresh(open_file, True)
 
     def _refresh(self, open_file: OpenFile, woken: bool) -> None:
-        device, file = open_file.device, open_file.file
-        mask = DEFAULT_POLLMASK
-        if device.driver.has("poll"):
-            mask = self.dispatch.poll(device, file, open_file.mask)
-        open_file.mask = mask
-        open_file.ready.show(mask, woken, lambda: self._borrow(open_file))
+        mask = self.dispatch.poll(open_file.device, open_file.file, open_file.mask)
+        if mask != open_file.mask or (woken and open_file.ready.edge):
+            open_file.mask = mask
+            open_file.ready.show(mask, woken, lambda: self._borrow(open_file))
 
     def _borrow(self, open_file: OpenFile) -> int | None:
+        """Return the client's end of an open file, to be closed at once; None if it can't be had.
+
+        Then `seen` is None, and the next use of the file makes poll right.
+        """
         try:
             return open_file.borrow()
         except PermissionError as error:
-            open_file.seen = None  # until it is used again
+            open_file.seen = None
             if not self._lending_refused:
                 self._lending_refused = True
                 log.warning("%s: a client's descriptor can't be had (%s), so what poll has shown "
-                            "once stays; see `mapdev doctor`", open_file.device.node,
-                            error.strerror)  # fmt: skip
+                            "once stays", open_file.device.node, error.strerror)  # fmt: skip
             return None
 
     # --- mappings ---------------------------------------------------------------------------
@@ -347,3 +335,22 @@ class Kernel:
             open_file.mappings = 0
             self._release_if_unused(open_file)
         return [f"{open_file.device.node} was still open or mapped" for open_file in left]
+
+
+class Installing:
+    """While it is entered, driver code may open files in the client that makes `call`."""
+
+    __slots__ = ("_call", "_kernel")
+
+    def __init__(self, kernel: Kernel, call: Call) -> None:
+        self._kernel = kernel
+        self._call = call
+
+    def __enter__(self) -> None:
+        self._kernel.machine.install = self._install
+
+    def __exit__(self, *error: object) -> None:
+        self._kernel.machine.install = None
+
+    def _install(self, name: str, driver: Any, private: Any, flags: int) -> int:
+        return self._kernel.install_file(self._call, name, driver, private, flags)

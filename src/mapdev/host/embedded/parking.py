@@ -5,7 +5,7 @@ A parked call is one that was received and is not answered yet; its thread sleep
 host's thread, on the same open file, and answered if it does not wait again. Since an answered call
 can't be undone and a call is answered once, each operation takes effect exactly once.
 
-While anything is parked, `look` has to be called when it is `due`: that is how signals are seen
+While anything is parked, `tend` has to be called after each `timeout`: that is how signals are seen
 (`pending`), which end a call as in the kernel (`interrupt`), and how the calls of dead clients are
 forgotten. Looking takes a few per cent of a processor at most, however many calls there are: the
 more it takes the rarer it gets.
@@ -59,7 +59,7 @@ class Waiting(NamedTuple):
     again: Callable[[], Any]
     so_far: int = 0
     abandon: Callable[[], None] = _nothing
-    around: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext
+    around: Callable[[], AbstractContextManager[Any]] | None = None
 
 
 class _Parked:
@@ -88,8 +88,9 @@ class Parking:
     """All parked calls of a host.
 
     :param carry_out: runs a function for a call and answers it, or returns what it waits for.
-    :param poke: makes the host's thread call `run_woken` soon; called in any thread.
+    :param poke: makes the host's thread call `tend` soon; called in any thread.
     :ivar current: the call that is being carried out.
+    :ivar busy: whether `tend` has something to do, now or later.
     """
 
     def __init__(
@@ -105,10 +106,11 @@ class Parking:
         self._carry_out = carry_out
         self._poke = poke
         self.current: Call | None = None
+        self.busy = False
         self._calls: dict[_Parked, None] = {}
         self._queues: dict[Hashable, dict[_Parked, None]] = {}
         self._stops = GroupStops()
-        self._due = 0.0
+        self._due = self._earliest = 0.0  # when to look, and when it would not be too often
         self._interval = _FIRST_LOOK
         self._thread = 0
         self._own: list[tuple[Hashable, Hashable, Call | None]] = []  # woken by operations
@@ -122,9 +124,11 @@ class Parking:
         """Note that `queue`, which is driver `owner`'s, was woken."""
         if threading.get_ident() == self._thread:
             self._own.append((queue, owner, self.current))
+            self.busy = True
             return
         with self._lock:
             if self._others is not None:
+                self.busy = True
                 if not self._others and not self._ended:
                     self._poke()
                 self._others[queue] = owner
@@ -132,6 +136,7 @@ class Parking:
     def _coroutine_ended(self, parked: _Parked) -> None:
         with self._lock:
             if self._others is not None:
+                self.busy = True
                 self._poke()
                 self._ended.append(parked)
 
@@ -145,17 +150,16 @@ class Parking:
         """Keep `call` until what it waits for has come."""
         parked = _Parked(call, waiting)
         waiting.file.waiting += 1
-        if not self._calls:
-            self._due = 0.0
         self._calls[parked] = None
+        self.busy = True
         self._enter(parked)
-        self._look_in(_FIRST_LOOK)
+        self._look_soon()
 
     def _enter(self, parked: _Parked) -> None:
         wait = parked.waiting.wait
         if wait.coroutine is not None and wait.context is not None:
             parked.running = self._coroutines.start(
-                wait.coroutine, wait.context, parked.waiting.around,
+                wait.coroutine, wait.context, parked.waiting.around or contextlib.nullcontext,
                 lambda: self._coroutine_ended(parked),
             )  # fmt: skip
         else:
@@ -168,12 +172,22 @@ class Parking:
             if not queue:
                 del self._queues[parked.key]
 
-    @property
-    def has_woken(self) -> bool:
-        """Whether `run_woken` has something to do."""
-        return bool(self._own or self._others or self._ended)
+    def timeout(self) -> float:
+        """Return how many seconds the host's thread may sleep before `tend`, if it is `busy`."""
+        if self._own or self._others or self._ended:
+            return 0
+        return max(0.0, self._due - time.monotonic())
 
-    def run_woken(self) -> None:
+    def tend(self) -> None:
+        """Do what is due now: run what was woken, look for signals."""
+        if self._own or self._others or self._ended:
+            self._run_woken()
+        if self._calls and time.monotonic() >= self._due:
+            self.look()
+        with self._lock:
+            self.busy = bool(self._calls or self._own or self._others or self._ended)
+
+    def _run_woken(self) -> None:
         """Run again what was woken until now, and have poll see what changed."""
         own, self._own = self._own, []
         with self._lock:
@@ -231,14 +245,12 @@ class Parking:
 
     # --- signals ----------------------------------------------------------------------------
 
-    def due_in(self) -> float | None:
-        """Return after how many seconds a look is due, None when nothing is parked."""
-        return max(0.0, self._due - time.monotonic()) if self._calls else None
-
-    def _look_in(self, seconds: float) -> None:
+    def _look_soon(self) -> None:
+        """Look at a call that was just parked sooner than at those that wait for long."""
         now = time.monotonic()
-        self._interval = seconds
-        self._due = min(self._due, now + seconds) if self._due > now else now + seconds
+        due = now + _FIRST_LOOK
+        self._interval = _FIRST_LOOK
+        self._due = max(self._earliest, due if len(self._calls) == 1 else min(self._due, due))
 
     def look(self) -> None:
         """See which parked calls have to end because of a signal or of their thread's death."""
@@ -259,7 +271,8 @@ class Parking:
         self._stops.keep(set(processes))
         now = time.monotonic()
         self._interval = min(self._interval * _GROWTH, _RAREST_LOOK)
-        self._due = now + max(self._interval, (now - began) * _SHARE)
+        self._earliest = now + (now - began) * _SHARE
+        self._due = max(self._earliest, now + self._interval)
 
     def _interrupt(self, parked: _Parked, is_private: bool) -> None:
         if parked.running is None:

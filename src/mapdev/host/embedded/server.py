@@ -33,6 +33,7 @@ log = logging.getLogger("mapdev")
 
 _HANG_UP = select.EPOLLHUP | select.EPOLLERR
 _SWEEP_AGAIN = 0.002  # seconds, see Leases.sweep
+_OWN_ERROR = "mapdev: an error of the host itself; please report it"
 _ENOUGH_PASSES = 20  # what had ended when settle was called is handled by then
 
 
@@ -71,6 +72,7 @@ class Server:
         self._running = False
         self._poke()
         self._thread.join()
+        self._kernel.closed = lambda _: None  # nothing is watched any more
         with self._lock:
             self._parking.close()
         self._coroutines.stop()
@@ -135,10 +137,9 @@ class Server:
         while self._running:
             if leases.unsettled:
                 timeout: float | None = _SWEEP_AGAIN
-            elif self._settling or parking.has_woken:
-                timeout = 0
             else:
-                timeout = parking.due_in()
+                idle = parking.timeout() if parking.busy else None
+                timeout = 0 if self._settling else idle
             busy = self._once(timeout) or leases.unsettled
             self._passes = self._passes + 1 if self._settling else 0
             if self._settling and (not busy or self._passes > _ENOUGH_PASSES):
@@ -160,19 +161,13 @@ class Server:
                     try:
                         handle(event)
                     except Exception:
-                        log.exception("mapdev: an error of the host itself; please report it")
-            self._tend_parked_calls()
+                        log.exception(_OWN_ERROR)
+            if self._parking.busy:
+                try:
+                    self._parking.tend()
+                except Exception:
+                    log.exception(_OWN_ERROR)
         return any(fd not in self._listeners for fd, _ in events)
-
-    def _tend_parked_calls(self) -> None:
-        parking = self._parking
-        try:
-            if parking.has_woken:
-                parking.run_woken()
-            if parking.due_in() == 0:
-                parking.look()
-        except Exception:
-            log.exception("mapdev: an error of the host itself; please report it")
 
     def _do_work(self) -> None:
         os.eventfd_read(self._wake)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any
 
 from mapdev.host.dispatch import WouldWait
@@ -17,17 +17,16 @@ def run_operation(
     open_file: OpenFile,
     run: Callable[[], int],
     progress: Callable[[], int] | None = None,
-    around: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    around: Callable[[], AbstractContextManager[Any]] | None = None,
 ) -> int | Waiting:
     """Return the result of `run`, or what its operation waits for; then poll sees what changed.
 
     :param run: runs an operation of the driver of `open_file`; called again if that has to wait.
     :param progress: returns what the call has transferred, its result if a signal comes.
-    :param around: what `run`, and the steps of a coroutine that it starts, run inside of.
+    :param around: what the steps of a coroutine, if `run` gives one, run inside of.
     """
     try:
-        with around():
-            return run()
+        return run()
     except WouldWait as wait:
         return Waiting(
             wait, open_file, lambda: run_operation(kernel, open_file, run, progress, around),
