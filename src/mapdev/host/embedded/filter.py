@@ -105,6 +105,7 @@ def build(arch: ModuleType, descriptors: Descriptors, secret: int) -> bytes:
         **STAT_FLAGS,
         **ON_TWO_DESCRIPTORS,
         "pidfd_getfd": "pidfd_getfd",
+        "epoll_ctl": "second 2",
         **dict.fromkeys(SOCKET_CALLS, "high"),
         **dict.fromkeys(ALWAYS, "notify"),
     }
