@@ -107,6 +107,8 @@ class Listener:
 
     def send(self, id: int, value: int, error: int, flags: int) -> bool:
         """Answer call `id`; False when its thread no longer waits."""
+        if self.fd < 0:
+            return False  # closed, since the last thread with this filter died
         try:
             fcntl.ioctl(self.fd, SECCOMP_IOCTL_NOTIF_SEND, _RESPONSE.pack(id, value, error, flags))
         except OSError as failure:
@@ -117,6 +119,8 @@ class Listener:
 
     def is_valid(self, id: int) -> bool:
         """Say whether the thread of call `id` waits."""
+        if self.fd < 0:
+            return False
         try:
             fcntl.ioctl(self.fd, SECCOMP_IOCTL_NOTIF_ID_VALID, _ID.pack(id))
         except OSError:
