@@ -41,6 +41,13 @@ def raw_mmap(addr, length, prot, flags, fd, offset=0):
         raise OSError(code, os.strerror(code))
     return p
 
+def raw_read(fd, size=100):
+    # read(2) itself: os.read would make a call that was interrupted again
+    buffer = ctypes.create_string_buffer(size)
+    ctypes.set_errno(0)
+    count = libc.read(fd, buffer, ctypes.c_size_t(size))
+    return buffer.raw[:count] if count >= 0 else errno.errorcode[ctypes.get_errno()]
+
 def peek(p, n=1):
     return ctypes.string_at(p, n)
 
