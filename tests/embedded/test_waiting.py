@@ -9,6 +9,7 @@ import pytest
 from devices import Bare, Items
 from pace import patience, rounds
 
+from mapdev.host.embedded import host as embedded_host
 from mapdev.host.embedded.host import EmbeddedHost
 from mapdev.host.embedded.launch import ClientProcess
 from mapdev.linux import (
@@ -354,3 +355,34 @@ def test_parked_calls_keep_no_descriptors(mapdev: EmbeddedHost, shell: Callable[
     before = len(os.listdir("/proc/self/fd"))
     shell("head -c 1000 /dev/zero >/dev/x & head -c 1000 /dev/x >/dev/null; wait")
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_kernel_thread_that_does_not_stop_is_a_leak(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded_host, "_PATIENCE", 0.05)
+    end = threading.Event()
+
+    class Deaf(Bare):
+        def probe(self) -> None:
+            kthread_run(lambda _: end.wait(patience(60)), None, "deaf")
+
+    with EmbeddedHost() as host:
+        host.add(Deaf, "/dev/x")
+    end.set()
+    assert host.leaks == ["deaf: the kernel thread deaf does not stop"]
+
+
+def test_a_kernel_thread_ends_when_probe_fails(mapdev: EmbeddedHost) -> None:
+    threads = []
+
+    class Failing(Bare):
+        def probe(self) -> None:
+            threads.append(kthread_run(self.work, None, "worker"))
+            raise OSError(6, "no such device")
+
+        def work(self, data: object) -> None:
+            while not kthread_should_stop():
+                schedule_timeout_interruptible(10_000)
+
+    with pytest.raises(OSError, match="no such device"):
+        mapdev.add(Failing, "/dev/x")
+    assert not threads[0].is_alive

@@ -56,15 +56,21 @@ class Kthread(TaskStruct):
         self._thread.start()
         self.pid = self._thread.native_id or 0
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._thread.is_alive()
+
     def stop(self, timeout: float | None = None) -> bool:
         """Ask the thread to end and wait for it, `timeout` seconds at most; say whether it did."""
         self.stopping = True
         self.wake.set()
         self._thread.join(timeout)
-        return not self._thread.is_alive()
+        return not self.is_alive
 
     def _run(self, own: Context, data: Any) -> None:
         enter(own)
+        self.pid = threading.get_native_id()
         try:
             self.result = self._function(data)
         except Exception as error:

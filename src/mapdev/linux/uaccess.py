@@ -30,7 +30,8 @@ def copy_from_user(addr: int, size: int) -> bytes:
     Source: include/linux/uaccess.h
     Fidelity: gives the bytes and raises; in C it fills a buffer and returns what it could not copy.
     """
-    return machine().copy_from_user(_user(), addr, size)
+    task = _user()
+    return machine().copy_from_user(task, addr, size)
 
 
 def copy_to_user(addr: int, data: bytes | bytearray | memoryview) -> None:
@@ -45,4 +46,5 @@ def copy_to_user(addr: int, data: bytes | bytearray | memoryview) -> None:
     Fidelity: raises; in C it returns how many bytes it could not copy.
     """
     plain = data if isinstance(data, bytes) else memoryview(data).cast("B")
-    machine().copy_to_user(_user(), addr, plain)
+    task = _user()
+    machine().copy_to_user(task, addr, plain)

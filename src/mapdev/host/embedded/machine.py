@@ -71,7 +71,8 @@ class EmbeddedMachine(PhysicalMemory):
 
     def add_kthread(self, kthread: Kthread) -> None:
         """Know of a kernel thread, so that it ends with its owner; from any thread."""
-        self.kthreads.setdefault(kthread.owner, []).append(kthread)
+        before = self.kthreads.get(kthread.owner, [])
+        self.kthreads[kthread.owner] = [*(other for other in before if other.is_alive), kthread]
 
     def areas(self, task: TaskStruct) -> list[VmAreaStruct]:
         """Return the task's areas as /proc shows them now, a device's own put together again."""
