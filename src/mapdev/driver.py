@@ -10,7 +10,8 @@ from __future__ import annotations
 import ctypes
 import errno
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 from mapdev.linux.ioctl_numbers import _IOC_DIR, _IOC_SIZE
@@ -29,7 +30,13 @@ DEFAULT_POLLMASK = EPOLLIN | EPOLLOUT | EPOLLRDNORM | EPOLLWRNORM
 _IOC_WRITE, _IOC_READ = 1, 2  # as the client sees it: it writes what the driver reads
 _SIZE = re.compile(r"(?P<number>0x[0-9a-f]+|\d+)\s*(?P<unit>[kmgt]?)(i?b)?", re.IGNORECASE)
 
+_CO_COROUTINE = 0x80  # of co_flags: made by async def; `inspect` takes long to import
+_NEVER_ASYNC = ("probe", "remove", "release", "poll", "mmap")
+
 Handler = TypeVar("Handler", bound=Callable[..., Any])
+_T = TypeVar("_T")
+Later = Coroutine[Any, Any, _T]
+"""What an ``async def`` operation returns when it is called."""
 
 
 class _Ioctl(NamedTuple):
@@ -41,7 +48,7 @@ class _Ioctl(NamedTuple):
     copy_out: bool
     method: str = ""
 
-    def __call__(self, driver: Driver, file: File, arg: int) -> int | None:
+    def __call__(self, driver: Driver, file: File, arg: int) -> int | Later[int | None] | None:
         handler = getattr(driver, self.method)
         if self.type is None:
             plain: int | None = handler(file, arg)
@@ -51,7 +58,15 @@ class _Ioctl(NamedTuple):
             value = self.type.from_buffer_copy(copy_from_user(arg, size))
         else:
             value = self.type()
-        result: int | None = handler(file, value)
+        result = handler(file, value)
+        if type(result) is CoroutineType:
+            return self._later(result, arg, value)
+        return self._done(result, arg, value)
+
+    async def _later(self, handler: Later[int | None], arg: int, value: Any) -> int | None:
+        return self._done(await handler, arg, value)
+
+    def _done(self, result: int | None, arg: int, value: Any) -> int | None:
         if self.copy_out:
             copy_to_user(arg, bytes(value))
         return result
@@ -105,6 +120,10 @@ class Driver:
     operation fails by raising `OSError` with the errno that the client is to see; any other
     exception is logged with its traceback and the client sees EIO.
 
+    An operation that has to wait calls `mapdev.linux.wait_event_interruptible`, or raises
+    BlockingIOError; it is run again later. open, read, write, llseek, ioctl and fsync may be
+    ``async def`` and await instead.
+
     Memory allocated in `probe` is given back after `remove`; what other operations allocate is
     theirs to free.
 
@@ -120,6 +139,9 @@ class Driver:
         super().__init_subclass__(**kwargs)
         cls._ioctls = dict(cls._ioctls)
         for attribute, handler in vars(cls).items():
+            code = getattr(handler, "__code__", None)
+            if attribute in _NEVER_ASYNC and code and code.co_flags & _CO_COROUTINE:
+                raise TypeError(f"{cls.__name__}.{attribute} can't be async: nobody waits for it")
             for command in getattr(handler, "__ioctl__", ()):
                 cls._ioctls[command.cmd] = command._replace(method=attribute)
         if "name" not in vars(cls):
@@ -138,25 +160,27 @@ class Driver:
     def remove(self) -> None:
         """Tear the device down when its host ends."""
 
-    def open(self, inode: Inode, file: File) -> None:
+    def open(self, inode: Inode, file: File) -> Later[None] | None:
         """Prepare `file`, a new open file; its own state belongs in ``file.private_data``."""
 
     def release(self, inode: Inode, file: File) -> None:
         """Let go of `file`: its last descriptor and its last mapping are gone."""
 
-    def read(self, file: File, count: int, pos: int) -> bytes | bytearray | memoryview:
+    def read(
+        self, file: File, count: int, pos: int
+    ) -> bytes | bytearray | memoryview | Later[bytes | bytearray | memoryview]:
         """Return at most `count` bytes from offset `pos` (bytes); none means end of file."""
         raise OSError(errno.EINVAL, "the driver has no read operation")
 
-    def write(self, file: File, data: bytes, pos: int) -> int | None:
+    def write(self, file: File, data: bytes, pos: int) -> int | Later[int | None] | None:
         """Take `data` at offset `pos` (bytes); return how many bytes were taken, None for all."""
         raise OSError(errno.EINVAL, "the driver has no write operation")
 
-    def llseek(self, file: File, offset: int, whence: int) -> int:
+    def llseek(self, file: File, offset: int, whence: int) -> int | Later[int]:
         """Return the new offset in bytes; the driver sets ``file.f_pos`` itself, as in C."""
         raise OSError(errno.ESPIPE, "the driver has no llseek operation")
 
-    def ioctl(self, file: File, cmd: int, arg: int) -> int | None:
+    def ioctl(self, file: File, cmd: int, arg: int) -> int | Later[int | None] | None:
         """Carry out command `cmd`; as it stands, by the methods marked with `ioctl`."""
         command = self._ioctls.get(cmd)
         if command is None:
@@ -171,7 +195,7 @@ class Driver:
         """Map frames into `vma`, a new area of the client, or set its ``vm_ops``."""
         raise OSError(errno.ENODEV, "the driver has no mmap operation")
 
-    def fsync(self, file: File, start: int, end: int, datasync: bool) -> None:
+    def fsync(self, file: File, start: int, end: int, datasync: bool) -> Later[None] | None:
         """Bring bytes `start` to `end` (inclusive, as in C) to where they are kept."""
         raise OSError(errno.EINVAL, "the driver has no fsync operation")
 

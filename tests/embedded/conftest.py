@@ -5,13 +5,14 @@ import shutil
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from subprocess import CompletedProcess
+from subprocess import PIPE, CompletedProcess
 
 import pytest
 
 from mapdev.host.embedded.host import EmbeddedHost
+from mapdev.host.embedded.launch import ClientProcess
 from mapdev.linux import PAGE_SIZE
 
 CLIENTS = Path(__file__).parent.parent / "clients"
@@ -39,6 +40,13 @@ def raw_mmap(addr, length, prot, flags, fd, offset=0):
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
     return p
+
+def raw_read(fd, size=100):
+    # read(2) itself: os.read would make a call that was interrupted again
+    buffer = ctypes.create_string_buffer(size)
+    ctypes.set_errno(0)
+    count = libc.read(fd, buffer, ctypes.c_size_t(size))
+    return buffer.raw[:count] if count >= 0 else errno.errorcode[ctypes.get_errno()]
 
 def peek(p, n=1):
     return ctypes.string_at(p, n)
@@ -70,6 +78,25 @@ def client(mapdev: EmbeddedHost) -> Callable[..., str]:
         return done.stdout
 
     return run
+
+
+@pytest.fixture
+def start(mapdev: EmbeddedHost) -> Iterator[Callable[..., ClientProcess]]:
+    """Start Python code as a client that a test goes along with; it is ended with the test."""
+    started: list[ClientProcess] = []
+
+    def run(code: str, *args: str) -> ClientProcess:
+        program = [sys.executable, "-S", "-c", PRELUDE + textwrap.dedent(code), *args]
+        started.append(mapdev.popen(program, text=True, stdin=PIPE, stdout=PIPE))
+        return started[-1]
+
+    yield run
+    for process in started:
+        process.kill()
+        process.wait()
+        for stream in (process.stdin, process.stdout):
+            assert stream is not None
+            stream.close()
 
 
 @pytest.fixture

@@ -1,7 +1,11 @@
 """Drivers for the tests: each does one thing, and notes what was asked of it."""
 
 import errno
+import threading
+from collections import deque
 from typing import Any
+
+from pace import patience
 
 from mapdev import Driver, parse_size
 from mapdev.linux import (
@@ -12,6 +16,7 @@ from mapdev.linux import (
     File,
     Inode,
     VmAreaStruct,
+    WaitQueueHead,
     alloc_pages,
     current,
     fixed_size_llseek,
@@ -21,6 +26,8 @@ from mapdev.linux import (
     page_to_pfn,
     remap_pfn_range,
     vma_pages,
+    wait_event_interruptible,
+    wake_up,
 )
 
 ZEROED = GFP_KERNEL | __GFP_ZERO  # Python would mangle the name inside a class
@@ -102,3 +109,44 @@ class Who(Driver):
         task = current()
         self.seen.append((task.pid, task.tgid, task.comm))
         return b""
+
+
+class Items(Driver):
+    """Hands out items, one a read; a reader waits for the next one.
+
+    `tried` is released whenever a read runs, `gone` whenever a file is released.
+    """
+
+    def probe(self) -> None:
+        self.items: deque[bytes] = deque()
+        self.queue = WaitQueueHead()
+        self.tried = threading.Semaphore(0)
+        self.gone = threading.Semaphore(0)
+        self.reads = 0
+
+    def release(self, inode: Inode, file: File) -> None:
+        self.gone.release()
+
+    def read(self, file: File, count: int, pos: int) -> bytes:
+        self.reads += 1
+        self.tried.release()
+        wait_event_interruptible(self.queue, lambda: self.items)
+        return self.items.popleft()
+
+    def write(self, file: File, data: bytes, pos: int) -> int:
+        self.put(data)
+        return len(data)
+
+    def put(self, *items: bytes) -> None:
+        """Have something to read; in any thread."""
+        self.items.extend(items)
+        wake_up(self.queue)
+
+    def await_reads(self, count: int = 1) -> None:
+        """Return when `count` more reads have run."""
+        for _ in range(count):
+            assert self.tried.acquire(timeout=patience(30)), "nobody reads"
+
+    def await_release(self) -> None:
+        """Return when one more file has been released."""
+        assert self.gone.acquire(timeout=patience(30)), "no release"

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 
 import pytest
 
 from mapdev.host.embedded.memory import PhysicalMemory
+from mapdev.linux import Kthread
 from mapdev.linux.context import Context, enter, reset
 
 MIB = 1 << 20
 
 
+class Machine(PhysicalMemory):
+    """Physical memory, on which nobody waits."""
+
+    def wake_up(self, queue: Hashable, owner: Hashable) -> None:
+        """Do nothing: no call is parked."""
+
+    def add_kthread(self, kthread: Kthread) -> None:
+        """Do nothing: drivers stop their own."""
+
+
 @pytest.fixture
 def memory() -> Iterator[PhysicalMemory]:
     """64 MiB of physical memory; at the end nothing of it may be lost."""
-    memory = PhysicalMemory(64 * MIB)
+    memory = Machine(64 * MIB)
     yield memory
     for owner in list(memory._frames.owners):
         memory.reclaim(owner)

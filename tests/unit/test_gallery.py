@@ -15,11 +15,15 @@ from PIL import Image
 from mapdev.driver import Driver
 from mapdev.drivers import _fb_types as fb
 from mapdev.drivers.contiguous import Contiguous
+from mapdev.drivers.echo import Echo
 from mapdev.drivers.framebuffer import Framebuffer
 from mapdev.drivers.registers import Register, Registers
+from mapdev.drivers.ticker import Ticker
 from mapdev.drivers.vmalloc import Vmalloc
 from mapdev.host.embedded.memory import PhysicalMemory
 from mapdev.linux import (
+    EPOLLIN,
+    EPOLLOUT,
     PAGE_ALIGN,
     PAGE_SHIFT,
     PAGE_SIZE,
@@ -55,6 +59,14 @@ def probe(memory: PhysicalMemory) -> Iterator[Any]:
     yield set_up
     for token in reversed(tokens):
         reset(token)
+
+
+@pytest.fixture
+def ticking(probe: Any) -> Iterator[Any]:
+    """A ticker, stopped at the end."""
+    ticker = probe(Ticker, hz="1000")
+    yield ticker
+    ticker.remove()
 
 
 @contextmanager
@@ -265,3 +277,69 @@ def test_framebuffer_saves_what_is_shown(
     assert screen.image().getcolors() == [(72, (0, 0, 0))]
     screen.blank(open_file(screen), 0)
     assert screen.image().getpixel((0, 0)) == (255, 0, 255)
+
+
+class TestEcho:
+    def test_first_in_first_out(self, probe: Any) -> None:
+        device = probe(Echo, size="8")
+        file = open_file(device)
+        assert device.write(file, b"abc", 0) == 3
+        assert device.write(file, b"defghij", 0) == 5  # what fits
+        assert device.read(file, 2, 0) == b"ab"
+        assert device.read(file, 100, 0) == b"cdefgh"
+        assert device.read(file, 0, 0) == b""
+        assert device.write(file, b"", 0) == 0
+
+    def test_waiting(self, probe: Any) -> None:
+        device = probe(Echo, size=2)
+        file = open_file(device)
+        with fails(errno.EAGAIN):
+            device.read(file, 1, 0)
+        device.write(file, b"xy", 0)
+        with fails(errno.EAGAIN):
+            device.write(file, b"z", 0)
+        assert bytes(device.fifo) == b"xy"
+
+    def test_poll(self, probe: Any) -> None:
+        device = probe(Echo, size=2)
+        file = open_file(device)
+        ready = [device.poll(file) & (EPOLLIN | EPOLLOUT)]
+        for _ in range(2):
+            device.write(file, b"x", 0)
+            ready.append(device.poll(file) & (EPOLLIN | EPOLLOUT))
+        assert ready == [EPOLLOUT, EPOLLIN | EPOLLOUT, EPOLLIN]
+        assert file.poll_queues == {device.readers, device.writers}
+
+
+class TestTicker:
+    def test_ticks(self, ticking: Any) -> None:
+        file = open_file(ticking)
+        ticking.open(Inode(), file)
+        while not ticking.poll(file):
+            pass
+        count = ticking.count
+        assert count > 0
+        assert int(ticking.read(file, 100, 0)) >= count
+
+    def test_a_tick_is_read_once(self, ticking: Any) -> None:
+        ticking.remove()  # the clock stands
+        file = open_file(ticking)
+        ticking.open(Inode(), file)
+        assert ticking.poll(file) == 0
+        with fails(errno.EAGAIN):
+            ticking.read(file, 100, 0)
+
+    def test_mmap(self, ticking: Any) -> None:
+        vma = area(1, flags=VM_READ | VM_SHARED | VM_MAYWRITE)
+        ticking.mmap(open_file(ticking), vma)
+        assert [run.nr_pages for run in vma.mapped] == [1]
+        assert not vma.vm_flags & VM_MAYWRITE
+        with fails(errno.EPERM):
+            ticking.mmap(open_file(ticking), area(1))
+        with fails(errno.EINVAL):
+            ticking.mmap(open_file(ticking), area(2))
+
+    @pytest.mark.parametrize("hz", [0, -1, "1001"])
+    def test_bad_rates(self, probe: Any, hz: Any) -> None:
+        with fails(errno.EINVAL):
+            probe(Ticker, hz=hz)

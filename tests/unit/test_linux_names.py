@@ -33,6 +33,8 @@ NAMES = """
     anon_inode_getfd PAGE_SHIFT PAGE_SIZE PAGE_ALIGN get_order VM_READ MAP_SHARED PROT_READ EPOLLIN
     GFP_KERNEL O_RDWR SEEK_SET FMODE_READ
     _IO _IOR _IOW _IOWR _IOC _IOC_DIR _IOC_TYPE _IOC_NR _IOC_SIZE
+    WaitQueueHead init_waitqueue_head wake_up wake_up_interruptible wake_up_all
+    wait_event_interruptible poll_wait kthread_run kthread_should_stop kthread_stop
     __free_pages __get_free_pages get_zeroed_page __GFP_ZERO compound_order
 """
 

@@ -1,8 +1,9 @@
-"""The gallery: devices that work, each file to be read as a chapter on one way to give out memory.
+"""The gallery: devices that work, each file to be read as a chapter on one thing that drivers do.
 
 `contiguous` maps frames in a row, `vmalloc` scattered ones, `lazy` each page when it is touched,
 `registers` a block of a physical address space, and `framebuffer` is a whole kernel interface with
-its ioctls. Read them in this order.
+its ioctls. `echo` and `ticker` are about waiting: for another program, and for a kernel thread.
+Read them in this order.
 What the buffers have in common is in `_buffer`; the framebuffer's structures are in `_fb_types`.
 A driver here may use `mapdev.linux` and `mapdev.driver` only, as anybody's driver would.
 """
@@ -13,5 +14,7 @@ GALLERY = {
     "lazy": "mapdev.drivers.lazy:Lazy",
     "registers": "mapdev.drivers.registers:Registers",
     "framebuffer": "mapdev.drivers.framebuffer:Framebuffer",
+    "echo": "mapdev.drivers.echo:Echo",
+    "ticker": "mapdev.drivers.ticker:Ticker",
 }
 """Our own drivers by name; those of other packages are entry points, see `mapdev.host.loading`."""

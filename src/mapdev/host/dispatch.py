@@ -2,8 +2,9 @@
 
 `Dispatcher.run` is the one place where driver code is called on behalf of a client. It sets the
 context in which the vocabulary of `mapdev.linux` works, turns every failure into an `OSError` with
-the errno that the client gets, and reports the call when calls are traced. It knows nothing of how
-a request came in or how memory is managed.
+the errno that the client gets, and reports the call when calls are traced. An operation that has to
+wait ends as `WouldWait`; the host keeps that and has the operation go on by `Dispatcher.again`.
+This knows nothing of how a request came in, how it is kept or how memory is managed.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import errno
 import logging
 import os
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Coroutine
+from types import CoroutineType
+from typing import Any, TypeVar
 
+from mapdev.driver import DEFAULT_POLLMASK
 from mapdev.host.device import Device
 from mapdev.linux.context import Context, Machine, enter, reset
 from mapdev.linux.fs import File, Inode
@@ -25,6 +28,33 @@ log = logging.getLogger("mapdev")
 
 Trace = Callable[[Device, str, str, str, float], None]
 """Called with device, operation, arguments, result and seconds of each operation."""
+
+_T = TypeVar("_T")
+_MAY_WAIT = frozenset(("open", "read", "write", "llseek", "ioctl", "fsync"))
+
+
+class WouldWait(BlockingIOError):  # noqa: N818 - an event, not an error
+    """An operation that has begun and has to wait; EAGAIN where nobody can keep it.
+
+    :ivar queue: the wait queue whose wake-up it waits for, None for any of the driver's.
+    :ivar coroutine: what the operation returned, if it is ``async def``; to be run to its end.
+    :ivar context: the context in which the coroutine runs.
+    :ivar outcome: returns the coroutine's result or raises its exception, once it has ended.
+    :ivar repeated: the operation was run again, to no avail.
+    """
+
+    def __init__(self, device: Device, operation: str, arguments: str, began: float) -> None:
+        super().__init__(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        self.device = device
+        self.operation = operation
+        self.arguments = arguments
+        self.began = began
+        self.queue: Any = None
+        self.blocking = True
+        self.coroutine: Coroutine[Any, Any, Any] | None = None
+        self.context: Context | None = None
+        self.outcome: Callable[[], Any] | None = None
+        self.repeated = False
 
 
 class Dispatcher:
@@ -37,6 +67,23 @@ class Dispatcher:
     def __init__(self, machine: Machine, trace: Trace | None = None) -> None:
         self.machine = machine
         self.trace = trace
+        self._again: WouldWait | None = None
+        self._bad_polls: set[Device] = set()
+
+    def again(self, wait: WouldWait, function: Callable[[], _T]) -> _T:
+        """Call `function`; the first operation that it runs is the one that had to wait."""
+        self._again = wait
+        try:
+            return function()
+        finally:
+            self._again = None
+
+    def interrupted(self, wait: WouldWait) -> None:
+        """Report that a signal ended the call whose operation waited."""
+        if self.trace:
+            seconds = time.perf_counter() - wait.began
+            result = "? ERESTARTSYS (a signal came)"
+            self.trace(wait.device, wait.operation, wait.arguments, result, seconds)
 
     def open(self, device: Device, task: TaskStruct, file: File) -> None:
         """Run the open operation."""
@@ -85,13 +132,27 @@ class Dispatcher:
             raise self._nonsense(device, "ioctl", result, "a non-negative int or None")
         return result
 
-    def poll(self, device: Device, file: File) -> int:
-        """Run the poll operation; in the kernel it can't fail, so a failure reads as EPOLLERR."""
+    def poll(self, device: Device, file: File, before: int | None) -> int:
+        """Run the poll operation; it is reported if it differs from `before`.
+
+        In the kernel poll can't fail. One that does counts as none: always ready, so that a
+        program goes on to an operation whose error it can see.
+        """
+        token = enter(Context(self.machine, device.driver))
         try:
-            mask = self.run(device, None, "poll", device.driver.poll, file)
-        except OSError:
-            return 0x008
-        return mask if isinstance(mask, int) else 0x008
+            mask = device.driver.poll(file)
+            if not isinstance(mask, int):
+                raise TypeError(f"poll returned {mask!r}, not a mask")
+        except Exception as error:
+            if device not in self._bad_polls:
+                self._bad_polls.add(device)
+                log.exception("%s: poll failed: %r; it counts as ready", device.node, error)
+            mask = DEFAULT_POLLMASK
+        finally:
+            reset(token)
+        if self.trace and mask != before:
+            self.trace(device, "poll", "", _brief(mask), 0.0)
+        return mask
 
     def fsync(
         self,
@@ -147,13 +208,26 @@ class Dispatcher:
     ) -> Any:
         """Call `method` of the driver of `device` in the context of `task`.
 
+        :raises WouldWait: it has to wait, and the file allows that.
         :raises OSError: whatever the driver raised; EIO for any other exception, which is logged.
         """
-        began = time.perf_counter() if self.trace else 0.0
+        before, self._again = self._again, None
+        began = 0.0
+        if self.trace:
+            began = time.perf_counter() if before is None else before.began
         result: Any = None
-        token = enter(Context(self.machine, device.driver, task))
+        context = Context(self.machine, device.driver, task)
+        token = enter(context)
         try:
-            result = method(*args)
+            result = method(*args) if before is None or before.outcome is None else before.outcome()
+            if type(result) is CoroutineType:
+                result = self._begin(result, device, operation, args, began, context)
+                raise result
+        except WouldWait:
+            raise
+        except BlockingIOError as error:
+            result = self._must_wait(error, before, device, operation, args, began)
+            raise result from None
         except OSError as error:
             result = error = _with_errno(device, operation, error)
             raise error from None
@@ -163,13 +237,47 @@ class Dispatcher:
             raise result from None
         finally:
             reset(token)
-            if self.trace:
+            if self.trace and not isinstance(result, WouldWait):
                 seconds = time.perf_counter() - began
-                arguments = ", ".join(
-                    _brief(argument) for argument in args if not isinstance(argument, File | Inode)
-                )
-                self.trace(device, operation, arguments, _brief(result), seconds)
+                self.trace(device, operation, _arguments(args), _brief(result), seconds)
         return result
+
+    def _must_wait(
+        self,
+        error: BlockingIOError,
+        before: WouldWait | None,
+        device: Device,
+        operation: str,
+        args: tuple[Any, ...],
+        began: float,
+    ) -> OSError:
+        """Return what becomes of an operation that would block."""
+        blocking = _is_blocking(operation, args) if before is None else before.blocking
+        if not blocking:
+            return OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        wait = WouldWait(device, operation, _arguments(args) if self.trace else "", began)
+        wait.queue = getattr(error, "queue", None)
+        wait.repeated = before is not None and before.coroutine is None
+        return wait
+
+    def _begin(
+        self,
+        coroutine: Coroutine[Any, Any, Any],
+        device: Device,
+        operation: str,
+        args: tuple[Any, ...],
+        began: float,
+        context: Context,
+    ) -> WouldWait:
+        """Return what keeps an ``async def`` operation."""
+        if operation not in _MAY_WAIT:
+            coroutine.close()
+            raise TypeError(f"{operation} can't be async")
+        wait = WouldWait(device, operation, _arguments(args) if self.trace else "", began)
+        wait.blocking = _is_blocking(operation, args)
+        wait.coroutine = coroutine
+        wait.context = context
+        return wait
 
     def _nonsense(self, device: Device, operation: str, result: object, wanted: str) -> OSError:
         log.error("%s: %s returned %r, not %s; the client gets EIO",
@@ -184,6 +292,18 @@ def _with_errno(device: Device, operation: str, error: OSError) -> OSError:
     log.error("%s: %s raised %r without an errno; the client gets EIO",
               device.node, operation, error)  # fmt: skip
     return OSError(errno.EIO, str(error))
+
+
+def _is_blocking(operation: str, args: tuple[Any, ...]) -> bool:
+    """Say whether the operation may wait: the kernel looks at the file when the call begins."""
+    files = (argument for argument in args if isinstance(argument, File))
+    return operation in _MAY_WAIT and not any(file.f_flags & os.O_NONBLOCK for file in files)
+
+
+def _arguments(args: tuple[Any, ...]) -> str:
+    return ", ".join(
+        _brief(argument) for argument in args if not isinstance(argument, File | Inode)
+    )
 
 
 def _brief(value: object) -> str:

@@ -2,7 +2,8 @@
 
 One module a subject: page (struct page), gfp, slab, vmalloc and dma (allocation), vma, mm and fs
 (areas, processes, files), mapping (remap_pfn_range and relatives), uaccess (user memory), access
-(kernel memory as a memoryview), numbers, ioctl_numbers, and context, the seam to the host. Pure
+(kernel memory as a memoryview), wait and kthread (wait queues, kernel threads), numbers,
+ioctl_numbers, and context, the seam to the host. Pure
 semantics: nothing here does a system call or knows a host. Units: addresses, sizes and offsets are
 bytes; pfn and pgoff are pages; ranges are half-open.
 """
@@ -67,6 +68,13 @@ from mapdev.linux.ioctl_numbers import (
     _IOR,
     _IOW,
     _IOWR,
+)
+from mapdev.linux.kthread import (
+    Kthread,
+    kthread_run,
+    kthread_should_stop,
+    kthread_stop,
+    schedule_timeout_interruptible,
 )
 from mapdev.linux.mapping import (
     CACHE_MASK,
@@ -137,6 +145,7 @@ from mapdev.linux.numbers import (
     GFP_NOWAIT,
     GFP_USER,
     GFP_ZERO,
+    HZ,
     MAP_ANONYMOUS,
     MAP_DENYWRITE,
     MAP_EXECUTABLE,
@@ -179,6 +188,7 @@ from mapdev.linux.numbers import (
     PAGE_MASK,
     PAGE_SHIFT,
     PAGE_SIZE,
+    PF_KTHREAD,
     PROT_EXEC,
     PROT_GROWSDOWN,
     PROT_GROWSUP,
@@ -295,6 +305,15 @@ from mapdev.linux.vmalloc import (
     vmalloc_user,
     vzalloc,
 )
+from mapdev.linux.wait import (
+    WaitQueueHead,
+    init_waitqueue_head,
+    poll_wait,
+    wait_event_interruptible,
+    wake_up,
+    wake_up_all,
+    wake_up_interruptible,
+)
 
 __all__ = [
     # access
@@ -352,6 +371,12 @@ __all__ = [
     "_IOR",
     "_IOW",
     "_IOWR",
+    # kthread
+    "Kthread",
+    "kthread_run",
+    "kthread_should_stop",
+    "kthread_stop",
+    "schedule_timeout_interruptible",
     # mapping
     "CACHE_MASK",
     "CACHE_UNCACHED",
@@ -501,6 +526,8 @@ __all__ = [
     "__GFP_ZERO",
     "get_order",
     "offset_in_page",
+    "HZ",
+    "PF_KTHREAD",
     # page
     "PG_buddy",
     "PG_head",
@@ -571,4 +598,12 @@ __all__ = [
     "vmalloc_to_pfn",
     "vmalloc_user",
     "vzalloc",
+    # wait
+    "WaitQueueHead",
+    "init_waitqueue_head",
+    "poll_wait",
+    "wait_event_interruptible",
+    "wake_up",
+    "wake_up_all",
+    "wake_up_interruptible",
 ]

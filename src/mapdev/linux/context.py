@@ -2,16 +2,19 @@
 
 The host sets a `Context` in a context variable before it runs driver code; the vocabulary's
 functions find it there, so that a driver calls them as in C. This module must know no host: what it
-needs of one is the `Machine` protocol. A context belongs to one operation of one device and is
-not shared between threads; a `Machine` is called under its host's lock.
+needs of one is the `Machine` protocol. A context belongs to one operation of one device, or to one
+kernel thread; a `Machine` is called under its host's lock, but for what says otherwise.
 """
 
+import errno
+import os
 from collections.abc import Hashable
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from mapdev.linux.fs import Inode
+    from mapdev.linux.kthread import Kthread
     from mapdev.linux.mm import TaskStruct
     from mapdev.linux.vma import VmAreaStruct
 
@@ -117,6 +120,22 @@ class Machine(Protocol):
     def install_file(self, name: str, driver: Any, private_data: Any, flags: int) -> int:
         """Open a new file in the calling task; gives the descriptor there."""
 
+    # Waiting: from any thread, without the lock
+    def wake_up(self, queue: Hashable, owner: Owner) -> None:
+        """Run again what waits on `queue`, which is the driver `owner`'s, and ask its files."""
+
+    def add_kthread(self, kthread: "Kthread") -> None:
+        """Know of a thread that was started, so that it ends with its owner."""
+
+
+class WouldBlock(BlockingIOError):  # noqa: N818 - an event, not an error
+    """An operation can't go on before `queue` is woken; EAGAIN for whoever can't wait."""
+
+    def __init__(self, queue: Hashable) -> None:
+        """Name the queue."""
+        super().__init__(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        self.queue = queue
+
 
 class Context:
     """One stretch of driver code: the machine it runs on and for whom it runs."""
@@ -157,6 +176,11 @@ def context() -> Context:
             "no host runs this code: call kernel functions from a driver's operations, or inside "
             "`with mapdev.host():`"
         ) from None
+
+
+def current_context() -> Context | None:
+    """Give the context of the code that runs, None when no host runs it."""
+    return _context.get(None)
 
 
 def machine() -> Machine:

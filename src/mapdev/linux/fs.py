@@ -7,6 +7,7 @@ but the file they are given.
 # ruff: noqa: N802 - kernel names keep the kernel's spelling
 
 import errno
+from collections.abc import Hashable
 from typing import Any
 
 from mapdev.linux.context import machine
@@ -82,6 +83,8 @@ class File:
     ``f_flags`` are ``O_*`` bits, ``f_mode`` ``FMODE_*`` bits, ``f_pos`` is the position in bytes,
     ``f_op`` the driver, ``f_path`` the path of the node, ``private_data`` the driver's to use.
 
+    :ivar poll_queues: the wait queues that `poll_wait` was called with
+
     Source: include/linux/fs.h
     Fidelity: ``f_op`` is the `mapdev.Driver` object and ``f_path`` a string.
     """
@@ -94,6 +97,7 @@ class File:
         "f_op",
         "f_path",
         "f_pos",
+        "poll_queues",
         "private_data",
     )
 
@@ -113,6 +117,7 @@ class File:
         self.f_mode = f_mode
         self.f_path = f_path
         self.f_pos = 0
+        self.poll_queues: set[Hashable] = set()
         self.private_data = private_data
 
     @property

@@ -12,14 +12,15 @@ from mapdev.linux.vma import VmAreaStruct, vma_pages
 
 
 class TaskStruct:
-    """A thread of a client: ``struct task_struct``.
+    """A thread of a client, or of the kernel: ``struct task_struct``.
 
-    ``pid`` is the thread's number and ``tgid`` the process's, as in the kernel.
+    ``pid`` is the thread's number and ``tgid`` the process's, as in the kernel; ``flags`` has
+    PF_KTHREAD or nothing.
 
     Source: include/linux/sched.h
     """
 
-    __slots__ = ("_comm", "_mm", "_tgid", "pid")
+    __slots__ = ("_comm", "_mm", "_tgid", "flags", "pid")
 
     def __init__(
         self,
@@ -35,6 +36,7 @@ class TaskStruct:
         :param mm: its address space; made when it is read unless given
         """
         self.pid = pid
+        self.flags = 0
         self._tgid = tgid
         self._comm = comm
         self._mm = mm

@@ -190,3 +190,7 @@ SEEK_CUR = 1
 SEEK_END = 2
 SEEK_DATA = 3
 SEEK_HOLE = 4
+
+# tasks (include/linux/sched.h) and time
+PF_KTHREAD = 0x00200000
+HZ = 1000  # jiffies a second

@@ -4,8 +4,19 @@ Bytes are copied, never shared; the host does the copying. Only inside an operat
 program.
 """
 
+import errno
+
 from mapdev.linux.context import machine
-from mapdev.linux.mm import current
+from mapdev.linux.mm import TaskStruct, current
+from mapdev.linux.numbers import PF_KTHREAD
+
+
+def _user() -> TaskStruct:
+    """Give the program whose memory is meant."""
+    task = current()
+    if task.flags & PF_KTHREAD:
+        raise OSError(errno.EFAULT, f"the kernel thread {task.comm} has no user memory")
+    return task
 
 
 def copy_from_user(addr: int, size: int) -> bytes:
@@ -13,12 +24,14 @@ def copy_from_user(addr: int, size: int) -> bytes:
 
     :param addr: a user address
     :param size: bytes
-    :raises OSError: EFAULT, not all of it is readable; ESRCH, no call is being handled
+    :raises OSError: EFAULT, not all of it is readable, or a kernel thread runs this; ESRCH, no
+        call is being handled
 
     Source: include/linux/uaccess.h
     Fidelity: gives the bytes and raises; in C it fills a buffer and returns what it could not copy.
     """
-    return machine().copy_from_user(current(), addr, size)
+    task = _user()
+    return machine().copy_from_user(task, addr, size)
 
 
 def copy_to_user(addr: int, data: bytes | bytearray | memoryview) -> None:
@@ -26,10 +39,12 @@ def copy_to_user(addr: int, data: bytes | bytearray | memoryview) -> None:
 
     :param addr: a user address
     :param data: what to write
-    :raises OSError: EFAULT, not all of it is writable; ESRCH, no call is being handled
+    :raises OSError: EFAULT, not all of it is writable, or a kernel thread runs this; ESRCH, no
+        call is being handled
 
     Source: include/linux/uaccess.h
     Fidelity: raises; in C it returns how many bytes it could not copy.
     """
     plain = data if isinstance(data, bytes) else memoryview(data).cast("B")
-    machine().copy_to_user(current(), addr, plain)
+    task = _user()
+    machine().copy_to_user(task, addr, plain)

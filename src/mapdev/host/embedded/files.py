@@ -5,30 +5,35 @@ kernel then tracks dup, fork, exec, SCM_RIGHTS and exit for us: a hang-up at our
 the last descriptor is gone. Which file a descriptor number means is read from /proc/TID/fd each
 time, so it is true whatever the client did to its descriptors.
 
-Objects: an `OpenFile` lives until its last descriptor and its last mapping (`Lease`) are gone; then
-the driver's release runs. Called in the host's thread only.
+Objects: an `OpenFile` lives until its last descriptor and its last mapping (`Lease`) are gone and
+no call of it waits; then the driver's release runs. Called in the host's thread only.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-import socket
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterable, Iterator
 
 from mapdev.host.device import Device
+from mapdev.host.embedded.readiness import Readiness
+from mapdev.host.embedded.syscalls import fetch_descriptor
 from mapdev.linux.fs import File
-from mapdev.linux.numbers import EPOLLIN, EPOLLPRI
 
 
 class OpenFile:
-    """An open file (``struct file``) of a device and the socket by which it is tracked.
+    """An open file (``struct file``) of a device and the sockets by which it is tracked.
 
     :ivar path_only: opened with O_PATH: it can be passed on and looked at, not used.
     :ivar mappings: how many leases refer to it.
+    :ivar waiting: how many calls of it wait.
+    :ivar seen: the thread that used it last, and the descriptor's number there; None when nobody
+        is known to have it.
+    :ivar mask: what the driver's poll said last.
     """
 
-    __slots__ = ("_theirs", "device", "file", "has_descriptor", "link", "mappings", "ours",
-                 "path_only", "readable")  # fmt: skip
+    __slots__ = ("device", "file", "has_descriptor", "link", "mappings", "mask", "path_only",
+                 "ready", "seen", "waiting")  # fmt: skip
 
     def __init__(self, device: Device, file: File, path_only: bool = False) -> None:
         self.device = device
@@ -36,40 +41,59 @@ class OpenFile:
         self.path_only = path_only
         self.has_descriptor = True
         self.mappings = 0
-        self.readable = 0
-        self.ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.link = f"socket:[{os.fstat(theirs.fileno()).st_ino}]"
-        self._theirs: socket.socket | None = theirs
+        self.waiting = 0
+        self.mask: int | None = None
+        self.seen: tuple[int, int] | None = None
+        self.ready = Readiness()
+        self.link = f"socket:[{self.ready.inode}]"
 
-    def hand_over(self) -> int:
-        """Return the client's end, to be put into a client and then `forget_theirs`."""
-        assert self._theirs is not None
-        return self._theirs.fileno()
+    @property
+    def is_unused(self) -> bool:
+        """Whether nobody can use it any more."""
+        return not (self.has_descriptor or self.mappings or self.waiting)
 
-    def forget_theirs(self) -> None:
-        """Close our copy of the client's end: from now on the client's are the only ones."""
-        if self._theirs is not None:
-            self._theirs.close()
-            self._theirs = None
+    def borrow(self) -> int | None:
+        """Return a descriptor of the client's end, to be closed at once; None if nobody has it.
 
-    def show(self, mask: int) -> None:
-        """Make poll, select and epoll see `mask`: one byte in the socket is POLLIN, one
-        out-of-band byte POLLPRI; POLLOUT is the socket's own."""
-        wanted = mask & (EPOLLIN | EPOLLPRI)
-        new = wanted & ~self.readable
+        :raises PermissionError: a client has it, and the kernel refuses to give it.
+        """
+        if self.seen is None:
+            return None
+        number = self._fetch(*self.seen)
+        if number is None:
+            self.seen = self._search()
+            number = self._fetch(*self.seen) if self.seen else None
+        return number
+
+    def _fetch(self, tid: int, fd: int) -> int | None:
         try:
-            if new & EPOLLIN:
-                self.ours.send(b"\0", socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
-            if new & EPOLLPRI:
-                self.ours.send(b"\0", socket.MSG_OOB | socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            number = fetch_descriptor(tid, fd)
+        except PermissionError:
+            if _link(tid, fd) == self.link:
+                raise
+            return None
         except OSError:
-            return  # the client's end is gone; its hang-up is on its way
-        self.readable |= new
+            return None
+        if os.fstat(number).st_ino == self.ready.inode:
+            return number
+        os.close(number)
+        return None
 
-    def close(self) -> None:
-        """Close both ends."""
-        self.forget_theirs()
-        self.ours.close()
+    def _search(self) -> tuple[int, int] | None:
+        """Look through all processes for one that has the file: the last user has lost it."""
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError):
+                for fd in os.listdir(f"/proc/{name}/fd"):
+                    if _link(int(name), int(fd)) == self.link and int(name) != os.getpid():
+                        return int(name), int(fd)
+        return None
+
+
+def _link(tid: int, fd: int) -> str:
+    try:
+        return os.readlink(f"/proc/{tid}/fd/{fd}")
+    except OSError:
+        return ""
 
 
 class Files:
@@ -77,6 +101,7 @@ class Files:
 
     def __init__(self) -> None:
         self._by_link: dict[str, OpenFile] = {}
+        self._polled: dict[Hashable, dict[OpenFile, None]] = {}
 
     def __len__(self) -> int:
         return len(self._by_link)
@@ -84,19 +109,32 @@ class Files:
     def __iter__(self) -> Iterator[OpenFile]:
         return iter(list(self._by_link.values()))
 
+    def polled(self, driver: Hashable) -> Iterable[OpenFile]:
+        """Return the open files of `driver` whose readiness changes: it has a poll operation."""
+        return tuple(self._polled.get(driver, ()))
+
     def add(self, file: OpenFile) -> None:
         """Make `file` known."""
         self._by_link[file.link] = file
+        driver = file.device.driver
+        if driver.has("poll") and not file.path_only:
+            self._polled.setdefault(driver, {})[file] = None
 
     def discard(self, file: OpenFile) -> None:
         """Forget `file`, which no descriptor means any more."""
         self._by_link.pop(file.link, None)
+        self._polled.get(file.device.driver, {}).pop(file, None)
 
     def at(self, tid: int, fd: int) -> OpenFile | None:
         """Return the open file that descriptor `fd` of thread `tid` means, if it is a device's."""
         if not self._by_link:
             return None
         try:
-            return self._by_link.get(os.readlink(f"/proc/{tid}/fd/{fd}"))
+            found = self._by_link.get(os.readlink(f"/proc/{tid}/fd/{fd}"))
         except OSError:
             return None
+        if found is not None:
+            if found.seen is None:
+                found.mask = None  # what poll shows could not be changed: now it can
+            found.seen = tid, fd
+        return found

@@ -117,6 +117,7 @@ def build(arch: ModuleType, descriptors: Descriptors, window: Window, secret: in
         **dict.fromkeys(ON_AREA, "area"),
         **dict.fromkeys(UNLESS_OURS, "unless ours"),
         "clone": "clone",
+        "epoll_ctl": "second 2",
         **dict.fromkeys(SOCKET_CALLS, "high"),
         **dict.fromkeys(ALWAYS, "notify"),
     }

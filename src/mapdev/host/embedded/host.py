@@ -32,7 +32,7 @@ __all__ = ["EmbeddedHost"]
 
 log = logging.getLogger("mapdev")
 
-_PATIENCE = 5.0  # seconds that killed clients get to disappear
+_PATIENCE = 5.0  # seconds that killed clients, and kernel threads, get to disappear
 
 
 class EmbeddedHost(Host):
@@ -86,6 +86,7 @@ class EmbeddedHost(Host):
         try:
             self._server.expect(ours)
             process = ClientProcess(args, program, theirs, **options)
+            process.signalled = self._server.look_for_signals
             self._descendants.started.add(process.pid)
             return process
         except subprocess.SubprocessError as error:
@@ -141,8 +142,13 @@ class EmbeddedHost(Host):
         self._managed[driver] = set(self.machine.owned_by(driver))
 
     def _reclaim(self, driver: Driver) -> list[str]:
-        managed = self._managed.pop(driver, set())
         leaks = [
+            f"{driver.name}: the kernel thread {kthread.comm} does not stop"
+            for kthread in self.machine.kthreads.pop(driver, ())
+            if not kthread.stop(_PATIENCE)
+        ]
+        managed = self._managed.pop(driver, set())
+        leaks += [
             f"{driver.name}: never freed: {allocation}"
             for allocation in self.machine.owned_by(driver)
             if allocation not in managed

@@ -12,12 +12,12 @@ import logging
 import os
 import resource
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
-from mapdev.driver import DEFAULT_POLLMASK
+from mapdev.driver import DEFAULT_POLLMASK, Driver
 from mapdev.host.device import Device
-from mapdev.host.dispatch import Dispatcher
+from mapdev.host.dispatch import Dispatcher, WouldWait
 from mapdev.host.embedded.arch import ARCH
 from mapdev.host.embedded.areas import DeviceArea
 from mapdev.host.embedded.files import Files, OpenFile
@@ -26,6 +26,7 @@ from mapdev.host.embedded.inject import StoppedThread
 from mapdev.host.embedded.machine import EmbeddedMachine, find_area
 from mapdev.host.embedded.node import R_OK, W_OK, may_access
 from mapdev.host.embedded.notify import Call
+from mapdev.host.embedded.parking import Waiting
 from mapdev.host.embedded.paths import Paths
 from mapdev.host.embedded.processes import comm_of, tgid_of
 from mapdev.host.embedded.spaces import Spaces
@@ -86,6 +87,7 @@ class Kernel:
         self.in_host_thread: Callable[[Callable[[], Any]], Any] = lambda work: work()
         self._next_descriptor = 0
         self._said: set[tuple[str, int]] = set()
+        self._lending_refused = False
         self._mapped_files: dict[int, OpenFile] = {}
 
     # --- who asks, and with what ----------------------------------------------------------
@@ -154,8 +156,8 @@ class Kernel:
 
     # --- open files -------------------------------------------------------------------------
 
-    def open(self, call: Call, device: Device, flags: int) -> int:
-        """Open `device` for the client; return the descriptor there.
+    def open(self, call: Call, device: Device, flags: int) -> int | Waiting:
+        """Open `device` for the client; return the descriptor there, or what the driver waits for.
 
         :raises OSError: EEXIST with O_EXCL, ENOTDIR with O_DIRECTORY, EACCES by the node's mode,
             EMFILE no number is left for a device, or the driver's own.
@@ -170,13 +172,21 @@ class Kernel:
         if not may_access(device, call.tid, wanted):
             raise OSError(errno.EACCES, os.strerror(errno.EACCES))
         open_file = self.new_file(device, flags, mode, path_only)
-        if not path_only:
-            try:
-                self.dispatch.open(device, self.task(call), open_file.file)
-            except BaseException:
-                open_file.close()
-                raise
-        return self.install(call, open_file, bool(flags & os.O_CLOEXEC))
+        cloexec = bool(flags & os.O_CLOEXEC)
+        if path_only:
+            return self.install(call, open_file, cloexec)
+        return self._finish_open(call, open_file, cloexec)
+
+    def _finish_open(self, call: Call, open_file: OpenFile, cloexec: bool) -> int | Waiting:
+        try:
+            self.dispatch.open(open_file.device, self.task(call), open_file.file)
+        except WouldWait as wait:
+            return Waiting(wait, open_file, lambda: self._finish_open(call, open_file, cloexec),
+                           abandon=open_file.ready.close)  # fmt: skip
+        except BaseException:
+            open_file.ready.close()
+            raise
+        return self.install(call, open_file, cloexec)
 
     def new_file(self, device: Device, flags: int, mode: int, path_only: bool = False) -> OpenFile:
         """Return a new open file, not yet in any client."""
@@ -192,16 +202,19 @@ class Kernel:
         self.files.add(open_file)
         self.opened(open_file)
         try:
-            number = self._add_descriptor(call, open_file.hand_over(), cloexec)
+            number = self._add_descriptor(call, open_file.ready.hand_over(), cloexec)
         except OSError as error:
-            open_file.forget_theirs()
+            open_file.ready.forget_theirs()
             self.hung_up(open_file)
             if error.errno == errno.EMFILE:
                 raise
             raise OSError(errno.EMFILE, f"no descriptor for {open_file.device.node}: "
                           f"{error.strerror}") from None  # fmt: skip
-        open_file.forget_theirs()
-        self.refresh_poll(open_file)
+        open_file.seen = call.tid, number
+        if not (open_file.path_only or open_file.device.driver.has("poll")):
+            open_file.ready.show(DEFAULT_POLLMASK, False, lambda: None)
+        self.refresh_poll(open_file.device.driver)  # while we still have the client's end
+        open_file.ready.forget_theirs()
         return number
 
     def _add_descriptor(self, call: Call, fd: int, cloexec: bool) -> int:
@@ -261,12 +274,40 @@ class Kernel:
         open_file.file.private_data = private
         return self.install(call, open_file, bool(flags & os.O_CLOEXEC))
 
-    def refresh_poll(self, open_file: OpenFile) -> None:
-        """Make poll(2) in clients see what the driver's poll operation says now."""
-        if not open_file.device.driver.has("poll"):
-            open_file.show(DEFAULT_POLLMASK)
-        elif not open_file.path_only:
-            open_file.show(self.dispatch.poll(open_file.device, open_file.file))
+    # --- poll -------------------------------------------------------------------------------
+
+    def refresh_poll(self, driver: Driver) -> None:
+        """Make poll(2) see what an operation of `driver` has changed, on any of its files."""
+        for open_file in self.files.polled(driver):
+            self._refresh(open_file, False)
+
+    def woken(self, queue: Hashable, driver: Hashable) -> None:
+        """Make poll(2) see what the wake-up of a wait queue of `driver` has changed."""
+        for open_file in self.files.polled(driver):
+            queues = open_file.file.poll_queues
+            if not queues or queue in queues:
+                self._refresh(open_file, True)
+
+    def _refresh(self, open_file: OpenFile, woken: bool) -> None:
+        mask = self.dispatch.poll(open_file.device, open_file.file, open_file.mask)
+        if mask != open_file.mask or (woken and open_file.ready.edge):
+            open_file.mask = mask
+            open_file.ready.show(mask, woken, lambda: self._borrow(open_file))
+
+    def _borrow(self, open_file: OpenFile) -> int | None:
+        """Return the client's end of an open file, to be closed at once; None if it can't be had.
+
+        Then `seen` is None, and the next use of the file makes poll right.
+        """
+        try:
+            return open_file.borrow()
+        except PermissionError as error:
+            open_file.seen = None
+            if not self._lending_refused:
+                self._lending_refused = True
+                log.warning("%s: a client's descriptor can't be had (%s), so what poll has shown "
+                            "once stays", open_file.device.node, error.strerror)  # fmt: skip
+            return None
 
     # --- mappings ---------------------------------------------------------------------------
 
@@ -339,13 +380,19 @@ class Kernel:
         open_file.mappings -= 1
         self._release_if_unused(open_file)
 
+    def done_waiting(self, open_file: OpenFile) -> None:
+        """One call of `open_file` waits no longer."""
+        open_file.waiting -= 1
+        self._release_if_unused(open_file)
+
     def _release_if_unused(self, open_file: OpenFile) -> None:
-        if open_file.has_descriptor or open_file.mappings:
+        if not open_file.is_unused:
             return
         self.closed(open_file)
-        open_file.close()
+        open_file.ready.close()
         if not open_file.path_only:
             self.dispatch.release(open_file.device, open_file.file)
+            self.refresh_poll(open_file.device.driver)
 
     def close(self) -> list[str]:
         """Release what is still open, since no client lives; return a line for each."""
@@ -356,3 +403,22 @@ class Kernel:
             open_file.mappings = 0
             self._release_if_unused(open_file)
         return [f"{open_file.device.node} was still open or mapped" for open_file in left]
+
+
+class Installing:
+    """While it is entered, driver code may open files in the client that makes `call`."""
+
+    __slots__ = ("_call", "_kernel")
+
+    def __init__(self, kernel: Kernel, call: Call) -> None:
+        self._kernel = kernel
+        self._call = call
+
+    def __enter__(self) -> None:
+        self._kernel.machine.install = self._install
+
+    def __exit__(self, *error: object) -> None:
+        self._kernel.machine.install = None
+
+    def _install(self, name: str, driver: Any, private: Any, flags: int) -> int:
+        return self._kernel.install_file(self._call, name, driver, private, flags)

@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 from mapdev.host.embedded import syscalls
@@ -27,8 +28,11 @@ class ClientProcess(subprocess.Popen[Any]):
 
     A blocking waitpid would also see the stops of a thread that the host has stopped by ptrace and
     take them for its end, so this waits on a pidfd first.
+
+    :ivar signalled: called after `send_signal`, since a call that waits must be told.
     """
 
+    signalled: Callable[[], None] | None = None
     _pidfd = -1
 
     def __init__(self, args: Any, program: bytes, channel: socket.socket, **options: Any) -> None:
@@ -52,6 +56,12 @@ class ClientProcess(subprocess.Popen[Any]):
             assert timeout is not None
             raise subprocess.TimeoutExpired(self.args, timeout)
         return super().wait()
+
+    def send_signal(self, sig: int) -> None:
+        """Send a signal to the process, see subprocess.Popen.send_signal."""
+        super().send_signal(sig)
+        if self.signalled is not None:
+            self.signalled()
 
     def fileno(self) -> int:
         """Return a pidfd: readable once the process has ended."""

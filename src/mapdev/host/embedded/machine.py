@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from mapdev.host.embedded.lease import Lease, Leases
@@ -13,6 +13,7 @@ from mapdev.host.embedded.spaces import Spaces
 from mapdev.host.embedded.syscalls import read_memory, write_memory
 from mapdev.inspect.maps import MapsLine, read_maps
 from mapdev.linux.fs import Inode
+from mapdev.linux.kthread import Kthread
 from mapdev.linux.mm import TaskStruct
 from mapdev.linux.numbers import (
     PAGE_SHIFT,
@@ -39,6 +40,8 @@ class EmbeddedMachine(PhysicalMemory):
 
     :ivar bring_in: while there are areas whose pages come when they are touched: brings those of a
         range in, since we would wait for ourselves if our own access touched them.
+    :ivar woken: told of each wake-up, in whatever thread; `Parking.wake`.
+    :ivar kthreads: the kernel threads that were started, for those who own them.
     """
 
     def __init__(self, size: int) -> None:
@@ -48,6 +51,8 @@ class EmbeddedMachine(PhysicalMemory):
         self.spaces: Spaces | None = None
         self.bring_in: BringIn | None = None
         self.zap: Callable[[Inode, int, int], None] | None = None
+        self.woken: Callable[[Hashable, Hashable], None] = lambda queue, owner: None
+        self.kthreads: dict[Hashable, list[Kthread]] = {}
         status = os.fstat(self.fd)
         self.dev, self.inode = status.st_dev, status.st_ino
         self._dev = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
@@ -88,6 +93,15 @@ class EmbeddedMachine(PhysicalMemory):
         if self.install is None:
             raise OSError(errno.ESRCH, "anon_inode_getfd: no client's call is being handled")
         return self.install(name, driver, private_data, flags)
+
+    def wake_up(self, queue: Hashable, owner: Hashable) -> None:
+        """Run again what waits on `queue`; from any thread."""
+        self.woken(queue, owner)
+
+    def add_kthread(self, kthread: Kthread) -> None:
+        """Know of a kernel thread, so that it ends with its owner; from any thread."""
+        before = self.kthreads.get(kthread.owner, [])
+        self.kthreads[kthread.owner] = [*(other for other in before if other.is_alive), kthread]
 
     def areas(self, task: TaskStruct) -> list[VmAreaStruct]:
         """Return the task's areas as /proc shows them now, a device's own put together again."""

@@ -17,6 +17,7 @@ import struct
 
 SECCOMP_IOCTL_NOTIF_RECV = 0xC0502100
 SECCOMP_IOCTL_NOTIF_SEND = 0xC0182101
+SECCOMP_IOCTL_NOTIF_ID_VALID = 0x40082102
 SECCOMP_IOCTL_NOTIF_ADDFD = 0x40182103
 SECCOMP_IOCTL_NOTIF_SET_FLAGS = 0x40082104
 SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP = 1
@@ -26,6 +27,7 @@ SECCOMP_ADDFD_FLAG_SETFD = 1
 _NOTIF = struct.Struct("<QIIiIQ6Q")  # struct seccomp_notif
 _RESPONSE = struct.Struct("<QqiI")  # struct seccomp_notif_resp
 _ADDFD = struct.Struct("<QIIII")  # struct seccomp_notif_addfd
+_ID = struct.Struct("<Q")
 _EMPTY = bytes(_NOTIF.size)
 
 
@@ -60,6 +62,10 @@ class Call:
     def pass_on(self) -> bool:
         """Let the kernel carry the call out as if there were no filter."""
         return self.listener.send(self.id, 0, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE)
+
+    def is_waited_for(self) -> bool:
+        """Say whether the thread still waits: it may have been killed."""
+        return self.listener.is_valid(self.id)
 
     def add_descriptor(self, fd: int, at: int | None, cloexec: bool) -> int:
         """Put a copy of our descriptor `fd` into the client, at number `at` or the lowest free.
@@ -101,12 +107,24 @@ class Listener:
 
     def send(self, id: int, value: int, error: int, flags: int) -> bool:
         """Answer call `id`; False when its thread no longer waits."""
+        if self.fd < 0:
+            return False  # closed, since the last thread with this filter died
         try:
             fcntl.ioctl(self.fd, SECCOMP_IOCTL_NOTIF_SEND, _RESPONSE.pack(id, value, error, flags))
         except OSError as failure:
             if failure.errno == errno.ENOENT:
                 return False
             raise
+        return True
+
+    def is_valid(self, id: int) -> bool:
+        """Say whether the thread of call `id` waits."""
+        if self.fd < 0:
+            return False
+        try:
+            fcntl.ioctl(self.fd, SECCOMP_IOCTL_NOTIF_ID_VALID, _ID.pack(id))
+        except OSError:
+            return False
         return True
 
     def close(self) -> None:

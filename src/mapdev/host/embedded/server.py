@@ -18,19 +18,22 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from mapdev.host.coroutines import Coroutines
 from mapdev.host.embedded.arch import ARCH, NAME_OF
 from mapdev.host.embedded.calls import HANDLERS
 from mapdev.host.embedded.calls.path import foreign_open
-from mapdev.host.embedded.calls.verdict import PASS_ON
+from mapdev.host.embedded.calls.verdict import PASS_ON, Result
 from mapdev.host.embedded.files import OpenFile
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.launch import receive_listener
 from mapdev.host.embedded.notify import Call, Listener
+from mapdev.host.embedded.parking import Parking, Waiting
 
 log = logging.getLogger("mapdev")
 
 _HANG_UP = select.EPOLLHUP | select.EPOLLERR
 _SWEEP_AGAIN = 0.002  # seconds, see Leases.sweep
+_OWN_ERROR = "mapdev: an error of the host itself; please report it"
 _ENOUGH_PASSES = 20  # what had ended when settle was called is handled by then
 
 
@@ -49,6 +52,9 @@ class Server:
         self._settling: list[threading.Event] = []
         self._passes = 0
         self._thread = threading.Thread(target=self._run, name="mapdev host", daemon=True)
+        self._coroutines = Coroutines(lock)
+        self._parking = Parking(kernel, self._coroutines, self._carry_out, self._poke)
+        kernel.machine.woken = self._parking.wake
         kernel.opened = self._watch_file
         kernel.closed = self._forget_file
         kernel.next_call = self._next_call
@@ -65,10 +71,14 @@ class Server:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread; clients' pending and later calls fail with ENOSYS."""
+        """End the thread; parked calls fail with ENODEV, all other and later ones with ENOSYS."""
         self._running = False
-        os.eventfd_write(self._wake, 1)
+        self._poke()
         self._thread.join()
+        self._kernel.closed = lambda _: None  # nothing is watched any more
+        with self._lock:
+            self._parking.close()
+        self._coroutines.stop()
         for done in self._settling:
             done.set()
         for listener in self._listeners.values():
@@ -87,7 +97,7 @@ class Server:
                 done.put((None, error))
 
         self._work.put(run)
-        os.eventfd_write(self._wake, 1)
+        self._poke()
         result, error = done.get()
         if error is not None:
             raise error
@@ -111,6 +121,15 @@ class Server:
         self.submit(lambda: self._settling.append(done))
         done.wait()
 
+    def look_for_signals(self) -> None:
+        """See at once what a signal that was just sent means to parked calls; does not wait."""
+        if self._running:
+            self._work.put(self._parking.look)
+            self._poke()
+
+    def _poke(self) -> None:
+        os.eventfd_write(self._wake, 1)
+
     @property
     def has_clients(self) -> bool:
         """Whether any client still lives."""
@@ -120,11 +139,14 @@ class Server:
 
     def _run(self) -> None:
         leases = self._kernel.machine.leases
+        parking = self._parking
+        parking.begin()
         while self._running:
             if leases.unsettled or self._kernel.spaces.restless:
                 timeout: float | None = _SWEEP_AGAIN
             else:
-                timeout = 0 if self._settling else None
+                idle = parking.timeout() if parking.busy else None
+                timeout = 0 if self._settling else idle
             busy = self._once(timeout) or leases.unsettled
             self._passes = self._passes + 1 if self._settling else 0
             if self._settling and (not busy or self._passes > _ENOUGH_PASSES):
@@ -148,9 +170,14 @@ class Server:
                     try:
                         handle(event)
                     except Exception:
-                        log.exception("mapdev: an error of the host itself; please report it")
+                        log.exception(_OWN_ERROR)
                 while self._kernel.postponed:
                     self._handle(self._kernel.postponed.popleft())
+            if self._parking.busy:
+                try:
+                    self._parking.tend()
+                except Exception:
+                    log.exception(_OWN_ERROR)
         return any(fd not in self._listeners for fd, _ in events)
 
     def _do_work(self) -> None:
@@ -204,12 +231,18 @@ class Server:
         return None
 
     def _handle(self, call: Call) -> None:
-        """Carry out one call and answer it, whatever happens."""
+        """Carry out one call and answer or park it, whatever happens."""
+        self._parking.current = call
+        native = call.arch == ARCH.AUDIT_ARCH and call.nr in HANDLERS
+        handler = HANDLERS[call.nr] if native else foreign_open
+        waiting = self._carry_out(call, handler, self._kernel, call)
+        if waiting is not None:
+            self._parking.park(call, waiting)
+
+    def _carry_out(self, call: Call, function: Callable[..., Result], *args: Any) -> Waiting | None:
+        """Call `function` and answer `call` with what comes of it, or return what it waits for."""
         try:
-            if call.arch == ARCH.AUDIT_ARCH and call.nr in HANDLERS:
-                result = HANDLERS[call.nr](self._kernel, call)
-            else:
-                result = foreign_open(self._kernel, call)
+            result = function(*args)
         except OSError as error:
             call.fail(_client_errno(error))
         except Exception:
@@ -221,21 +254,34 @@ class Server:
                 call.pass_on()
             elif isinstance(result, int):
                 call.answer(result)
+            elif isinstance(result, Waiting):
+                return result
+        return None
 
     def _watch_input(self, fd: int, then: Callable[[], None]) -> None:
         self._watch(fd, select.EPOLLIN, lambda _: then())
 
     def _watch_file(self, open_file: OpenFile) -> None:
-        # No event is asked for: a hang-up is always reported.
-        self._watch(open_file.ours.fileno(), 0, lambda _: self._hung_up(open_file))
+        def moved(before: Any) -> None:
+            self._unwatch(before.fileno())
+            watch()
+
+        def watch() -> None:
+            # No event is asked for: a hang-up is always reported.
+            tracker = open_file.ready.tracker
+            self._watch(tracker.fileno(), 0, lambda _: self._hung_up(open_file))
+
+        open_file.ready.moved = moved
+        watch()
 
     def _hung_up(self, open_file: OpenFile) -> None:
-        self._unwatch(open_file.ours.fileno())
+        self._unwatch(open_file.ready.tracker.fileno())
+        self._parking.check(open_file)
         self._kernel.hung_up(open_file)
 
     def _forget_file(self, open_file: OpenFile) -> None:
-        if open_file.ours.fileno() in self._watched:
-            self._unwatch(open_file.ours.fileno())
+        if open_file.ready.tracker.fileno() in self._watched:
+            self._unwatch(open_file.ready.tracker.fileno())
 
 
 def _client_errno(error: OSError) -> int:

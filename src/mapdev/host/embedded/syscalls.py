@@ -151,6 +151,32 @@ def write_memory(pid: int, addr: int, data: Any) -> int:
     return count
 
 
+# --- another process's descriptors ---------------------------------------------------------------
+
+_PIDFD_THREAD = os.O_EXCL  # of pidfd_open, Linux 6.9: for a thread that leads no process
+
+
+def fetch_descriptor(tid: int, fd: int) -> int:
+    """Return a descriptor of ours for what `fd` is in thread `tid` (pidfd_getfd(2)).
+
+    :raises OSError: ESRCH no such thread, EBADF no such descriptor, EINVAL the thread leads no
+        process and the kernel is too old, EPERM not allowed to.
+    """
+    try:
+        pidfd = os.pidfd_open(tid)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOENT):
+            raise
+        pidfd = os.pidfd_open(tid, _PIDFD_THREAD)
+    try:
+        number: int = _libc.syscall(ctypes.c_long(NUMBER_OF["pidfd_getfd"]), pidfd, fd, 0)
+        if number < 0:
+            raise _error("pidfd_getfd")
+        return number
+    finally:
+        os.close(pidfd)
+
+
 # --- files -------------------------------------------------------------------------------------
 
 _FLOCK = struct.Struct("hhqqi4x")

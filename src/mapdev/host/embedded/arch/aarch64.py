@@ -49,6 +49,7 @@ SYSCALLS = {
     "listxattr": 11,
     "llistxattr": 12,
     "flistxattr": 13,
+    "epoll_ctl": 21,
     "dup": 23,
     "dup3": 24,
     "fcntl": 25,

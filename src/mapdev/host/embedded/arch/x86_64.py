@@ -117,6 +117,7 @@ SYSCALLS = {
     "remap_file_pages": 216,
     "getdents64": 217,
     "fadvise64": 221,
+    "epoll_ctl": 233,
     "openat": 257,
     "mkdirat": 258,
     "mknodat": 259,

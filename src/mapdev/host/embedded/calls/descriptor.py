@@ -1,4 +1,5 @@
-"""Calls on descriptors as such: dup, dup2, dup3, fcntl, and socket calls, which a device refuses.
+"""Calls on descriptors as such: dup, dup2, dup3, fcntl, epoll_ctl, and socket calls, which a device
+refuses.
 
 The kernel keeps the descriptors themselves, so most of these pass. A duplicate must get a number
 that the filter sees, though: where the kernel would choose one out of its sight, the thread is made
@@ -9,17 +10,26 @@ Fidelity: a duplicate's number is not always the lowest that is free.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 
-from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Verdict
+from mapdev.host.embedded.calls.verdict import (
+    ANSWERED,
+    PASS_ON,
+    Handler,
+    Verdict,
+    signed32,
+)
 from mapdev.host.embedded.filter import SOCKET_CALLS
 from mapdev.host.embedded.inject import StoppedThread
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.tracee import ClientGone, NotStoppable
+from mapdev.linux.numbers import EPOLLET
 
 F_DUPFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC = 0, 3, 4, 1030
+EPOLL_CTL_ADD, EPOLL_CTL_MOD = 1, 3
 _SETTABLE = os.O_APPEND | os.O_NONBLOCK | os.O_ASYNC | os.O_DIRECT | os.O_NOATIME
 
 
@@ -96,6 +106,17 @@ def _not_a_socket(kernel: Kernel, call: Call) -> int | Verdict:
     raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK))
 
 
+def _do_epoll_ctl(kernel: Kernel, call: Call) -> Verdict:
+    """Note that somebody wants an event at each wake-up, which costs something (EPOLLET)."""
+    operation, event = signed32(call.args[1]), call.args[3]
+    open_file = kernel.file(call, 2)
+    if open_file is not None and operation in (EPOLL_CTL_ADD, EPOLL_CTL_MOD):
+        with contextlib.suppress(OSError):  # the kernel will say what is wrong
+            events = int.from_bytes(kernel.machine.read_user(call.tid, event, 4), "little")
+            open_file.ready.edge |= bool(events & EPOLLET)
+    return PASS_ON
+
+
 def _do_pidfd_getfd(kernel: Kernel, call: Call) -> Verdict:
     """Refuse to fetch the number at which physical memory may be lent to another thread."""
     if call.args[1] & 0xFFFFFFFF == kernel.scratch_descriptor:
@@ -108,6 +129,7 @@ HANDLERS: dict[str, Handler] = {
     "dup2": _do_dup2,
     "dup3": _do_dup2,
     "fcntl": _do_fcntl,
+    "epoll_ctl": _do_epoll_ctl,
     "pidfd_getfd": _do_pidfd_getfd,
     **dict.fromkeys(SOCKET_CALLS, _not_a_socket),
 }

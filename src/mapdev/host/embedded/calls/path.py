@@ -12,7 +12,7 @@ import struct
 
 from mapdev.host.embedded.arch import ARCH
 from mapdev.host.embedded.calls.procfs import open_view
-from mapdev.host.embedded.calls.verdict import PASS_ON, Handler, Verdict, signed32
+from mapdev.host.embedded.calls.verdict import PASS_ON, Handler, Result, Verdict, signed32
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.node import may_access, pack_stat, pack_statx
 from mapdev.host.embedded.notify import Call
@@ -29,7 +29,7 @@ def _find(kernel: Kernel, call: Call, dirfd: int, path: int, follow: bool = True
     return kernel.paths.find(call.tid, dirfd, text, follow) if text else None
 
 
-def _open(kernel: Kernel, call: Call, dirfd: int, path: int, flags: int) -> int | Verdict:
+def _open(kernel: Kernel, call: Call, dirfd: int, path: int, flags: int) -> Result:
     text = kernel.read_path(call, path)
     if not text:
         return PASS_ON
@@ -40,20 +40,20 @@ def _open(kernel: Kernel, call: Call, dirfd: int, path: int, flags: int) -> int 
     return PASS_ON if descriptor is None else descriptor
 
 
-def _do_open(kernel: Kernel, call: Call) -> int | Verdict:
+def _do_open(kernel: Kernel, call: Call) -> Result:
     return _open(kernel, call, AT_FDCWD, call.args[0], call.args[1])
 
 
-def _do_creat(kernel: Kernel, call: Call) -> int | Verdict:
+def _do_creat(kernel: Kernel, call: Call) -> Result:
     flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC
     return _open(kernel, call, AT_FDCWD, call.args[0], flags)
 
 
-def _do_openat(kernel: Kernel, call: Call) -> int | Verdict:
+def _do_openat(kernel: Kernel, call: Call) -> Result:
     return _open(kernel, call, signed32(call.args[0]), call.args[1], call.args[2])
 
 
-def _do_openat2(kernel: Kernel, call: Call) -> int | Verdict:
+def _do_openat2(kernel: Kernel, call: Call) -> Result:
     try:
         how = kernel.machine.read_user(call.tid, call.args[2], _OPEN_HOW.size)
         flags = _OPEN_HOW.unpack(how)[0]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.notify import Call
+from mapdev.host.embedded.parking import Waiting
 
 
 class Verdict(enum.Enum):
@@ -19,8 +20,11 @@ class Verdict(enum.Enum):
 PASS_ON = Verdict.PASS_ON
 ANSWERED = Verdict.ANSWERED
 
-Handler = Callable[[Kernel, Call], int | Verdict]
-"""Returns the call's result, or a `Verdict`; raises OSError for the client's errno."""
+Result = int | Verdict | Waiting
+
+Handler = Callable[[Kernel, Call], Result]
+"""Returns the call's result, a `Verdict`, or what it waits for; raises OSError for the client's
+errno."""
 
 
 def signed32(value: int) -> int:

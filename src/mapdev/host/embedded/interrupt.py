@@ -1,0 +1,44 @@
+"""Ending a parked call as the kernel does when a signal comes: -ERESTARTSYS, and the signal.
+
+The call is answered with that error while the thread is held for an instant by ptrace. When it is
+let go it is on its way out of the call with a look for signals due, so the kernel delivers the
+signal and turns the error into EINTR or a restart of the call, as the handler's SA_RESTART says.
+Nothing of the thread is changed. Called in the host's thread, which is the tracer.
+
+Source: arch/x86/kernel/signal.c (handle_signal), kernel/ptrace.c
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+
+from mapdev.host.embedded.inject import PTRACE_DETACH, PTRACE_INTERRUPT
+from mapdev.host.embedded.notify import Call
+from mapdev.host.embedded.processes import is_single_threaded
+from mapdev.host.embedded.tracee import ClientGone, NotStoppable, Tracee
+
+ERESTARTSYS = 512  # never seen by a program: the kernel replaces it when it looks for signals
+
+
+def interrupt(call: Call, is_private: bool) -> None:
+    """End `call` for a signal that is pending.
+
+    :param is_private: the signal is for this thread, so no other can have taken it meanwhile.
+    """
+    thread = Tracee(call.tid)
+    try:
+        thread.seize()
+    except ClientGone:
+        return
+    except NotStoppable:
+        # A debugger holds it. The kernel will look for signals, unless another thread of the
+        # process has taken this one; then the bare error would reach the program.
+        certain = is_private or is_single_threaded(call.tid)
+        call.fail(ERESTARTSYS if certain else errno.EINTR)
+        return
+    with contextlib.suppress(ClientGone):
+        thread.ptrace(PTRACE_INTERRUPT)
+        call.fail(ERESTARTSYS)
+        thread.wait()
+        thread.ptrace(PTRACE_DETACH)

@@ -1,0 +1,364 @@
+"""Signals to clients whose call waits: EINTR, restart, stop and death, as without a host."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+from devices import Items
+from pace import patience, rounds
+
+from mapdev.host.embedded.host import EmbeddedHost
+from mapdev.host.embedded.launch import ClientProcess
+from mapdev.linux import kthread_run, kthread_should_stop, schedule_timeout_interruptible
+
+Client = Callable[..., str]
+Start = Callable[..., ClientProcess]
+
+
+def tell(process: ClientProcess) -> None:
+    """Let a client go on from where it reads a line."""
+    process.stdin.write("go\n")
+    process.stdin.flush()
+
+
+def output(process: ClientProcess) -> str:
+    """What a client prints until it ends."""
+    text: str = process.communicate(timeout=patience(60))[0]
+    assert process.returncode == 0, text
+    return text
+
+
+def look(host: EmbeddedHost) -> None:
+    """Have the host look for signals once more, and return after it did."""
+    host._server.submit(host._server._parking.look)
+
+
+def state_of(pid: int) -> str:
+    with open(f"/proc/{pid}/stat") as stat:
+        return stat.read().rpartition(")")[2].split()[0]
+
+
+def await_state(pid: int, wanted: str) -> None:
+    """Return when the process is in a state; nothing tells of it."""
+    deadline = time.monotonic() + patience(30)
+    while state_of(pid) != wanted:
+        assert time.monotonic() < deadline, f"it is in state {state_of(pid)}, not {wanted}"
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_handler(mapdev: EmbeddedHost, start: Start, restart: bool) -> None:
+    """Without SA_RESTART the call ends with EINTR; with it, it is made again."""
+    driver = mapdev.add(Items, "/dev/x")
+    process = start(
+        f"""
+        signal.signal(signal.SIGUSR1, lambda *a: print('handled', flush=True))
+        signal.siginterrupt(signal.SIGUSR1, {not restart})
+        print(raw_read(os.open('/dev/x', os.O_RDWR)), flush=True)
+        """
+    )
+    driver.await_reads()
+    os.kill(process.pid, signal.SIGUSR1)
+    if restart:
+        driver.await_reads()  # the same call again
+        driver.put(b"item")
+        assert output(process).splitlines() == ["handled", "b'item'"]
+    else:
+        assert output(process).splitlines() == ["handled", "EINTR"]
+        assert driver.reads == 1
+
+
+def test_a_timer(mapdev: EmbeddedHost, client: Client) -> None:
+    mapdev.add(Items, "/dev/x")
+    client(
+        """
+        signal.signal(signal.SIGALRM, lambda *a: None); signal.siginterrupt(signal.SIGALRM, True)
+        fd = os.open('/dev/x', os.O_RDWR)
+        for _ in range(20):
+            signal.setitimer(signal.ITIMER_REAL, 0.001)
+            assert raw_read(fd) == 'EINTR'
+        """
+    )
+
+
+def test_signals_that_change_nothing(mapdev: EmbeddedHost, start: Start) -> None:
+    """Ignored, ignored by default and blocked signals let a call wait on."""
+    driver = mapdev.add(Items, "/dev/x")
+    process = start(
+        """
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
+        print(raw_read(os.open('/dev/x', os.O_RDWR)), flush=True)
+        assert signal.sigpending() == {signal.SIGUSR2}
+        """
+    )
+    driver.await_reads()
+    for number in signal.SIGUSR1, signal.SIGWINCH, signal.SIGCHLD, signal.SIGCONT, signal.SIGUSR2:
+        os.kill(process.pid, number)
+    for _ in range(3):
+        look(mapdev)
+    driver.put(b"item")
+    assert output(process) == "b'item'\n"
+    assert driver.reads == 2  # once, and once when it was woken
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_deadly_signal(mapdev: EmbeddedHost, start: Start, number: int) -> None:
+    driver = mapdev.add(Items, "/dev/x")
+    process = start("os.read(os.open('/dev/x', os.O_RDWR), 1)")
+    driver.await_reads()
+    os.kill(process.pid, number)
+    assert process.wait(patience(30)) == -number
+    driver.await_release()
+
+
+def test_a_signal_that_the_host_passes_on_is_seen_at_once(
+    mapdev: EmbeddedHost, start: Start
+) -> None:
+    driver = mapdev.add(Items, "/dev/x")
+    process = start("os.read(os.open('/dev/x', os.O_RDWR), 1)")
+    driver.await_reads()
+    with mapdev.lock:
+        mapdev._server._parking._due = time.monotonic() + 1000  # not seen in any other way
+    process.terminate()
+    assert process.wait(patience(30)) == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_stop_and_continue(mapdev: EmbeddedHost, start: Start, threads: int) -> None:
+    driver = mapdev.add(Items, "/dev/x")
+    process = start(
+        f"""
+        for _ in range({threads - 1}):
+            threading.Thread(target=signal.pause, daemon=True).start()
+        print(raw_read(os.open('/dev/x', os.O_RDWR)), flush=True)
+        os._exit(0)
+        """
+    )
+    driver.await_reads()
+    os.kill(process.pid, signal.SIGSTOP)
+    await_state(process.pid, "T")
+    for _ in range(3):
+        look(mapdev)
+    assert state_of(process.pid) == "T"
+    os.kill(process.pid, signal.SIGCONT)
+    driver.await_reads()  # without a handler the call is made again
+    driver.put(b"item")
+    assert output(process) == "b'item'\n"
+
+
+def test_a_stop_when_all_threads_wait(mapdev: EmbeddedHost, start: Start) -> None:
+    driver = mapdev.add(Items, "/dev/x")
+    process = start(
+        """
+        fd = os.open('/dev/x', os.O_RDWR)
+        threads = [threading.Thread(target=os.read, args=(fd, 9)) for _ in range(3)]
+        for thread in threads: thread.start()
+        os.read(fd, 9)
+        for thread in threads: thread.join()
+        """
+    )
+    driver.await_reads(4)
+    os.kill(process.pid, signal.SIGSTOP)
+    for tid in os.listdir(f"/proc/{process.pid}/task"):
+        await_state(int(tid), "T")
+    os.kill(process.pid, signal.SIGCONT)
+    driver.await_reads(4)
+    driver.put(b"1", b"2", b"3", b"4")
+    output(process)
+
+
+def test_job_control(mapdev: EmbeddedHost, shell: Callable[..., str]) -> None:
+    """A shell sees a reader stop, and wakes it."""
+    mapdev.add("echo", "/dev/x")
+    out = shell(
+        """
+        set -m
+        head -c 3 /dev/x & pid=$!
+        kill -STOP $pid; while ! jobs | grep -q Stopped; do :; done
+        fg >/dev/null & kill -CONT $pid; printf abc >/dev/x; wait $pid
+        """,
+        sh="bash",
+    )
+    assert out.endswith("abc")
+
+
+def test_a_signal_for_one_thread_of_many(mapdev: EmbeddedHost, start: Start) -> None:
+    driver = mapdev.add(Items, "/dev/x")
+    process = start(
+        """
+        signal.signal(signal.SIGUSR1, lambda *a: None); signal.siginterrupt(signal.SIGUSR1, True)
+        fd = os.open('/dev/x', os.O_RDWR); results = {}
+        def run(name): results[name] = raw_read(fd)
+        threads = {name: threading.Thread(target=run, args=(name,)) for name in 'abc'}
+        for thread in threads.values(): thread.start()
+        sys.stdin.readline()
+        signal.pthread_kill(threads['b'].ident, signal.SIGUSR1); threads['b'].join()
+        print(results, flush=True)
+        for thread in threads.values(): thread.join()
+        print(results['a'], results['c'])
+        """
+    )
+    driver.await_reads(3)
+    tell(process)
+    assert process.stdout.readline() == "{'b': 'EINTR'}\n"
+    driver.put(b"x", b"x")
+    assert output(process) == "b'x' b'x'\n"
+
+
+def test_a_signal_that_another_thread_takes(mapdev: EmbeddedHost, start: Start) -> None:
+    """The one that waits may be disturbed, but its program never sees it."""
+    driver = mapdev.add(Items, "/dev/x")
+    process = start(
+        """
+        seen = []
+        signal.signal(signal.SIGUSR1, lambda *a: seen.append(1))
+        signal.siginterrupt(signal.SIGUSR1, False)
+        results = []
+        thread = threading.Thread(target=lambda: results.append(raw_read(fd)))
+        fd = os.open('/dev/x', os.O_RDWR); thread.start()
+        sys.stdin.readline()
+        for _ in range(2000):
+            os.kill(os.getpid(), signal.SIGUSR1)
+        print(len(seen) > 0, flush=True)
+        thread.join(); print(results)
+        """
+    )
+    driver.await_reads()
+    tell(process)
+    assert process.stdout.readline() == "True\n"
+    driver.put(b"item")
+    assert output(process) == "[b'item']\n"
+
+
+def test_exec_by_another_thread(mapdev: EmbeddedHost, start: Start) -> None:
+    """It kills the thread that waits; the file closes on exec and is released."""
+    driver = mapdev.add(Items, "/dev/x")
+    process = start(
+        """
+        fd = os.open('/dev/x', os.O_RDWR)
+        threading.Thread(target=os.read, args=(fd, 9), daemon=True).start()
+        sys.stdin.readline()
+        os.execv('/bin/sh', ['sh', '-c', 'echo executed'])
+        """
+    )
+    driver.await_reads()
+    tell(process)
+    assert output(process) == "executed\n"
+    driver.await_release()
+    driver.put(b"item")
+    mapdev.settle()
+    assert len(driver.items) == 1
+
+
+def test_a_transfer_that_has_begun_ends_short(mapdev: EmbeddedHost, start: Start) -> None:
+    driver = mapdev.add(Items, "/dev/x")
+    process = start(
+        """
+        signal.signal(signal.SIGUSR1, lambda *a: None); signal.siginterrupt(signal.SIGUSR1, True)
+        a, b = bytearray(2), bytearray(2)
+        print(os.readv(os.open('/dev/x', os.O_RDWR), [a, b]), a)
+        """
+    )
+    driver.await_reads()
+    driver.put(b"ab")
+    driver.await_reads(2)
+    os.kill(process.pid, signal.SIGUSR1)
+    assert output(process) == "2 bytearray(b'ab')\n"
+
+
+def test_a_traced_client(mapdev: EmbeddedHost, client: Client) -> None:
+    """A debugger holds it, so the host can't; the signal ends the call all the same."""
+    mapdev.add(Items, "/dev/x")
+    out = client(
+        """
+        libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+        ready, go = os.pipe(), os.pipe()
+        child = os.fork()
+        if not child:
+            signal.signal(signal.SIGALRM, lambda *a: None); signal.siginterrupt(signal.SIGALRM, True)
+            fd = os.open('/dev/x', os.O_RDWR); os.write(ready[1], b'x'); os.read(go[0], 1)
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            print(raw_read(fd), flush=True); os._exit(0)
+        os.read(ready[0], 1)
+        assert libc.ptrace(0x4206, child, None, None) == 0  # PTRACE_SEIZE
+        os.write(go[1], b'x')
+        while True:
+            _, status = os.waitpid(child, 0x40000000)
+            if os.WIFEXITED(status):
+                break
+            assert os.WIFSTOPPED(status), status
+            libc.ptrace(7, child, None, os.WSTOPSIG(status))  # PTRACE_CONT, with the signal
+        """
+    )
+    assert out == "EINTR\n"
+
+
+class Fed(Items):
+    """Gets a new item each millisecond, in a kernel thread."""
+
+    count = 0
+
+    def probe(self, count: int = 0) -> None:
+        super().probe()
+        self.count = count
+        kthread_run(self.feed, None, "feed")
+
+    def feed(self, data: object) -> None:
+        for number in range(self.count):
+            if kthread_should_stop():
+                return
+            schedule_timeout_interruptible(1)
+            self.put(b"%d" % number)
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_storm_of_signals(mapdev: EmbeddedHost, client: Client, restart: bool) -> None:
+    """Each item arrives, once, whatever interrupts the calls."""
+    count = rounds(1000)
+    mapdev.add(Fed, "/dev/x", count=count)
+    out = client(
+        f"""
+        signal.signal(signal.SIGALRM, lambda *a: None)
+        signal.siginterrupt(signal.SIGALRM, {not restart})
+        fd = os.open('/dev/x', os.O_RDWR); got, interrupted = [], 0
+        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+        while len(got) < {count}:
+            item = raw_read(fd)
+            if item == 'EINTR':
+                interrupted += 1
+            else:
+                got.append(int(item))
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        assert got == list(range({count})), got
+        print(interrupted)
+        """
+    )
+    assert (int(out) > 0) is not restart
+
+
+def test_a_storm_of_signals_while_many_read(mapdev: EmbeddedHost, client: Client) -> None:
+    count = rounds(1000)
+    mapdev.add(Fed, "/dev/x", count=count)
+    client(
+        f"""
+        signal.signal(signal.SIGALRM, lambda *a: None)
+        signal.siginterrupt(signal.SIGALRM, True)
+        fd = os.open('/dev/x', os.O_RDWR); got = []; done = threading.Event()
+        def run():
+            while len(got) < {count} and not done.is_set():
+                item = raw_read(fd)
+                if item != 'EINTR':
+                    got.append(int(item))
+            done.set()
+        threads = [threading.Thread(target=run, daemon=True) for _ in range(4)]
+        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+        for thread in threads: thread.start()
+        while not done.wait(1): pass
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        assert sorted(got) == list(range({count}))
+        os._exit(0)
+        """
+    )
