@@ -25,7 +25,7 @@ from mapdev.host.embedded.filter import SOCKET_CALLS
 from mapdev.host.embedded.inject import StoppedThread
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.notify import Call
-from mapdev.host.embedded.tracee import ClientGone, NotStoppable
+from mapdev.host.embedded.surgery import Surgery
 from mapdev.linux.numbers import EPOLLET
 
 F_DUPFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC = 0, 3, 4, 1030
@@ -36,19 +36,8 @@ _SETTABLE = os.O_APPEND | os.O_NONBLOCK | os.O_ASYNC | os.O_DIRECT | os.O_NOATIM
 def _duplicate(kernel: Kernel, call: Call, command: int, at_least: int) -> Verdict:
     """Answer `call` with a duplicate of its descriptor, numbered in the device range."""
     fd = call.args[0] & 0xFFFFFFFF
-    try:
-        with kernel.stopped(call) as thread:
-            thread.stop()
-            try:
-                thread.result = _fcntl(kernel, thread, fd, command, at_least)
-            except OSError as error:
-                thread.result = -(error.errno or errno.EMFILE)
-    except NotStoppable:
-        kernel.say_once("traced", call, "is held by a debugger, so a device's descriptor can't be "
-                        "duplicated in it")  # fmt: skip
-        raise OSError(errno.EPERM, os.strerror(errno.EPERM)) from None
-    except ClientGone:
-        pass
+    with Surgery(kernel, call, "a device's descriptor can't be duplicated in it") as surgery:
+        surgery.result = _fcntl(kernel, surgery.thread, fd, command, at_least)
     return ANSWERED
 
 
