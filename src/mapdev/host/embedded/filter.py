@@ -105,7 +105,7 @@ def build(arch: ModuleType, descriptors: Descriptors, secret: int) -> bytes:
         **STAT_FLAGS,
         **ON_TWO_DESCRIPTORS,
         "pidfd_getfd": "pidfd_getfd",
-        "epoll_ctl": "second 2",
+        "epoll_ctl": "epoll_ctl",
         **dict.fromkeys(SOCKET_CALLS, "high"),
         **dict.fromkeys(ALWAYS, "notify"),
     }
@@ -138,9 +138,9 @@ def build(arch: ModuleType, descriptors: Descriptors, secret: int) -> bytes:
     program.label("pidfd_getfd")
     program.visible(1)
     program.label("high")
-    program.load_argument(0)
-    program.jump("jge", 1 << 31, yes="allow")
-    program.jump("jge", descriptors.base, yes="notify", no="allow")
+    program.high(0)
+    program.label("epoll_ctl")
+    program.high(2)
     program.label("notify")
     program.ret(USER_NOTIF)
     program.label("allow")
@@ -182,6 +182,12 @@ class _Assembler:
         self.jump("jge", 1 << 31, yes=otherwise)
         self.jump("jge", self._descriptors.base, yes="notify")
         self.jump("jge", self._descriptors.low, yes=otherwise, no="notify")
+
+    def high(self, argument: int) -> None:
+        """Notify when `argument` lies in the device range; lower numbers stay fast."""
+        self.load_argument(argument)
+        self.jump("jge", 1 << 31, yes="allow")
+        self.jump("jge", self._descriptors.base, yes="notify", no="allow")
 
     def assemble(self) -> bytes:
         return b"".join(

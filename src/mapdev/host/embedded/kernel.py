@@ -85,7 +85,10 @@ class Kernel:
         fd = call.args[argument] & 0xFFFFFFFF
         if fd == self.scratch_descriptor and not self._is_clients_own(call.tid, fd):
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        return self.files.at(call.tid, fd)
+        open_file = self.files.at(call.tid, fd)
+        if open_file is not None and fd < self.descriptors.base:
+            open_file.ready.edge = True  # the filter does not show what epoll_ctl does with it
+        return open_file
 
     def _is_clients_own(self, tid: int, fd: int) -> bool:
         try:
