@@ -1,7 +1,9 @@
 """poll, select and epoll see what the driver says, when it says it."""
 
+import errno
 import logging
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -54,6 +56,8 @@ class Masked(Bare):
         return self.mask
 
     def ioctl(self, file: File, cmd: int, arg: int) -> int:
+        if cmd != 1:
+            raise OSError(errno.ENOTTY, "it is no terminal")
         self.mask = arg
         return 0
 
@@ -178,9 +182,8 @@ def test_edges_on_a_redirected_device(mapdev: EmbeddedHost) -> None:
         "e = select.epoll(); e.register(0, select.EPOLLIN | select.EPOLLET)\n"
         "print(e.poll(), e.poll(0), flush=True); print(e.poll(), flush=True)"
     )
-    process = mapdev.popen(
-        ["sh", "-c", 'exec python3 -S -c "$0" </dev/x', code], stdout=subprocess.PIPE, text=True
-    )
+    command = ["sh", "-c", 'exec "$0" -S -c "$1" </dev/x', sys.executable, code]
+    process = mapdev.popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "[(0, 1)] []\n"
     driver.become(EPOLLIN)
