@@ -68,6 +68,21 @@ def _ptrace() -> Finding:
     return Finding("ptrace", True, f"kernel.yama.ptrace_scope is {scope}")
 
 
+def _poll() -> Finding:
+    """Fetch a descriptor of a child, as the host does to take POLLIN back."""
+    from mapdev.host.embedded.syscalls import fetch_descriptor
+
+    child = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    try:
+        os.close(fetch_descriptor(child.pid, 0))
+    except OSError as error:
+        return Finding("poll", None, f"pidfd_getfd fails ({error.strerror}), so what poll has "
+                       "shown once stays")  # fmt: skip
+    finally:
+        child.communicate()
+    return Finding("poll", True, "a program's descriptors can be had for a moment")
+
+
 def _descriptors() -> Finding:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if 0 <= soft < 256:
@@ -105,7 +120,7 @@ def _works() -> Finding:
 
 
 CHECKS: tuple[Callable[[], Finding], ...] = (
-    _architecture, _kernel, _seccomp, _ptrace, _descriptors, _areas, _works,
+    _architecture, _kernel, _seccomp, _ptrace, _poll, _descriptors, _areas, _works,
 )  # fmt: skip
 
 

@@ -1,6 +1,9 @@
 """poll, select and epoll see what the driver says, when it says it."""
 
+import errno
 import logging
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -53,6 +56,8 @@ class Masked(Bare):
         return self.mask
 
     def ioctl(self, file: File, cmd: int, arg: int) -> int:
+        if cmd != 1:
+            raise OSError(errno.ENOTTY, "it is no terminal")
         self.mask = arg
         return 0
 
@@ -150,6 +155,39 @@ def test_an_edge_at_each_wake_up(mapdev: EmbeddedHost, start: Start, mask: int) 
         process.stdin.write("\n")
         process.stdin.flush()
         assert process.stdout.readline() == f"{mask} []\n"
+
+
+def test_an_edge_for_what_stays_while_something_else_changes(
+    mapdev: EmbeddedHost, start: Start
+) -> None:
+    driver = mapdev.add(Masked, "/dev/x", mask=EPOLLIN)
+    process = start(
+        POLL
+        + "fd = os.open('/dev/x', os.O_RDWR)\n"
+        + EDGE.format(events="select.EPOLLIN | select.EPOLLET")
+    )
+    assert process.stdout.readline() == "1 0\n"
+    driver.become(EPOLLIN | EPOLLOUT)
+    mapdev.settle()
+    process.stdin.write("\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == "1 []\n"
+
+
+def test_edges_on_a_redirected_device(mapdev: EmbeddedHost) -> None:
+    """The filter does not show epoll_ctl on a low number."""
+    driver = mapdev.add(Masked, "/dev/x", mask=EPOLLIN)
+    code = (
+        "import fcntl, select; fcntl.ioctl(0, 1, 1)\n"
+        "e = select.epoll(); e.register(0, select.EPOLLIN | select.EPOLLET)\n"
+        "print(e.poll(), e.poll(0), flush=True); print(e.poll(), flush=True)"
+    )
+    command = ["sh", "-c", 'exec "$0" -S -c "$1" </dev/x', sys.executable, code]
+    process = mapdev.popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "[(0, 1)] []\n"
+    driver.become(EPOLLIN)
+    assert process.communicate(timeout=patience(30))[0] == "[(0, 1)]\n"
 
 
 def test_oneshot(mapdev: EmbeddedHost, client: Client) -> None:

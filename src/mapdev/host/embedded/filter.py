@@ -117,7 +117,7 @@ def build(arch: ModuleType, descriptors: Descriptors, window: Window, secret: in
         **dict.fromkeys(ON_AREA, "area"),
         **dict.fromkeys(UNLESS_OURS, "unless ours"),
         "clone": "clone",
-        "epoll_ctl": "second 2",
+        "epoll_ctl": "epoll_ctl",
         **dict.fromkeys(SOCKET_CALLS, "high"),
         **dict.fromkeys(ALWAYS, "notify"),
     }
@@ -172,9 +172,9 @@ def build(arch: ModuleType, descriptors: Descriptors, window: Window, secret: in
     program.unmarked()
     program.ret(USER_NOTIF)
     program.label("high")
-    program.load_argument(0)
-    program.jump("jge", 1 << 31, yes="allow")
-    program.jump("jge", descriptors.base, yes="notify", no="allow")
+    program.high(0)
+    program.label("epoll_ctl")
+    program.high(2)
     program.label("notify")
     program.ret(USER_NOTIF)
     program.label("allow")
@@ -221,6 +221,12 @@ class _Assembler:
         """Go on if the call is not one of the host's own, which are allowed."""
         self.load_argument(5, high=True)
         self.jump("jeq", self._secret, yes="allow")
+
+    def high(self, argument: int) -> None:
+        """Notify when `argument` lies in the device range; lower numbers stay fast."""
+        self.load_argument(argument)
+        self.jump("jge", 1 << 31, yes="allow")
+        self.jump("jge", self._descriptors.base, yes="notify", no="allow")
 
     def assemble(self) -> bytes:
         return b"".join(

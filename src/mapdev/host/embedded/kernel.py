@@ -109,6 +109,8 @@ class Kernel:
         open_file = self.files.at(call.tid, fd)
         if open_file is not None and self.spaces.unseen:
             self.refresh_areas()  # so that what the driver answers now is true
+        if open_file is not None and fd < self.descriptors.base:
+            open_file.ready.edge = True  # the filter does not show what epoll_ctl does with it
         return open_file
 
     def _is_clients_own(self, tid: int, fd: int) -> bool:

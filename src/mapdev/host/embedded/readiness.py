@@ -89,14 +89,13 @@ class Readiness:
 
         :param woken: a wait queue was woken, so an edge-triggered epoll is due for an event.
         """
-        wanted = _normal(mask) | self._shown & _LASTING
-        if wanted == self._shown and not (woken and self.edge):
-            return
+        before = self._shown
+        wanted = _normal(mask) | before & _LASTING
         with contextlib.suppress(OSError):  # the client's end is gone; its hang-up is on its way
-            if wanted == self._shown:
-                self._pulse(borrow)
-            else:
+            if wanted != before:
                 self._change(wanted, borrow)
+            if woken and self.edge:
+                self._pulse(wanted & before, borrow)
 
     def _change(self, wanted: int, borrow: Borrow) -> None:
         gone, new = self._shown & ~wanted, wanted & ~self._shown
@@ -123,19 +122,19 @@ class Readiness:
         if new & _LASTING:
             self._hang_up(new, borrow)
 
-    def _pulse(self, borrow: Borrow) -> None:
-        """Give whoever waits for an edge another event, though nothing changes."""
+    def _pulse(self, same: int, borrow: Borrow) -> None:
+        """Give whoever waits for an edge another event for the bits that stay as they were."""
         crowded = self._bytes >= _ENOUGH_BYTES and not self._shown & _LASTING
-        if crowded or self._shown & EPOLLOUT:
+        if crowded or same & EPOLLOUT:
             with self._client_end(borrow) as theirs:
                 if theirs is not None and crowded:
                     self._receive_all(theirs)
                     if self._shown & EPOLLPRI:
                         self._send_byte(socket.MSG_OOB)
-                if theirs is not None and self._shown & EPOLLOUT:
+                if theirs is not None and same & EPOLLOUT:
                     _send(theirs, b"\0")
                     _receive(self._ours)  # room again: an event
-        if self._shown & (EPOLLIN | EPOLLPRI):
+        if same & (EPOLLIN | EPOLLPRI):
             self._send_byte()
 
     def _hang_up(self, new: int, borrow: Borrow) -> None:

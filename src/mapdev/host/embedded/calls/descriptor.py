@@ -96,7 +96,10 @@ def _not_a_socket(kernel: Kernel, call: Call) -> int | Verdict:
 
 
 def _do_epoll_ctl(kernel: Kernel, call: Call) -> Verdict:
-    """Note that somebody wants an event at each wake-up, which costs something (EPOLLET)."""
+    """Note that somebody wants an event at each wake-up, which costs something (EPOLLET).
+
+    Of a device at a low number this call is not seen; see `Kernel.file`.
+    """
     operation, event = signed32(call.args[1]), call.args[3]
     open_file = kernel.file(call, 2)
     if open_file is not None and operation in (EPOLL_CTL_ADD, EPOLL_CTL_MOD):
