@@ -80,6 +80,7 @@ class Kernel:
         machine.zap = lambda *args: self.in_host_thread(lambda: self._zap(*args))
         self.files = Files()
         self.paths = Paths(self.files, (machine.dev, machine.inode))
+        self.paths.mapped = self.spaces.mapped
         self.opened: Callable[[OpenFile], None] = lambda _: None
         self.closed: Callable[[OpenFile], None] = lambda _: None
         self.next_call: Callable[[float], Call | None] = lambda _: None

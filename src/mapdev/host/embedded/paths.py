@@ -17,14 +17,18 @@ from __future__ import annotations
 import errno
 import os
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 from mapdev.host.device import Device
 from mapdev.host.embedded.files import Files, OpenFile
+from mapdev.host.embedded.processes import has_capability
 
 AT_FDCWD = -100
 _MAX_LINKS = 40  # as in the kernel: MAXSYMLINKS
 _OPEN_FILE = re.compile(r"/proc/(\d+|self|thread-self)(?:/task/\d+)?/fd/(\d+)")
+_MAPPED = re.compile(r"/proc/(\d+|self|thread-self)/map_files/([0-9a-f]+)-([0-9a-f]+)")
+_CAP_SYS_ADMIN = 21
 _PROC_LIKE = ("/proc/", "/dev/fd/", "/dev/std")
 
 
@@ -39,6 +43,7 @@ class Paths:
     """The nodes of all devices, and the walk that finds them.
 
     :param forbidden: device and inode number of physical memory, which no path may lead to.
+    :ivar mapped: returns what process, start and end of an area show, if that is a device.
     :ivar roots_differ: some client may have another root or mount namespace than we.
     """
 
@@ -47,6 +52,7 @@ class Paths:
         self._forbidden = forbidden
         self._nodes: dict[str, Device] = {}
         self._names: set[str] = set()
+        self.mapped: Callable[[int, int, int], OpenFile | None] = lambda _pid, _start, _end: None
         self.roots_differ = False
 
     def add(self, device: Device) -> None:
@@ -145,12 +151,14 @@ class Paths:
             raise OSError(errno.EACCES, os.strerror(errno.EACCES))
 
     def _open_file(self, tid: int, path: str) -> OpenFile | None:
-        """Return the device's open file to which a link /proc/PID/fd/N leads."""
+        """Return the device's open file to which a link in /proc/PID/fd or map_files leads."""
         match = _OPEN_FILE.fullmatch(path)
-        if match is None:
-            return None
-        process = tid if match[1] in ("self", "thread-self") else int(match[1])
-        return self._files.at(process, int(match[2]))
+        if match is not None:
+            return self._files.at(_process(tid, match[1]), int(match[2]))
+        match = _MAPPED.fullmatch(path)
+        if match is not None and has_capability(tid, _CAP_SYS_ADMIN):
+            return self.mapped(_process(tid, match[1]), int(match[2], 16), int(match[3], 16))
+        return None
 
     def _link(self, tid: int, root: str, path: str) -> str | None:
         """Return the target of the symbolic link `path` of the client, None when it is none."""
@@ -162,3 +170,7 @@ class Paths:
             return os.readlink(root + path)
         except (OSError, ValueError):
             return None
+
+
+def _process(tid: int, name: str) -> int:
+    return tid if name in ("self", "thread-self") else int(name)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 
 from mapdev.host.dispatch import Dispatcher
 from mapdev.host.embedded.areas import MmAreas
+from mapdev.host.embedded.files import OpenFile
 from mapdev.host.embedded.processes import tgid_of
 from mapdev.inspect.maps import MapsLine, read_maps
 from mapdev.linux.mm import TaskStruct
@@ -45,6 +46,13 @@ class Spaces:
     def at(self, tgid: int) -> MmAreas | None:
         """Return the address space of process `tgid`, if it maps any device."""
         return self._by_tgid.get(tgid)
+
+    def mapped(self, tid: int, start: int, end: int) -> OpenFile | None:
+        """Return what the area from `start` to `end` of the process of `tid` shows, if a device."""
+        space = self.of(tid)
+        area = space.find(start) if space is not None else None
+        is_it = area is not None and (area.vm_start, area.vm_end) == (start, end)
+        return area.open_file if area is not None and is_it else None
 
     def make(self, tgid: int) -> MmAreas:
         """Return the address space of process `tgid`, a new one if there is none."""
