@@ -17,10 +17,18 @@ from typing import Protocol
 import mapdev
 
 from .control import Control
+from .expectations import CANNOT
 from .peculiar import DEVICES
 
 CLIENTS = Path(__file__).parent / "clients"
 FLAGS = ("-static", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread")
+FAULTING = ("fault", "faultpfn")
+# Rows in which the kernel itself touches a page that is not there yet.
+FAULTS_IN_CALLS = {
+    "sig_past_device_end", "sys_write_from", "sys_read_into", "sys_procmem", "sys_vmsplice",
+    "sys_odirect",
+}  # fmt: skip
+_WHY_NO_FAULTS = "serve faults inside system calls: root, or vm.unprivileged_userfaultfd=1"
 PATIENCE = 120  # seconds for all rows of a device: the client itself ends a row that hangs
 
 
@@ -76,7 +84,14 @@ class Embedded:
             output.seek(0)
             lines = output.read().splitlines()
         seen = dict(line.split("\t", 1) for line in lines)
+        if device in FAULTING and not _serves_faults_in_calls():
+            seen |= dict.fromkeys(FAULTS_IN_CALLS & set(seen), CANNOT + _WHY_NO_FAULTS)
         return seen, host.leaks
+
+
+def _serves_faults_in_calls() -> bool:
+    setting = Path("/proc/sys/vm/unprivileged_userfaultfd")
+    return os.geteuid() == 0 or setting.read_text().strip() == "1"
 
 
 HOSTS: dict[str, type[Embedded]] = {Embedded.name: Embedded}

@@ -36,7 +36,7 @@ for name in ('self', 'thread-self', str(os.getpid()), f'{os.getpid()}/task/{os.g
     assert found == [
         [f'{p + a * P:08x}-{p + b * P:08x}', how, f'{(3 + a) * P:08x}', dev, str(status.st_ino), '/dev/x']
         for a, b, how in ((0, 2, 'rw-s'), (2, 3, 'r--s'), (3, 8, 'rw-s'))], found
-assert os.read(os.open('/proc/self/maps', os.O_RDONLY | os.O_CLOEXEC), 12) == f'{p:08x}'.encode()[:12]
+assert f'{p:x}-'.encode() in os.read(os.open('/proc/self/maps', os.O_RDONLY | os.O_CLOEXEC), 65536)
 libc.munmap(p, 8 * P); assert '/dev/x' not in open('/proc/self/maps').read()
 """
     )

@@ -20,7 +20,8 @@ SUITES = {
     ],
     "user": [
         "tests/embedded/test_mmap.py", "tests/embedded/test_signals.py",
-        "tests/embedded/test_passing_on.py",
+        "tests/embedded/test_passing_on.py", "tests/embedded/test_areas.py",
+        "tests/embedded/test_faults.py",
     ],
 }  # fmt: skip
 TIMEOUT = 1500  # seconds; without KVM everything takes some ten times as long
