@@ -10,13 +10,14 @@ from pathlib import Path
 from subprocess import PIPE, CompletedProcess
 
 import pytest
+from pace import patience
 
 from mapdev.host.embedded.host import EmbeddedHost
 from mapdev.host.embedded.launch import ClientProcess
 from mapdev.linux import PAGE_SIZE
 
 CLIENTS = Path(__file__).parent.parent / "clients"
-TIMEOUT = 60  # seconds: nothing here takes long, a client that hangs must fail
+TIMEOUT = patience(60)  # seconds: nothing here takes long, a client that hangs must fail
 
 PRELUDE = f"""
 import ctypes, errno, fcntl, mmap, os, signal, struct, sys, threading, time

@@ -126,21 +126,28 @@ class MmAreas:
 
     def find(self, addr: int) -> DeviceArea | None:
         """Return the area that contains `addr`."""
-        at = bisect_right(self._areas, addr, key=lambda area: area.vm_start) - 1
+        at = self._after(addr) - 1
         return self._areas[at] if at >= 0 and addr < self._areas[at].vm_end else None
 
     def overlapping(self, start: int, end: int) -> list[DeviceArea]:
         """Return the areas that have a part in [`start`, `end`), in order."""
-        return [area for area in self._areas if area.vm_start < end and start < area.vm_end]
+        first = self._after(start)
+        if first and self._areas[first - 1].vm_end > start:
+            first -= 1
+        return self._areas[first : self._after(end - 1)]
 
     def insert(self, area: DeviceArea) -> None:
         """Add a new area; there must be none in its place."""
-        at = bisect_right(self._areas, area.vm_start, key=lambda other: other.vm_start)
-        self._areas.insert(at, area)
+        self._areas.insert(self._after(area.vm_start), area)
 
     def highest(self, below: int) -> int:
-        """Return the end of the last area that ends at or before `below`, else 0."""
-        return max((area.vm_end for area in self._areas if area.vm_end <= below), default=0)
+        """Return the end of the last area that begins below an address, else 0."""
+        at = self._after(below - 1)
+        return self._areas[at - 1].vm_end if at else 0
+
+    def _after(self, addr: int) -> int:
+        """Return the index of the first area that begins after `addr`."""
+        return bisect_right(self._areas, addr, key=_start_of)
 
     # --- what clients do to areas -----------------------------------------------------------
 
@@ -191,10 +198,10 @@ class MmAreas:
 
     def merge(self, start: int, end: int) -> None:
         """Join neighbours that differ in nothing, as the kernel does where there is no close."""
-        at = 1
-        while at < len(self._areas):
+        at = max(1, self._after(start - 1) - 1)
+        while at < len(self._areas) and self._areas[at].vm_start <= end:
             before, after = self._areas[at - 1], self._areas[at]
-            if before.vm_end >= start and after.vm_start <= end and _can_join(before, after):
+            if _can_join(before, after):
                 for run in after.mapped:
                     before.record(run.addr, run.pfn, run.nr_pages, run.kind, run.prot)
                 before.vm_end = after.vm_end
@@ -281,6 +288,10 @@ class MmAreas:
             self._dispatch.notify_area(device, task, f"vm_{operation}", function, area)
             return None
         return self._dispatch.run(device, task, f"vm_{operation}", function, area, *args)
+
+
+def _start_of(area: DeviceArea) -> int:
+    return area.vm_start
 
 
 def _can_join(before: DeviceArea, after: DeviceArea) -> bool:
