@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from mapdev.host.dispatch import Dispatcher
 from mapdev.host.embedded.files import OpenFile
+from mapdev.host.embedded.lease import Leases
 from mapdev.linux.mm import TaskStruct
 from mapdev.linux.numbers import PAGE_SHIFT, VM_DONTCOPY, VM_SPECIAL
 from mapdev.linux.vma import Kind, Mapped, VmAreaStruct, vm_get_page_prot
@@ -111,9 +112,10 @@ class MmAreas:
         look what became of them.
     """
 
-    def __init__(self, tgid: int, dispatch: Dispatcher) -> None:
+    def __init__(self, tgid: int, dispatch: Dispatcher, leases: Leases) -> None:
         self.tgid = tgid
         self.seen = True
+        self._leases = leases
         self.pager: Pager | None = None
         self._dispatch = dispatch
         self._areas: list[DeviceArea] = []
@@ -139,6 +141,17 @@ class MmAreas:
     def insert(self, area: DeviceArea) -> None:
         """Add a new area; there must be none in its place."""
         self._areas.insert(self._after(area.vm_start), area)
+        self._leases.area_began(area.lease)
+
+    def _drop(self, area: DeviceArea) -> None:
+        self._areas.remove(area)
+        self._leases.area_ended(area.lease)
+
+    def rebind(self, area: DeviceArea, lease: int) -> None:
+        """From now on `area` is one of another lease."""
+        self._leases.area_began(lease)
+        self._leases.area_ended(area.lease)
+        area.lease = lease
 
     def highest(self, below: int) -> int:
         """Return the end of the last area that begins below an address, else 0."""
@@ -177,7 +190,7 @@ class MmAreas:
         """End what there is in [`start`, `end`); return the areas that are gone."""
         gone = self.isolate(task, start, end)
         for area in gone:
-            self._areas.remove(area)
+            self._drop(area)
             if self.pager is not None:
                 self.pager.forget(area)
             self.tell(task, area, "close")
@@ -205,7 +218,7 @@ class MmAreas:
                 for run in after.mapped:
                     before.record(run.addr, run.pfn, run.nr_pages, run.kind, run.prot)
                 before.vm_end = after.vm_end
-                del self._areas[at]
+                self._drop(after)
                 if self.pager is not None:
                     self.pager.forget(after)
             else:
@@ -246,7 +259,7 @@ class MmAreas:
         try:
             self.tell(task, moved, "mremap")
         except OSError:
-            self._areas.remove(moved)
+            self._drop(moved)
             self.tell(task, moved, "close")
             raise
         if keep:
@@ -257,7 +270,7 @@ class MmAreas:
 
     def fork(self, task: TaskStruct) -> MmAreas:
         """Return the address space of a child, `task`, that was just forked."""
-        child = MmAreas(task.tgid, self._dispatch)
+        child = MmAreas(task.tgid, self._dispatch, self._leases)
         child.seen = self.seen
         for area in self:
             if not area.vm_flags & VM_DONTCOPY:
@@ -272,8 +285,9 @@ class MmAreas:
         if self.pager is not None:
             self.pager.close()
             self.pager = None
-        while self._areas:
-            self.tell(None, self._areas.pop(0), "close")
+        for area in self:
+            self._drop(area)
+            self.tell(None, area, "close")
 
     def tell(self, task: TaskStruct | None, area: DeviceArea, operation: str, *args: Any) -> Any:
         """Run a `vm_ops` operation of `area`, if it has it; a hook that has no result can't fail.

@@ -74,13 +74,14 @@ class Kernel:
         self.descriptors = descriptors
         self.secret = int.from_bytes(os.urandom(4), "little") | 1
         self.window = Window.of_this_machine()
-        self.spaces = Spaces(dispatcher)
+        self.spaces = Spaces(dispatcher, machine.leases)
         machine.spaces = self.spaces
         machine.bring_in = self.bring_in
         machine.zap = lambda *args: self.in_host_thread(lambda: self._zap(*args))
         self.files = Files()
         self.paths = Paths(self.files, (machine.dev, machine.inode))
         self.paths.mapped = self.spaces.mapped
+        self.spaces.ended = self.sweep
         self.opened: Callable[[OpenFile], None] = lambda _: None
         self.closed: Callable[[OpenFile], None] = lambda _: None
         self.next_call: Callable[[float], Call | None] = lambda _: None
@@ -317,14 +318,15 @@ class Kernel:
     def mapped(self, index: int, area: DeviceArea, tgid: int, holds: bool = True) -> None:
         """Count the mapping `area`, made through description `index`, as a use of its file.
 
+        The index is that of its lease.
+
         :param holds: it keeps the frames that are mapped; if not, another mapping does already.
         """
         as_made = area.piece(area.vm_start, area.vm_end)
         if not holds:
             as_made.forget(area.vm_start, area.vm_end)
-        lease = self.machine.leases.add(index, as_made, tgid)
-        area.lease = lease.index
-        self._mapped_files[lease.index] = area.open_file
+        self.machine.leases.add(index, as_made, tgid)
+        self._mapped_files[index] = area.open_file
         area.open_file.mappings += 1
 
     def bring_in(self, tid: int, addr: int, size: int, is_write: bool) -> None:
@@ -362,6 +364,8 @@ class Kernel:
 
     def sweep(self) -> None:
         """Find out which mappings ended, and let go of what they kept."""
+        if self.spaces.unseen:
+            self.refresh_areas()
         for lease in self.machine.leases.sweep():
             self.unmapped(self._mapped_files.pop(lease.index))
 

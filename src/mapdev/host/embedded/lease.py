@@ -33,15 +33,17 @@ class Lease:
     :ivar vma: the area as the driver's mmap operation left it; what is left of it in a client, and
         in which clients, /proc tells.
     :ivar tgid: the process that made it.
+    :ivar areas: how many areas that we know of came of it.
     """
 
-    __slots__ = ("_held", "holds", "index", "tgid", "vma")
+    __slots__ = ("_held", "areas", "holds", "index", "tgid", "vma")
 
     def __init__(self, index: int, vma: VmAreaStruct, tgid: int, holds: list[Hold]) -> None:
         self.index = index
         self.vma = vma
         self.tgid = tgid
         self.holds = holds
+        self.areas = 0
         self._held: set[tuple[int, str]] = set()  # what was added since, page by page
 
     def is_new(self, pfn: int, kind: str) -> bool:
@@ -69,6 +71,7 @@ class Leases:
         self._path = f"/proc/self/fd/{memory.fd}"
         self.events = inotify_of(self._path, IN_CLOSE)
         self._live: dict[int, Lease] = {}
+        self._dying: dict[int, Lease] = {}  # those of which no area is known any more
         self._next = 0
         self._due = 0
 
@@ -99,7 +102,7 @@ class Leases:
             for kind in kinds
         ]
         lease = Lease(index, vma, tgid, holds)
-        self._live[index] = lease
+        self._live[index] = self._dying[index] = lease
         return lease
 
     def extend(self, index: int, run: Mapped) -> None:
@@ -128,19 +131,37 @@ class Leases:
                 best, best_rank = (lease, index), rank
         return best
 
+    def area_began(self, index: int) -> None:
+        """An area of lease `index` has come into being, in whatever client."""
+        lease = self._live.get(index)
+        if lease is not None:
+            lease.areas += 1
+            self._dying.pop(index, None)
+
+    def area_ended(self, index: int) -> None:
+        """An area of lease `index` is gone, or about to go."""
+        lease = self._live.get(index)
+        if lease is not None:
+            lease.areas -= 1
+            if not lease.areas:
+                self._dying[index] = lease
+                self._due = _MORE_SWEEPS
+
     def sweep(self) -> list[Lease]:
         """Return the mappings that ended since the last sweep; their frames are given back.
 
-        The kernel announces the end of a description just before it drops the lock, so one that
-        was announced may look alive for an instant: after an announcement `unsettled` asks for a
-        few more sweeps.
+        Only those are looked at of which no area is known any more: there may be thousands of
+        others. The kernel announces the end of a description just before it drops the lock, so one
+        that was announced may look alive for an instant: after an announcement `unsettled` asks
+        for a few more sweeps.
         """
         self._due = max(0, self._due - 1)
         with contextlib.suppress(BlockingIOError):
             if os.read(self.events, 4096):
                 self._due = _MORE_SWEEPS
-        ended = [lease for lease in self._live.values() if not self._alive(lease)]
+        ended = [lease for lease in self._dying.values() if not self._alive(lease)]
         for lease in ended:
+            del self._dying[lease.index]
             del self._live[lease.index]
             self._let_go(lease)
         return ended
@@ -148,7 +169,7 @@ class Leases:
     @property
     def unsettled(self) -> bool:
         """Whether another sweep is due soon, without a new event."""
-        return bool(self._due and self._live)
+        return bool(self._due and self._dying)
 
     def _let_go(self, lease: Lease) -> None:
         for hold in lease.holds:
@@ -162,4 +183,5 @@ class Leases:
         for lease in self._live.values():
             self._let_go(lease)
         self._live.clear()
+        self._dying.clear()
         os.close(self.events)

@@ -119,7 +119,6 @@ class Pager:
             self._numbers[index] = self.agent.lend(description)
         finally:
             os.close(description)
-        area.lease = index
         return index
 
     def fill(self, area: DeviceArea, start: int, end: int) -> None:
@@ -142,7 +141,9 @@ class Pager:
         """Continue in a child that was just forked what `parent` did for its process."""
         for area in self._space:
             if area.faults:
-                self._kernel.mapped(self.adopt(area), area, self._space.tgid, holds=False)
+                lease = self.adopt(area)
+                self._kernel.mapped(lease, area, self._space.tgid, holds=False)
+                self._space.rebind(area, lease)
                 if _is_copied_by_fork(area):
                     for start, end in area.holes(area.vm_start, area.vm_end):
                         self._userfault.register(start, end, MODE_MISSING)
@@ -155,10 +156,14 @@ class Pager:
 
     def forget(self, area: DeviceArea) -> None:
         """`area` is gone: if it was the last of its mapping, take the memory back."""
-        if area.lease in self._numbers and not any(
-            other.lease == area.lease for other in self._space
-        ):
-            self._in_client(self.agent.take_back, self._numbers.pop(area.lease))
+        if not any(other.lease == area.lease for other in self._space):
+            self.abandon(area.lease)
+
+    def abandon(self, lease: int) -> None:
+        """Take the memory of a lease back."""
+        number = self._numbers.pop(lease, None)
+        if number is not None:
+            self._in_client(self.agent.take_back, number)
 
     def zap(self, area: DeviceArea, start: int, end: int) -> None:
         """Take the pages of [`start`, `end`) away: the next touch asks the driver again."""

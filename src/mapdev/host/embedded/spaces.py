@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from mapdev.host.dispatch import Dispatcher
 from mapdev.host.embedded.areas import MmAreas
 from mapdev.host.embedded.files import OpenFile
+from mapdev.host.embedded.lease import Leases
 from mapdev.host.embedded.processes import tgid_of
 from mapdev.inspect.maps import MapsLine, read_maps
 from mapdev.linux.mm import TaskStruct
@@ -29,15 +30,18 @@ class Spaces:
 
     :ivar watch: how `Server` is asked to call back when a descriptor is readable, or hung up.
     :ivar forget: how it is told that this is not of interest any more.
+    :ivar ended: called when an address space has ended.
     """
 
-    def __init__(self, dispatch: Dispatcher) -> None:
+    def __init__(self, dispatch: Dispatcher, leases: Leases) -> None:
         self._dispatch = dispatch
+        self._leases = leases
         self._by_tgid: dict[int, MmAreas] = {}
         self._pidfds: dict[int, int] = {}
         self._executing: dict[int, int] = {}
         self.watch: Callable[[int, Callable[[], None]], None] = lambda _fd, _then: None
         self.forget: Callable[[int], None] = lambda _: None
+        self.ended: Callable[[], None] = lambda: None
 
     def of(self, tid: int) -> MmAreas | None:
         """Return the address space of the process of thread `tid`, if it maps any device."""
@@ -58,7 +62,7 @@ class Spaces:
         """Return the address space of process `tgid`, a new one if there is none."""
         space = self._by_tgid.get(tgid)
         if space is None:
-            space = MmAreas(tgid, self._dispatch)
+            space = MmAreas(tgid, self._dispatch, self._leases)
             self._add(space)
         return space
 
@@ -89,6 +93,7 @@ class Spaces:
             self.forget(pidfd)
             os.close(pidfd)
         space.end()
+        self.ended()
 
     def close(self) -> None:
         """All processes have ended."""

@@ -167,6 +167,7 @@ def _map(
     if vma.vm_flags & VM_DONTCOPY:
         thread.syscall("madvise", start, length, MADV_DONTFORK)
     kernel.mapped(index, vma, task.tgid)
+    vma.lease = index
     space.seen = space.seen and kernel.window.holds(start, vma.vm_end)
     space.insert(vma)
     if flags & MAP_LOCKED and not vma.vm_flags & VM_SPECIAL:
@@ -183,9 +184,13 @@ def _map(
 def _map_what_faults(kernel: Kernel, space: MmAreas, thread: StoppedThread, vma: DeviceArea) -> int:
     """Map what the driver asked for; pages that it left out are asked of it when touched."""
     pager = space.pager or start_pager(kernel, thread, space)
-    index = pager.adopt(vma)
-    pager.fill(vma, vma.vm_start, vma.vm_end)
-    return index
+    vma.lease = pager.adopt(vma)
+    try:
+        pager.fill(vma, vma.vm_start, vma.vm_end)
+    except OSError:
+        pager.abandon(vma.lease)
+        raise
+    return vma.lease
 
 
 def _place(
