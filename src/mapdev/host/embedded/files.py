@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterator
 
 from mapdev.host.device import Device
 from mapdev.host.embedded.readiness import Readiness
@@ -97,11 +97,14 @@ def _link(tid: int, fd: int) -> str:
 
 
 class Files:
-    """All open files, by the link that /proc shows for their descriptors."""
+    """All open files, by the link that /proc shows for their descriptors.
+
+    :ivar polled: by driver, those whose readiness may change: it has a poll operation.
+    """
 
     def __init__(self) -> None:
         self._by_link: dict[str, OpenFile] = {}
-        self._polled: dict[Hashable, dict[OpenFile, None]] = {}
+        self.polled: dict[Hashable, dict[OpenFile, None]] = {}
 
     def __len__(self) -> int:
         return len(self._by_link)
@@ -109,21 +112,17 @@ class Files:
     def __iter__(self) -> Iterator[OpenFile]:
         return iter(list(self._by_link.values()))
 
-    def polled(self, driver: Hashable) -> Iterable[OpenFile]:
-        """Return the open files of `driver` whose readiness changes: it has a poll operation."""
-        return tuple(self._polled.get(driver, ()))
-
     def add(self, file: OpenFile) -> None:
         """Make `file` known."""
         self._by_link[file.link] = file
         driver = file.device.driver
         if driver.has("poll") and not file.path_only:
-            self._polled.setdefault(driver, {})[file] = None
+            self.polled.setdefault(driver, {})[file] = None
 
     def discard(self, file: OpenFile) -> None:
         """Forget `file`, which no descriptor means any more."""
         self._by_link.pop(file.link, None)
-        self._polled.get(file.device.driver, {}).pop(file, None)
+        self.polled.get(file.device.driver, {}).pop(file, None)
 
     def at(self, tid: int, fd: int) -> OpenFile | None:
         """Return the open file that descriptor `fd` of thread `tid` means, if it is a device's."""

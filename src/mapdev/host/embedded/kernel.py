@@ -62,6 +62,7 @@ class Kernel:
         of any client while another one is being handled.
     :ivar postponed: calls that arrived meanwhile.
     :ivar in_host_thread: runs a function in the host's thread and returns its result.
+    :ivar current: the call for which driver code runs, or ran last.
     """
 
     log = log
@@ -87,6 +88,8 @@ class Kernel:
         self.next_call: Callable[[float], Call | None] = lambda _: None
         self.postponed: deque[Call] = deque()
         self.in_host_thread: Callable[[Callable[[], Any]], Any] = lambda work: work()
+        self.current: Call | None = None
+        machine.install = self._install_file
         self._next_descriptor = 0
         self._said: set[tuple[str, int]] = set()
         self._lending_refused = False
@@ -271,23 +274,26 @@ class Kernel:
         """The number at which physical memory is in a client for the moment of a mapping."""
         return self.descriptors.base + self.descriptors.room - 1
 
-    def install_file(self, call: Call, name: str, driver: Any, private: Any, flags: int) -> int:
+    def _install_file(self, name: str, driver: Any, private: Any, flags: int) -> int:
         """Open a file without a node in the client: what anon_inode_getfd asks for."""
+        assert self.current is not None  # whoever has a task has a call
         device = Device(driver, f"anon_inode:{name}", 0)
         open_file = self.new_file(device, flags, (flags & os.O_ACCMODE) + 1 & 3)
         open_file.file.private_data = private
-        return self.install(call, open_file, bool(flags & os.O_CLOEXEC))
+        return self.install(self.current, open_file, bool(flags & os.O_CLOEXEC))
 
     # --- poll -------------------------------------------------------------------------------
 
     def refresh_poll(self, driver: Driver) -> None:
         """Make poll(2) see what an operation of `driver` has changed, on any of its files."""
-        for open_file in self.files.polled(driver):
-            self._refresh(open_file, False)
+        polled = self.files.polled.get(driver)
+        if polled:
+            for open_file in tuple(polled):
+                self._refresh(open_file, False)
 
     def woken(self, queue: Hashable, driver: Hashable) -> None:
         """Make poll(2) see what the wake-up of a wait queue of `driver` has changed."""
-        for open_file in self.files.polled(driver):
+        for open_file in tuple(self.files.polled.get(driver, ())):
             queues = open_file.file.poll_queues
             if not queues or queue in queues:
                 self._refresh(open_file, True)
@@ -410,22 +416,3 @@ class Kernel:
             open_file.mappings = 0
             self._release_if_unused(open_file)
         return [f"{open_file.device.node} was still open or mapped" for open_file in left]
-
-
-class Installing:
-    """While it is entered, driver code may open files in the client that makes `call`."""
-
-    __slots__ = ("_call", "_kernel")
-
-    def __init__(self, kernel: Kernel, call: Call) -> None:
-        self._kernel = kernel
-        self._call = call
-
-    def __enter__(self) -> None:
-        self._kernel.machine.install = self._install
-
-    def __exit__(self, *error: object) -> None:
-        self._kernel.machine.install = None
-
-    def _install(self, name: str, driver: Any, private: Any, flags: int) -> int:
-        return self._kernel.install_file(self._call, name, driver, private, flags)

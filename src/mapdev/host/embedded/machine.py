@@ -12,11 +12,13 @@ from mapdev.host.embedded.memory.physical import PhysicalMemory
 from mapdev.host.embedded.spaces import Spaces
 from mapdev.host.embedded.syscalls import read_memory, write_memory
 from mapdev.inspect.maps import MapsLine, read_maps
+from mapdev.linux.context import context
 from mapdev.linux.fs import Inode
 from mapdev.linux.kthread import Kthread
 from mapdev.linux.mm import TaskStruct
 from mapdev.linux.numbers import (
     PAGE_SHIFT,
+    PF_KTHREAD,
     VM_EXEC,
     VM_MAYREAD,
     VM_MAYSHARE,
@@ -90,7 +92,8 @@ class EmbeddedMachine(PhysicalMemory):
 
     def install_file(self, name: str, driver: Any, private_data: Any, flags: int) -> int:
         """Open a new file in the task whose call is being handled."""
-        if self.install is None:
+        task = context().task
+        if self.install is None or task is None or task.flags & PF_KTHREAD:
             raise OSError(errno.ESRCH, "anon_inode_getfd: no client's call is being handled")
         return self.install(name, driver, private_data, flags)
 

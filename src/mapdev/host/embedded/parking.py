@@ -22,8 +22,7 @@ import contextlib
 import errno
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mapdev.host.coroutines import Coroutines, Running
@@ -51,7 +50,6 @@ class Waiting(NamedTuple):
     :ivar again: runs the operation again; returns or raises as the handler did.
     :ivar so_far: what the call has transferred already, its result if a signal comes.
     :ivar abandon: called when the call ends without its operation.
-    :ivar around: what the steps of a coroutine run inside of.
     """
 
     wait: WouldWait
@@ -59,7 +57,6 @@ class Waiting(NamedTuple):
     again: Callable[[], Any]
     so_far: int = 0
     abandon: Callable[[], None] = _nothing
-    around: Callable[[], AbstractContextManager[Any]] | None = None
 
 
 class _Parked:
@@ -89,7 +86,6 @@ class Parking:
 
     :param carry_out: runs a function for a call and answers it, or returns what it waits for.
     :param poke: makes the host's thread call `tend` soon; called in any thread.
-    :ivar current: the call that is being carried out.
     :ivar busy: whether `tend` has something to do, now or later.
     """
 
@@ -105,7 +101,6 @@ class Parking:
         self._coroutines = coroutines
         self._carry_out = carry_out
         self._poke = poke
-        self.current: Call | None = None
         self.busy = False
         self._calls: dict[_Parked, None] = {}
         self._queues: dict[Hashable, dict[_Parked, None]] = {}
@@ -123,7 +118,7 @@ class Parking:
     def wake(self, queue: Hashable, owner: Hashable) -> None:
         """Note that `queue`, which is driver `owner`'s, was woken."""
         if threading.get_ident() == self._thread:
-            self._own.append((queue, owner, self.current))
+            self._own.append((queue, owner, self._kernel.current))
             self.busy = True
             return
         with self._lock:
@@ -159,11 +154,20 @@ class Parking:
         wait = parked.waiting.wait
         if wait.coroutine is not None and wait.context is not None:
             parked.running = self._coroutines.start(
-                wait.coroutine, wait.context, parked.waiting.around or contextlib.nullcontext,
+                wait.coroutine, wait.context, lambda: self._make_current(parked.call),
                 lambda: self._coroutine_ended(parked),
             )  # fmt: skip
         else:
             self._queues.setdefault(parked.key, {})[parked] = None
+
+    @contextlib.contextmanager
+    def _make_current(self, call: Call) -> Iterator[None]:
+        """Run a step of a coroutine, in its own thread, for `call`."""
+        before, self._kernel.current = self._kernel.current, call
+        try:
+            yield
+        finally:
+            self._kernel.current = before
 
     def _leave(self, parked: _Parked) -> None:
         queue = self._queues.get(parked.key)
@@ -211,7 +215,7 @@ class Parking:
         if not parked.call.is_waited_for():
             self._forget(parked)
             return
-        self.current = parked.call
+        self._kernel.current = parked.call
         mark = len(self._own)
         before = parked.waiting
         waiting = self._carry_out(parked.call, self._dispatch.again, before.wait, before.again)

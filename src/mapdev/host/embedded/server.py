@@ -232,7 +232,7 @@ class Server:
 
     def _handle(self, call: Call) -> None:
         """Carry out one call and answer or park it, whatever happens."""
-        self._parking.current = call
+        self._kernel.current = call
         native = call.arch == ARCH.AUDIT_ARCH and call.nr in HANDLERS
         handler = HANDLERS[call.nr] if native else foreign_open
         waiting = self._carry_out(call, handler, self._kernel, call)

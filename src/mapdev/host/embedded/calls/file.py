@@ -15,7 +15,7 @@ from mapdev.host.embedded.calls.transfer import OPERATIONS, Operation
 from mapdev.host.embedded.calls.verdict import PASS_ON, Handler, Result, Verdict, signed64
 from mapdev.host.embedded.calls.wait import run_operation
 from mapdev.host.embedded.files import OpenFile
-from mapdev.host.embedded.kernel import Installing, Kernel
+from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.node import pack_stat
 from mapdev.host.embedded.notify import Call
 from mapdev.linux.fs import FMODE_LSEEK, FMODE_WRITE
@@ -64,13 +64,8 @@ def _ioctl(kernel: Kernel, call: Call, open_file: OpenFile) -> Result:
     if not open_file.device.driver.has("ioctl"):
         raise _error(errno.ENOTTY)
     task = kernel.task(call)
-    installing = Installing(kernel, call)
-
-    def run() -> int:
-        with installing:
-            return kernel.dispatch.ioctl(open_file.device, task, open_file.file, cmd, arg)
-
-    return run_operation(kernel, open_file, run, around=lambda: installing)
+    return run_operation(kernel, open_file, lambda: kernel.dispatch.ioctl(
+        open_file.device, task, open_file.file, cmd, arg))  # fmt: skip
 
 
 def _set_nonblocking(open_file: OpenFile, on: bool) -> None:

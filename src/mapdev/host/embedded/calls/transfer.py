@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from mapdev.host.dispatch import WouldWait
 from mapdev.host.embedded.calls.verdict import Result, signed32, signed64
@@ -71,14 +71,14 @@ class Transfer:
         call: Call,
         open_file: OpenFile,
         once: Once,
-        pieces: Iterable[tuple[int, int]],
+        pieces: list[tuple[int, int]],
         pos: int | None,
     ) -> None:
         self._kernel = kernel
         self._task = kernel.task(call)
         self._file = open_file
         self._once = once
-        self._pieces = list(pieces)
+        self._pieces = pieces  # those that are left
         self._moves = pos is None
         self._at = open_file.file.f_pos if pos is None else pos
         self.total = 0
@@ -123,7 +123,7 @@ def _run(
     call: Call,
     open_file: OpenFile,
     once: Once,
-    pieces: Iterable[tuple[int, int]],
+    pieces: list[tuple[int, int]],
     pos: int | None,
 ) -> Result:
     _check(open_file, once)

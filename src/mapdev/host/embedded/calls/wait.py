@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import Any
 
 from mapdev.host.dispatch import WouldWait
 from mapdev.host.embedded.files import OpenFile
@@ -17,20 +15,18 @@ def run_operation(
     open_file: OpenFile,
     run: Callable[[], int],
     progress: Callable[[], int] | None = None,
-    around: Callable[[], AbstractContextManager[Any]] | None = None,
 ) -> int | Waiting:
     """Return the result of `run`, or what its operation waits for; then poll sees what changed.
 
     :param run: runs an operation of the driver of `open_file`; called again if that has to wait.
     :param progress: returns what the call has transferred, its result if a signal comes.
-    :param around: what the steps of a coroutine, if `run` gives one, run inside of.
     """
     try:
         return run()
     except WouldWait as wait:
         return Waiting(
-            wait, open_file, lambda: run_operation(kernel, open_file, run, progress, around),
-            progress() if progress else 0, around=around,
+            wait, open_file, lambda: run_operation(kernel, open_file, run, progress),
+            progress() if progress else 0,
         )  # fmt: skip
     finally:
         kernel.refresh_poll(open_file.device.driver)
