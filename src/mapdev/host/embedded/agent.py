@@ -13,6 +13,7 @@ Used in the host's thread only.
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import select
 import socket
@@ -22,8 +23,9 @@ from mapdev.host.embedded.arch import ARCH, NUMBER_OF
 from mapdev.host.embedded.inject import StoppedThread, marked
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.loan import HELPERS_CALL, call_of
+from mapdev.host.embedded.processes import tgid_of
 from mapdev.host.embedded.syscalls import PAGE_SIZE, write_memory
-from mapdev.host.embedded.tracee import ClientGone, Tracee
+from mapdev.host.embedded.tracee import ClientGone, Wakeful
 from mapdev.linux.numbers import (
     MAP_ANONYMOUS,
     MAP_FIXED_NOREPLACE,
@@ -38,7 +40,7 @@ _MESSAGE = 4096  # bytes, what the agent takes at once; a page is no smaller
 _AT_ONCE = _MESSAGE // _CALL.size
 _ULONG_MAX = (1 << 64) - 1
 _TIE = 0  # the socket's number in the agent's own table
-_PATIENCE = 1.0  # seconds until somebody is told for what the host waits
+_PATIENCE = 20  # milliseconds between two looks whether the thread was stopped
 
 Request = tuple[str, tuple[int, ...], int | None]
 """A call for an agent: name, arguments, and which argument is a descriptor of the agent's."""
@@ -57,7 +59,7 @@ class Agent:
         self.tie = tie
         self._kernel = kernel
         self._mark = kernel.secret << 32
-        self._next_number = _TIE + 1
+        self._numbers = {_TIE}
 
     def run(self, requests: list[Request]) -> list[int]:
         """Have calls made one after another and return their results.
@@ -75,26 +77,30 @@ class Agent:
     def lend(self, description: int) -> int:
         """Put a copy of our descriptor into the agent's table and return its number there.
 
+        :raises OSError: EMFILE the client's limit.
         :raises ClientGone: as above.
         """
-        number = self._next_number
-        self._next_number += 1
+        number = next(number for number in itertools.count() if number not in self._numbers)
         request: list[Request] = [(HELPERS_CALL, (), None)]
         self._send(request, unmarked=True)
-        call = call_of(self._kernel, Tracee(self.tid))
+        thread = self._thread()
+        call = call_of(self._kernel, thread)
         try:
             call.add_descriptor(description, number, cloexec=True)
         except OSError as error:
             if error.errno == errno.ENOENT:
                 raise ClientGone from None
-            raise
+            # EBADF: beyond the client's limit, which counts here too
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE)) from None
         finally:
             call.answer(0)
-        self._receive(request)
+            self._receive(request, thread)
+        self._numbers.add(number)
         return number
 
     def take_back(self, number: int) -> None:
         """Close a descriptor that was lent."""
+        self._numbers.discard(number)
         self.run([("close", (number,), None)])
 
     def close(self) -> None:
@@ -112,8 +118,13 @@ class Agent:
         except OSError:
             raise ClientGone from None
 
-    def _receive(self, requests: list[Request]) -> list[int]:
-        self._wait()
+    def _thread(self) -> Wakeful:
+        return Wakeful(self.tid, lambda: self._kernel.say_of(
+            "stopped", tgid_of(self.tid), "is stopped by a debugger in the middle of a page fault; "
+            "all other clients wait for it to be continued or killed"))  # fmt: skip
+
+    def _receive(self, requests: list[Request], thread: Wakeful | None = None) -> list[int]:
+        self._wait(thread or self._thread())
         try:
             answer = self.tie.recv(_MESSAGE)
         except OSError:
@@ -127,15 +138,13 @@ class Agent:
             raise OSError(code, f"{name} in the client: {os.strerror(code)}")
         return results
 
-    def _wait(self) -> None:
+    def _wait(self, thread: Wakeful) -> None:
+        """Wait for an answer, which must come though the process may be stopped (SIGSTOP)."""
         poller = select.poll()
         poller.register(self.tie, select.POLLIN)
-        if not poller.poll(_PATIENCE * 1000):
-            self._kernel.log.warning(
-                "%d: a client is stopped in the middle of a page fault; all others wait for it "
-                "to be continued or killed", self.tid,
-            )  # fmt: skip
-            poller.poll()
+        while not poller.poll(_PATIENCE):
+            thread.keep_going()
+        thread.let_go()
 
 
 def start_agent(kernel: Kernel, thread: StoppedThread, page: int = 0) -> Agent:

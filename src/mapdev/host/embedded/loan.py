@@ -18,7 +18,7 @@ from mapdev.host.embedded.tracee import ClientGone, Tracee
 
 # A call that the filter always hands over and that has no effect before we answer it.
 HELPERS_CALL = "remap_file_pages"
-_PATIENCE = 0.1  # seconds between two looks whether the helper was killed
+_PATIENCE = 0.02  # seconds between two looks whether the helper was killed, or stopped
 
 
 class Loan:
@@ -73,16 +73,18 @@ def lend_to_helper(kernel: Kernel, thread: StoppedThread, writable: bool) -> Loa
 
 
 def call_of(kernel: Kernel, helper: Tracee) -> Call:
-    """Return the call that the helper makes; other clients' calls are kept for later."""
+    """Return the call that the helper makes; other clients' calls are kept for later.
+
+    :raises ClientGone: it was killed.
+    """
     while True:
         call = kernel.next_call(_PATIENCE)
         if call is not None and call.tid == helper.tid:
             return call
         if call is not None:
             kernel.postponed.append(call)
-        elif helper.is_dead():
-            helper.wait_for_death()
-            raise ClientGone
+        else:
+            helper.keep_going()
 
 
 def _put(kernel: Kernel, call: Call, writable: bool) -> tuple[int, int]:

@@ -106,13 +106,13 @@ class Listener:
         return Call(self, id, tid, nr, arch, ip, args)
 
     def send(self, id: int, value: int, error: int, flags: int) -> bool:
-        """Answer call `id`; False when its thread no longer waits."""
+        """Answer call `id`; False when its thread no longer waits, or was answered already."""
         if self.fd < 0:
             return False  # closed, since the last thread with this filter died
         try:
             fcntl.ioctl(self.fd, SECCOMP_IOCTL_NOTIF_SEND, _RESPONSE.pack(id, value, error, flags))
         except OSError as failure:
-            if failure.errno == errno.ENOENT:
+            if failure.errno in (errno.ENOENT, errno.EINPROGRESS):
                 return False
             raise
         return True

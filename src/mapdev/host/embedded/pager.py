@@ -14,6 +14,7 @@ Source: mm/memory.c (do_read_fault, do_shared_fault, do_cow_fault, wp_page_share
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -24,13 +25,7 @@ from typing import Any
 
 from mapdev.host.embedded.agent import Agent, Request, start_agent
 from mapdev.host.embedded.areas import DeviceArea, MmAreas
-from mapdev.host.embedded.inject import (
-    PTRACE_DETACH,
-    PTRACE_EVENT_STOP,
-    PTRACE_INTERRUPT,
-    PTRACE_SINGLESTEP,
-    StoppedThread,
-)
+from mapdev.host.embedded.inject import PTRACE_EVENT_STOP, PTRACE_SINGLESTEP, StoppedThread
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.processes import (
     comm_of,
@@ -39,7 +34,13 @@ from mapdev.host.embedded.processes import (
     live_threads,
 )
 from mapdev.host.embedded.surgery import may_be_written
-from mapdev.host.embedded.tracee import ClientGone, NotStoppable, Tracee
+from mapdev.host.embedded.tracee import (
+    PTRACE_DETACH,
+    PTRACE_INTERRUPT,
+    ClientGone,
+    NotStoppable,
+    Tracee,
+)
 from mapdev.host.embedded.userfault import MODE_MISSING, MODE_WP, Fault, UserFault, make_in
 from mapdev.linux.mapping import finish_fault
 from mapdev.linux.mm import TaskStruct
@@ -193,7 +194,10 @@ class Pager:
         """Answer the faults that have come."""
         for fault in self._userfault.read():
             if not self._closed:
-                self._in_client(self._answer, fault)
+                try:
+                    self._in_client(self._answer, fault)
+                except OSError as error:
+                    self._give_up(error)
 
     def _in_client(self, work: Callable[..., None], *args: Any) -> None:
         try:
@@ -203,6 +207,16 @@ class Pager:
         except OSError as error:
             if error.errno not in (errno.ESRCH, errno.ENOENT):  # it ended meanwhile
                 raise
+
+    def _give_up(self, error: OSError) -> None:
+        """End a client in which a page can't be mapped, as when memory is out: it can't go on."""
+        self._kernel.say_of(
+            "pages", self._space.tgid,
+            f"touched a page of a device that can't be mapped in it, so it is killed: {error}. "
+            "May it have no more areas (vm.max_map_count), or no mmap (seccomp)?",
+        )  # fmt: skip
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._space.tgid, signal.SIGKILL)
 
     def _answer(self, fault: Fault) -> None:
         page = fault.address & PAGE_MASK
@@ -237,7 +251,12 @@ class Pager:
             self._kernel.machine.leases.extend(area.lease, run)
         if vmf.page is not None and found:
             put_page(vmf.page)  # the mapping has a reference of its own now
-        self._map(area, fresh)
+        try:
+            self._map(area, fresh)
+        except OSError:
+            for run in fresh:
+                area.forget(run.addr, run.end)
+            raise
         told = _is_told_of_writes(area)
         for run in fresh:
             if told and not (is_write and run.addr <= page < run.end):
@@ -255,6 +274,8 @@ class Pager:
             answer = self._run(area, task, "vm_fault", _fault, vmf)
             if answer & _FAILED:
                 return False
+            if answer & VM_FAULT_NOPAGE:
+                vmf.page = None  # not given to us
             if answer & VM_FAULT_RETRY:
                 self._userfault.wake(page, page + PAGE_SIZE)
                 return True
@@ -268,6 +289,8 @@ class Pager:
             area.forget(page, page + PAGE_SIZE)
             if area.fresh is not None:
                 area.fresh = [run for run in area.fresh if not run.addr <= page < run.end]
+            if vmf.page is not None:
+                put_page(vmf.page)  # it was given to us
             return False
         return True
 

@@ -93,6 +93,15 @@ def live_threads(pid: int) -> set[int]:
     return live
 
 
+def state_of(tid: int) -> str:
+    """Return the letter for what thread `tid` does, as in /proc/TID/stat; X when it is gone."""
+    try:
+        stat = Path(f"/proc/{tid}/stat").read_bytes()
+    except OSError:
+        return "X"
+    return chr(stat.rpartition(b") ")[2][0])
+
+
 def is_in_user_mode(tid: int) -> bool:
     """Say whether thread `tid`, which waits, does so in an instruction, not in a system call."""
     while True:

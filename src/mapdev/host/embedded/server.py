@@ -28,11 +28,12 @@ from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.launch import receive_listener
 from mapdev.host.embedded.notify import Call, Listener
 from mapdev.host.embedded.parking import Parking, Waiting
+from mapdev.host.embedded.tracee import ClientGone
 
 log = logging.getLogger("mapdev")
 
 _HANG_UP = select.EPOLLHUP | select.EPOLLERR
-_SWEEP_AGAIN = 0.002  # seconds, see Leases.sweep
+_SWEEP_AGAIN = 0.002  # seconds, see Leases.sweep and Spaces.tick
 _OWN_ERROR = "mapdev: an error of the host itself; please report it"
 _ENOUGH_PASSES = 20  # what had ended when settle was called is handled by then
 
@@ -45,6 +46,7 @@ class Server:
         self._lock = lock
         self._epoll = select.epoll()
         self._watched: dict[int, Callable[[int], None]] = {}
+        self._batch: dict[int, int] = {}  # events that are not handled yet, by descriptor
         self._listeners: dict[int, Listener] = {}
         self._work: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -157,28 +159,35 @@ class Server:
         """Handle what is there; False when nothing but calls of clients was."""
         events = self._epoll.poll(timeout)
         with self._lock:
-            if self._kernel.machine.leases.unsettled:
-                self._kernel.sweep()
-            if self._kernel.spaces.restless:
-                self._kernel.spaces.tick()
             # Hang-ups before calls: a client's close comes before what it does next, so release
             # must have run when an open that follows is handled.
             events.sort(key=lambda event: event[0] in self._listeners)
-            for fd, event in events:
-                handle = self._watched.get(fd)
-                if handle is not None:
-                    try:
-                        handle(event)
-                    except Exception:
-                        log.exception(_OWN_ERROR)
-                while self._kernel.postponed:
-                    self._handle(self._kernel.postponed.popleft())
+            self._batch = dict(events)
+            if self._kernel.machine.leases.unsettled:
+                self._try(self._kernel.sweep)
+            if self._kernel.spaces.restless:
+                self._try(self._kernel.spaces.tick)
+            while self._batch:
+                fd = next(iter(self._batch))
+                event = self._batch.pop(fd)
+                self._try(self._watched[fd], event)
+                self._handle_postponed()
             if self._parking.busy:
-                try:
-                    self._parking.tend()
-                except Exception:
-                    log.exception(_OWN_ERROR)
+                self._try(self._parking.tend)
         return any(fd not in self._listeners for fd, _ in events)
+
+    def _try(self, function: Callable[..., object], *args: Any) -> None:
+        """Call `function`; whatever happens, the thread goes on: all clients depend on it."""
+        try:
+            function(*args)
+        except Exception:
+            log.exception(_OWN_ERROR)
+
+    def _handle_postponed(self) -> None:
+        while self._kernel.postponed:
+            call = self._kernel.postponed.popleft()
+            if call.is_waited_for():  # its thread may have been killed meanwhile
+                self._handle(call)
 
     def _do_work(self) -> None:
         os.eventfd_read(self._wake)
@@ -190,6 +199,8 @@ class Server:
         self._epoll.register(fd, events)
 
     def _unwatch(self, fd: int) -> None:
+        # The number may be another descriptor's soon, which an event of this batch is not for.
+        self._batch.pop(fd, None)
         del self._watched[fd]
         self._epoll.unregister(fd)
 
@@ -225,6 +236,8 @@ class Server:
             poller.register(fd, select.POLLIN)
         for fd, event in poller.poll(timeout * 1000):
             if event & select.POLLIN:
+                # It may have been the only one, and to receive the next would be to wait for it.
+                self._batch.pop(fd, None)
                 call = self._listeners[fd].receive()
                 if call is not None:
                     return call
@@ -233,6 +246,7 @@ class Server:
     def _handle(self, call: Call) -> None:
         """Carry out one call and answer or park it, whatever happens."""
         self._kernel.current = call
+        self._kernel.spaces.calls(call.tid)
         native = call.arch == ARCH.AUDIT_ARCH and call.nr in HANDLERS
         handler = HANDLERS[call.nr] if native else foreign_open
         waiting = self._carry_out(call, handler, self._kernel, call)
@@ -245,6 +259,8 @@ class Server:
             result = function(*args)
         except OSError as error:
             call.fail(_client_errno(error))
+        except ClientGone:
+            call.fail(errno.ESRCH)  # nobody should be left to read it
         except Exception:
             log.exception("mapdev: %s failed in the host itself; please report it. "
                           "The client gets EIO", NAME_OF.get(call.nr, call.nr))  # fmt: skip

@@ -2,14 +2,18 @@
 
 An address space begins with a process's first mapping of a device, or with the fork of one that
 has some, and ends with the process (its pidfd says when) or when it executes a program. That nobody
-announces: from the call on, `tick` looks every now and then whether the areas are gone.
+announces: from the call on, `tick` looks every now and then, and whoever asks for the space looks
+first, whether it is another one now.
 
 Used in the host's thread only.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import time
 from collections.abc import Callable, Iterator
 
 from mapdev.host.dispatch import Dispatcher
@@ -21,8 +25,32 @@ from mapdev.inspect.maps import MapsLine, read_maps
 from mapdev.linux.mm import TaskStruct
 from mapdev.linux.numbers import VM_EXEC, VM_READ, VM_WRITE
 
-_LOOKS = 2000  # at one a millisecond: no exec takes longer; one that fails leaves all as it was
+_LONGEST_EXEC = 10.0  # seconds; one that fails leaves all as it was
 _ACCESS = {"r": VM_READ, "w": VM_WRITE, "x": VM_EXEC}
+
+
+class _Exec:
+    """A process that is about to execute a program.
+
+    An open /proc/PID/maps stays with the address space that the process had when it was opened, and
+    is empty once that has no user: one short read tells.
+    """
+
+    def __init__(self, tid: int, tgid: int) -> None:
+        self.tid = tid
+        self.until = time.monotonic() + _LONGEST_EXEC
+        self._fd = os.open(f"/proc/{tgid}/maps", os.O_RDONLY | os.O_CLOEXEC)
+
+    def is_done(self) -> bool:
+        """Say whether the address space is gone."""
+        try:
+            return not os.pread(self._fd, 1, 0)
+        except OSError:
+            return True
+
+    def close(self) -> None:
+        """Look no more."""
+        os.close(self._fd)
 
 
 class Spaces:
@@ -38,17 +66,20 @@ class Spaces:
         self._leases = leases
         self._by_tgid: dict[int, MmAreas] = {}
         self._pidfds: dict[int, int] = {}
-        self._executing: dict[int, int] = {}
+        self._executing: dict[int, _Exec] = {}
         self.watch: Callable[[int, Callable[[], None]], None] = lambda _fd, _then: None
         self.forget: Callable[[int], None] = lambda _: None
         self.ended: Callable[[], None] = lambda: None
 
     def of(self, tid: int) -> MmAreas | None:
         """Return the address space of the process of thread `tid`, if it maps any device."""
-        return self._by_tgid.get(tgid_of(tid)) if self._by_tgid else None
+        return self.at(tgid_of(tid)) if self._by_tgid else None
 
     def at(self, tgid: int) -> MmAreas | None:
         """Return the address space of process `tgid`, if it maps any device."""
+        execing = self._executing.get(tgid)
+        if execing is not None and execing.is_done():
+            self._end(tgid)
         return self._by_tgid.get(tgid)
 
     def mapped(self, tid: int, start: int, end: int) -> OpenFile | None:
@@ -60,14 +91,17 @@ class Spaces:
 
     def make(self, tgid: int) -> MmAreas:
         """Return the address space of process `tgid`, a new one if there is none."""
-        space = self._by_tgid.get(tgid)
+        space = self.at(tgid)
         if space is None:
             space = MmAreas(tgid, self._dispatch, self._leases)
             self._add(space)
         return space
 
     def fork(self, parent: MmAreas, child: TaskStruct) -> MmAreas:
-        """A process was forked, and its areas with it; return those of the child."""
+        """A process was forked, and its areas with it; return those of the child.
+
+        :raises OSError: EMFILE we may have no more descriptors.
+        """
         space = parent.fork(child)
         self._add(space)
         return space
@@ -77,21 +111,25 @@ class Spaces:
 
     def _add(self, space: MmAreas) -> None:
         tgid = space.tgid
-        self._by_tgid[tgid] = space
+        if tgid in self._by_tgid:
+            self._end(tgid)  # that of an earlier process with this number
         try:
-            self._pidfds[tgid] = os.pidfd_open(tgid)
-        except ProcessLookupError:
-            self._end(tgid)
-        else:
-            self.watch(self._pidfds[tgid], lambda: self._end(tgid))
+            pidfd = os.pidfd_open(tgid)
+        except OSError as error:
+            space.end()
+            if error.errno == errno.ESRCH:
+                return  # it has ended
+            raise
+        self._by_tgid[tgid] = space
+        self._pidfds[tgid] = pidfd
+        self.watch(pidfd, lambda: self._end(tgid))
 
     def _end(self, tgid: int) -> None:
         space = self._by_tgid.pop(tgid)
-        self._executing.pop(tgid, None)
-        pidfd = self._pidfds.pop(tgid, -1)
-        if pidfd >= 0:
-            self.forget(pidfd)
-            os.close(pidfd)
+        self._forget_exec(tgid)
+        pidfd = self._pidfds.pop(tgid)
+        self.forget(pidfd)
+        os.close(pidfd)
         space.end()
         self.ended()
 
@@ -106,7 +144,23 @@ class Spaces:
         """Thread `tid` will execute a program, which ends its address space if it succeeds."""
         space = self.of(tid)
         if space is not None:
-            self._executing[space.tgid] = _LOOKS
+            self._forget_exec(space.tgid)
+            with contextlib.suppress(OSError):  # it has been killed: its pidfd will tell
+                self._executing[space.tgid] = _Exec(tid, space.tgid)
+
+    def calls(self, tid: int) -> None:
+        """Thread `tid` makes a call: what it wanted to execute it does by now, or could not."""
+        for tgid, execing in list(self._executing.items()):
+            if execing.tid == tid:
+                if execing.is_done():
+                    self._end(tgid)
+                else:
+                    self._forget_exec(tgid)
+
+    def _forget_exec(self, tgid: int) -> None:
+        execing = self._executing.pop(tgid, None)
+        if execing is not None:
+            execing.close()
 
     @property
     def restless(self) -> bool:
@@ -117,26 +171,15 @@ class Spaces:
 
     def tick(self) -> None:
         """Do what has to be done some time after something else."""
-        self._check_exec()
+        now = time.monotonic()
+        for tgid, execing in list(self._executing.items()):
+            if execing.is_done():
+                self._end(tgid)
+            elif now > execing.until:
+                self._forget_exec(tgid)
         for space in self:
             if space.pager is not None:
                 space.pager.renew()
-
-    def _check_exec(self) -> None:
-        """Look which processes have executed another program since they said they would."""
-        for tgid, looks in list(self._executing.items()):
-            space = self._by_tgid[tgid]
-            if not self._has_areas(space):
-                self._end(tgid)
-            elif looks > 1:
-                self._executing[tgid] = looks - 1
-            else:
-                del self._executing[tgid]
-
-    def _has_areas(self, space: MmAreas) -> bool:
-        lines = _lines(space.tgid)
-        return any(line.start < area.vm_end and area.vm_start < line.end
-                   for area in space for line in lines)  # fmt: skip
 
     @property
     def have_pagers(self) -> bool:

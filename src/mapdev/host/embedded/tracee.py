@@ -13,22 +13,27 @@ import contextlib
 import ctypes
 import errno
 import os
+import signal
 import struct
 import threading
 import time
+from collections.abc import Callable
 
 from mapdev.host.embedded.arch import ARCH
-from mapdev.host.embedded.processes import is_child, tgid_of, threads_traced_by_us
+from mapdev.host.embedded.processes import is_child, state_of, tgid_of, threads_traced_by_us
 from mapdev.host.embedded.syscalls import ptrace
 
+PTRACE_CONT = 7
+PTRACE_DETACH = 17
 PTRACE_GETREGSET, PTRACE_SETREGSET = 0x4204, 0x4205
-PTRACE_SEIZE = 0x4206
+PTRACE_SEIZE, PTRACE_INTERRUPT = 0x4206, 0x4207
 PTRACE_GETSIGMASK, PTRACE_SETSIGMASK = 0x420A, 0x420B
 PTRACE_GETEVENTMSG = 0x4201
 PTRACE_O_EXITKILL = 1 << 20
 NT_PRSTATUS = 1
 WALL = 0x40000000
 _INSTANT = 0.0002  # seconds
+_DEAD = ("Z", "X")  # as in /proc/TID/stat
 
 _WORDS = struct.Struct(f"<{ARCH.REGISTERS}Q")
 
@@ -81,7 +86,7 @@ class Tracee:
             ptrace(PTRACE_SEIZE, self.tid, 0, PTRACE_O_EXITKILL)
         except OSError as error:
             self.gone = True
-            if error.errno == errno.EPERM:
+            if error.errno == errno.EPERM and state_of(self.tid) not in _DEAD:
                 raise NotStoppable(str(error)) from None
             raise ClientGone from None
 
@@ -108,13 +113,23 @@ class Tracee:
             raise ClientGone
         return status.si_status
 
-    def is_dead(self) -> bool:
-        """Say whether the thread has died, without waiting."""
+    def keep_going(self) -> None:
+        """Continue the thread if it has stopped, as its process may (SIGSTOP); does not wait.
+
+        :raises ClientGone: it died.
+        """
+        flags = os.WSTOPPED | os.WEXITED | os.WNOWAIT | os.WNOHANG | WALL
         try:
-            flags = os.WEXITED | os.WNOWAIT | os.WNOHANG | WALL
-            return os.waitid(os.P_PID, self.tid, flags) is not None
+            status = os.waitid(os.P_PID, self.tid, flags)
         except ChildProcessError:
-            return True
+            self.gone = True
+            raise ClientGone from None
+        if status is None:
+            return
+        if status.si_code in (os.CLD_EXITED, os.CLD_KILLED, os.CLD_DUMPED):
+            self.wait_for_death()
+            raise ClientGone
+        self.ptrace(PTRACE_CONT, 0, _signal_of(status.si_status))
 
     def wait_for_death(self) -> None:
         """Collect the dying thread, unless it is a child of ours: somebody else waits for that."""
@@ -148,6 +163,52 @@ class Tracee:
         """Return what belongs to the event that stopped the thread, a new thread's id."""
         self.ptrace(PTRACE_GETEVENTMSG, 0, _buffers.word.address)
         return int.from_bytes(_buffers.word.raw, "little")
+
+
+class Wakeful(Tracee):
+    """A thread that goes on, for us, while its process is stopped (SIGSTOP); not traced otherwise.
+
+    :param warn: called when it can't, since another tracer holds it.
+    """
+
+    def __init__(self, tid: int, warn: Callable[[], None]) -> None:
+        super().__init__(tid)
+        self._warn = warn
+        self._is_held = False
+
+    def keep_going(self) -> None:
+        """See that the thread goes on; to be called again and again; does not wait.
+
+        :raises ClientGone: it died.
+        """
+        if not self._is_held:
+            state = state_of(self.tid)
+            if state in _DEAD:
+                raise ClientGone
+            if state not in "Tt":
+                return
+            try:
+                self.seize()
+            except NotStoppable:
+                self._warn()
+                return
+            self._is_held = True
+        super().keep_going()
+
+    def let_go(self) -> None:
+        """Let it stop with its process again.
+
+        :raises ClientGone: it died.
+        """
+        if self._is_held:
+            self.ptrace(PTRACE_INTERRUPT)
+            status = self.wait()
+            self.ptrace(PTRACE_DETACH, 0, _signal_of(status))
+
+
+def _signal_of(status: int) -> int:
+    """Return the signal that a stop is about, to be passed on; 0 if it is another kind of stop."""
+    return 0 if status >> 8 or status == signal.SIGTRAP else status
 
 
 def _collect_others(tid: int) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from collections.abc import Iterator
 
 from mapdev.host.embedded.arch import ARCH
 from mapdev.host.embedded.areas import DeviceArea, MmAreas
@@ -24,7 +25,9 @@ from mapdev.host.embedded.loan import Loan
 from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.pager import start_pager
 from mapdev.host.embedded.surgery import Surgery, map_frames, may_be_written, reserve
+from mapdev.host.embedded.tracee import ClientGone
 from mapdev.linux.fs import FMODE_READ, FMODE_WRITE
+from mapdev.linux.mm import TaskStruct
 from mapdev.linux.numbers import (
     MAP_ANONYMOUS,
     MAP_DENYWRITE,
@@ -157,15 +160,16 @@ def _map(
             space.pager.fill(extended, start, start + length)
             return start
         kernel.dispatch.mmap(vma.open_file.device, task, vma.open_file.file, vma)
-        if vma.faults:
-            index = _map_what_faults(kernel, space, thread, vma)
-        else:
-            index = _map_frames(kernel, surgery.loan(may_be_written(vma)), vma, flags)
+        with _closed_unless_mapped(space, task, vma):
+            if vma.faults:
+                index = _map_what_faults(kernel, space, thread, vma)
+            else:
+                index = _map_frames(kernel, surgery.loan(may_be_written(vma)), vma, flags)
+            if vma.vm_flags & VM_DONTCOPY:
+                thread.syscall("madvise", start, length, MADV_DONTFORK)
     except OSError:
         thread.syscall("munmap", start, length)
         raise
-    if vma.vm_flags & VM_DONTCOPY:
-        thread.syscall("madvise", start, length, MADV_DONTFORK)
     kernel.mapped(index, vma, task.tgid)
     vma.lease = index
     space.seen = space.seen and kernel.window.holds(start, vma.vm_end)
@@ -179,6 +183,21 @@ def _map(
             thread.syscall("mlock", start, length)
     space.merge(start, start + length)
     return start
+
+
+@contextlib.contextmanager
+def _closed_unless_mapped(space: MmAreas, task: TaskStruct, vma: DeviceArea) -> Iterator[None]:
+    """Tell a driver whose mmap has succeeded of the area's end, should it not come to be.
+
+    In the kernel nothing can fail any more by then; a client that is killed is closed the area.
+    """
+    try:
+        yield
+    except (OSError, ClientGone):
+        if space.pager is not None:
+            space.pager.forget(vma)
+        space.tell(task, vma, "close")
+        raise
 
 
 def _map_what_faults(kernel: Kernel, space: MmAreas, thread: StoppedThread, vma: DeviceArea) -> int:
