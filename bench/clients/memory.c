@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: MIT
+/*
+ * memory DEVICE BYTES BATCHES: copy through and touch BYTES of mapped memory, of a device and of a
+ * plain memfd in turn, so that both see the same noise.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "bench.h"
+
+enum { PAGE = 4096, LEAST = 64 << 20 };
+
+static char *map(int fd, size_t size)
+{
+	char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	if (memory == MAP_FAILED)
+		die("mmap");
+	memset(memory, 1, size);
+	return memory;
+}
+
+static double copy(char *memory, char *private, size_t size, long times)
+{
+	double start = now();
+
+	for (long i = 0; i < times; i++) {
+		memcpy(memory, private, size);
+		__asm__ volatile("" ::: "memory");
+		memcpy(private, memory, size);
+		__asm__ volatile("" ::: "memory");
+	}
+	return now() - start;
+}
+
+static double touch(volatile char *memory, size_t size, long times)
+{
+	double start = now();
+
+	for (long i = 0; i < times; i++)
+		for (size_t at = 0; at < size; at += PAGE)
+			memory[at + (at / PAGE * 64) % PAGE]++; /* not all in one cache set */
+	return now() - start;
+}
+
+int main(int argc, char **argv)
+{
+	const char *copy_names[] = { "copy-device", "copy-plain" };
+	const char *touch_names[] = { "touch-device", "touch-plain" };
+	char *memory[2], *private;
+	int batches, device, plain;
+	long copies, touches;
+	size_t size;
+
+	if (argc < 4)
+		return 2;
+	size = strtoul(argv[2], NULL, 0);
+	batches = atoi(argv[3]);
+	device = open(argv[1], O_RDWR);
+	plain = memfd_create("plain", 0);
+	if (device < 0 || plain < 0 || ftruncate(plain, size))
+		die(argv[1]);
+	memory[0] = map(device, size);
+	memory[1] = map(plain, size);
+	private = malloc(size);
+	memset(private, 2, size);
+	copies = size < LEAST ? LEAST / size : 1;
+	touches = 16 * copies;
+	for (int batch = -1; batch < batches; batch++)
+		for (int turn = 0; turn < 2; turn++) {
+			int which = (turn ^ batch) & 1; /* first and second in turn */
+			double copying = copy(memory[which], private, size, copies);
+			double touching = touch(memory[which], size, touches);
+
+			if (batch < 0)
+				continue;
+			report(copy_names[which], copying, copies);
+			report(touch_names[which], touching, touches);
+		}
+	return 0;
+}
