@@ -163,7 +163,8 @@ class Server:
                 self._kernel.spaces.tick()
             # Hang-ups before calls: a client's close comes before what it does next, so release
             # must have run when an open that follows is handled.
-            events.sort(key=lambda event: event[0] in self._listeners)
+            if len(events) > 1:
+                events.sort(key=lambda event: event[0] in self._listeners)
             for fd, event in events:
                 handle = self._watched.get(fd)
                 if handle is not None:
@@ -178,6 +179,8 @@ class Server:
                     self._parking.tend()
                 except Exception:
                     log.exception(_OWN_ERROR)
+        if len(events) == 1:
+            return events[0][0] not in self._listeners
         return any(fd not in self._listeners for fd, _ in events)
 
     def _do_work(self) -> None:
