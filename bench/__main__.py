@@ -1,4 +1,4 @@
-"""Run the benchmarks: `make bench`, or `python -m bench [--quick] [--only NAME]... [--markdown]`."""
+"""Run the benchmarks: `make bench`, or `python -m bench`; --help says how to run some of them."""
 
 from __future__ import annotations
 

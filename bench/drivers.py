@@ -22,9 +22,9 @@ from mapdev.linux import (
     remap_pfn_range,
     remap_vmalloc_range,
     virt_to_phys,
+    vm_insert_page,
     vmalloc_to_pfn,
     vmalloc_user,
-    vm_insert_page,
     wait_event_interruptible,
 )
 

@@ -13,7 +13,6 @@ import os
 import platform
 import statistics
 import sys
-import sysconfig
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -31,7 +30,7 @@ class Row:
     """One comparison.
 
     :ivar ours, theirs: a figure for each round; nanoseconds, unless `unit` says otherwise.
-    :ivar least, most: what the ratio ours/theirs should be within; without them it is only reported.
+    :ivar least, most: what the ratio ours/theirs should be within; without, it is only reported.
     :ivar limit: what `ours` should be below.
     :ivar why_not: why it was not measured.
     """
@@ -96,9 +95,7 @@ COLUMNS = ("what", "against", "mapdev", "the other", "ratio", "goal", "met")
 
 def show(value: float, unit: str) -> str:
     """Give a figure with three digits and its unit."""
-    for size, name in _UNITS[unit]:
-        if value >= size:
-            break
+    size, name = next((pair for pair in _UNITS[unit] if value >= pair[0]), _UNITS[unit][-1])
     return f"{value / size:.3g} {name}" if value < 1000 * size else f"{value / size:.0f} {name}"
 
 
@@ -113,14 +110,15 @@ def _spread(texts: Sequence[str]) -> str:
 
 def machine() -> dict[str, Any]:
     """Say where and when this was measured."""
-    model = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().split("\n")
-                  if line.startswith("model name")), platform.machine())  # fmt: skip
-    flags = f"{sysconfig.get_config_var('CONFIG_ARGS')} {sysconfig.get_config_var('PY_CFLAGS')}"
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     return {
-        "date": time.strftime("%Y-%m-%d %H:%M"), "kernel": platform.release(), "processor": model,
-        "cores": os.cpu_count(), "load": os.getloadavg()[0],
-        "python": f"{platform.python_version()} ({sys.executable} -> {os.path.realpath(sys.executable)}"
-                  f"{', optimised by profile' if 'profile' in flags or 'optimizations' in flags else ''})",
+        "date": time.strftime("%Y-%m-%d %H:%M"),
+        "kernel": platform.release(),
+        "cores": os.cpu_count(),
+        "processor": models[0] if models else platform.machine(),
+        "load": round(os.getloadavg()[0], 1),
+        "python": f"{platform.python_version()} ({os.path.realpath(sys.executable)})",
     }  # fmt: skip
 
 

@@ -86,8 +86,8 @@ def _measure(bench: Bench, systems: dict[str, FileSystem | Missing], pinned: boo
         peers = PEERS | {TWO_CORES: OTHERS_TOO}
         sides[TWO_CORES] = lambda: _two_cores(bench, systems["FUSE in C"], client, arguments)
     sides["umockdev"] = lambda: _umockdev(bench, pinned)
-    sides[FLOOR] = lambda: bench.run(
-        [bench.peer("notify"), client, "/dev/null", *_arguments(bench, PEERS[FLOOR])], pinned)  # fmt: skip
+    plain = [client, "/dev/null", *_arguments(bench, PEERS[FLOOR])]
+    sides[FLOOR] = lambda: bench.run([bench.peer("notify"), *plain], pinned)
     results = bench.alternate(sides)
     ours = results.pop("mapdev")
     where = "pinned" if pinned else "not pinned"

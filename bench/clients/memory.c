@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * memory DEVICE BYTES BATCHES: copy through and touch BYTES of mapped memory, of a device and of a
- * plain memfd in turn, so that both see the same noise.
+ * memory DEVICE BYTES BATCHES: copy through and touch BYTES of mapped memory, of a device, of a plain
+ * memfd and of another one ("again") in turn, so that all see the same noise. Where the kernel finds
+ * frames for a memfd matters to the caches: the two plain ones tell how much.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -11,7 +12,7 @@
 
 #include "bench.h"
 
-enum { PAGE = 4096, LEAST = 64 << 20 };
+enum { PAGE = 4096, LEAST = 64 << 20, KINDS = 3 };
 
 static char *map(int fd, size_t size)
 {
@@ -48,10 +49,10 @@ static double touch(volatile char *memory, size_t size, long times)
 
 int main(int argc, char **argv)
 {
-	const char *copy_names[] = { "copy-device", "copy-plain" };
-	const char *touch_names[] = { "touch-device", "touch-plain" };
-	char *memory[2], *private;
-	int batches, device, plain;
+	const char *copy_names[] = { "copy-device", "copy-plain", "copy-again" };
+	const char *touch_names[] = { "touch-device", "touch-plain", "touch-again" };
+	char *memory[KINDS], *private;
+	int batches, device, plain, again;
 	long copies, touches;
 	size_t size;
 
@@ -61,17 +62,19 @@ int main(int argc, char **argv)
 	batches = atoi(argv[3]);
 	device = open(argv[1], O_RDWR);
 	plain = memfd_create("plain", 0);
-	if (device < 0 || plain < 0 || ftruncate(plain, size))
+	again = memfd_create("again", 0);
+	if (device < 0 || ftruncate(plain, size) || ftruncate(again, size))
 		die(argv[1]);
 	memory[0] = map(device, size);
 	memory[1] = map(plain, size);
+	memory[2] = map(again, size);
 	private = malloc(size);
 	memset(private, 2, size);
 	copies = size < LEAST ? LEAST / size : 1;
 	touches = 16 * copies;
 	for (int batch = -1; batch < batches; batch++)
-		for (int turn = 0; turn < 2; turn++) {
-			int which = (turn ^ batch) & 1; /* first and second in turn */
+		for (int turn = 0; turn < KINDS; turn++) {
+			int which = (turn + batch + KINDS) % KINDS;
 			double copying = copy(memory[which], private, size, copies);
 			double touching = touch(memory[which], size, touches);
 
