@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import time
 from pathlib import Path
 
@@ -23,6 +24,8 @@ def main() -> None:
     parser.add_argument("--only", action="append", choices=NAMES, help="may be given again")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     arguments = parser.parse_args()
+    # Or mapdev would be compiled anew at each start, which an installed one never is.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     bench = Bench(arguments.quick)
     console = Console(stderr=True)
     rows: list[Row] = []

@@ -2,7 +2,8 @@
 /*
  * memory DEVICE BYTES BATCHES: copy through and touch BYTES of mapped memory, of a device, of a plain
  * memfd and of another one ("again") in turn, so that all see the same noise. Where the kernel finds
- * frames for a memfd matters to the caches: the two plain ones tell how much.
+ * frames for a memfd matters to caches and TLB, and it finds worse ones first. So all three get theirs
+ * in turn, 64 KiB at a time; the two plain ones tell how much is still chance.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -12,7 +13,7 @@
 
 #include "bench.h"
 
-enum { PAGE = 4096, LEAST = 64 << 20, KINDS = 3 };
+enum { PAGE = 4096, PIECE = 64 << 10, LEAST = 64 << 20, KINDS = 3 };
 
 static char *map(int fd, size_t size)
 {
@@ -20,7 +21,6 @@ static char *map(int fd, size_t size)
 
 	if (memory == MAP_FAILED)
 		die("mmap");
-	memset(memory, 1, size);
 	return memory;
 }
 
@@ -68,6 +68,9 @@ int main(int argc, char **argv)
 	memory[0] = map(device, size);
 	memory[1] = map(plain, size);
 	memory[2] = map(again, size);
+	for (size_t at = 0; at < size; at += PIECE)
+		for (int turn = 0; turn < KINDS; turn++)
+			memset(memory[(turn + at / PIECE) % KINDS] + at, 1, PIECE);
 	private = malloc(size);
 	memset(private, 2, size);
 	copies = size < LEAST ? LEAST / size : 1;
