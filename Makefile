@@ -1,6 +1,6 @@
-# make demo and make test set up what they need themselves: see tools/setup.sh.
+# make demo, make test and make bench set up what they need themselves: see tools/setup.sh.
 .DEFAULT_GOAL := help
-.PHONY: help demo test conformance lint docs clean
+.PHONY: help demo test conformance bench lint docs clean
 
 PYTHON_RUN := .venv/bin/python
 ARGS ?=
@@ -8,6 +8,7 @@ ARGS ?=
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 	@echo '  make test ARGS="-k mmap" hands ARGS to pytest, make demo ARGS=... to the demo;'
+	@echo '  make bench ARGS="--quick --only calls" measures less;'
 	@echo '  make conformance ARGS=--update writes down what it found'
 
 demo: ## real programs draw on a framebuffer written in Python, through mmap
@@ -22,6 +23,10 @@ conformance: ## compare what programs see here with real kernels
 	@tools/setup.sh test
 	@$(PYTHON_RUN) -m tests.conformance.report $(ARGS)
 
+bench: ## compare speed with FUSE and others, in some minutes; best on a quiet machine
+	@tools/setup.sh bench
+	@$(PYTHON_RUN) -m bench $(ARGS)
+
 lint: ## check style and types
 	@tools/setup.sh test
 	$(PYTHON_RUN) -m ruff check .
@@ -33,5 +38,5 @@ docs: ## build the documentation site in site/
 	NO_MKDOCS_2_WARNING=1 $(PYTHON_RUN) -m mkdocs build --strict
 
 clean: ## remove all that was made here: environment, caches, VM image, site
-	rm -rf .venv .cache site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find src tests demo docs -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf bench/.build bench/results .venv .cache site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests demo docs bench -name __pycache__ -prune -exec rm -rf {} +

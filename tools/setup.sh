@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Set up what demo, tests and documentation need: Debian packages and the virtual environment .venv.
+# Set up what demo, tests, documentation and benchmarks need: Debian packages and the virtual
+# environment .venv.
 #
-#   tools/setup.sh [demo|test|docs]...
+#   tools/setup.sh [demo|test|docs|bench]...
 #
 # Done again it takes a moment: packages are looked up, not installed, and the environment is built
 # anew only when pyproject.toml, this script or Python has changed. Without root or sudo it goes on
@@ -12,6 +13,7 @@ cd "$(dirname "$0")/.."
 demo_packages=(busybox-static fbcat fbset ffmpeg)
 test_packages=("${demo_packages[@]}" gcc libc6-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross
     qemu-system-arm debian-archive-keyring)
+bench_packages=(gcc libc6-dev pkg-config libfuse3-dev fuse3 umockdev libumockdev-dev)
 venv=.venv
 apt_options=(-qq -y --no-install-recommends -oDPkg::Lock::Timeout=300 -oAcquire::Retries=3)
 
@@ -95,7 +97,7 @@ install_extra() {
     local quiet=()
     [ -t 2 ] || quiet=(--quiet)
     $venv/bin/python -m pip install "${quiet[@]}" --disable-pip-version-check \
-        --editable ".[$extra]" >&2
+        --editable ".[$extra]" >&2 || return
     echo "$key" >"$stamp"
 }
 
@@ -105,6 +107,13 @@ for part; do
         demo) install_packages "the demo" "${demo_packages[@]}"; install_extra dev ;;
         test) install_packages "make test" "${test_packages[@]}"; install_extra dev ;;
         docs) install_extra docs ;;
-        *) fail "'$part' is none of demo, test, docs" ;;
+        bench)
+            install_packages "make bench" "${bench_packages[@]}"
+            install_extra bench || { # pyfuse3 has to be compiled on some machines
+                echo "setup: pyfuse3 and mfusepy can't be installed and are not measured" >&2
+                install_extra dev
+            }
+            ;;
+        *) fail "'$part' is none of demo, test, docs, bench" ;;
     esac
 done

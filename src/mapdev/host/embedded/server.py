@@ -161,7 +161,8 @@ class Server:
         with self._lock:
             # Hang-ups before calls: a client's close comes before what it does next, so release
             # must have run when an open that follows is handled.
-            events.sort(key=lambda event: event[0] in self._listeners)
+            if len(events) > 1:
+                events.sort(key=lambda event: event[0] in self._listeners)
             self._batch = dict(events)
             if self._kernel.machine.leases.unsettled:
                 self._try(self._kernel.sweep)
@@ -174,6 +175,8 @@ class Server:
                 self._handle_postponed()
             if self._parking.busy:
                 self._try(self._parking.tend)
+        if len(events) == 1:
+            return events[0][0] not in self._listeners
         return any(fd not in self._listeners for fd, _ in events)
 
     def _try(self, function: Callable[..., object], *args: Any) -> None:

@@ -165,6 +165,8 @@ class Spaces:
     @property
     def restless(self) -> bool:
         """Whether a `tick` is due soon."""
+        if not self._by_tgid:
+            return False  # as for most calls
         return bool(self._executing) or any(
             space.pager is not None and space.pager.stale for space in self._by_tgid.values()
         )
@@ -184,12 +186,14 @@ class Spaces:
     @property
     def have_pagers(self) -> bool:
         """Whether any process has areas whose pages come when they are touched."""
-        return any(space.pager is not None for space in self._by_tgid.values())
+        return bool(self._by_tgid) and any(
+            space.pager is not None for space in self._by_tgid.values()
+        )
 
     @property
     def unseen(self) -> bool:
         """Whether any process has areas at which its calls are not handed over."""
-        return any(not space.seen for space in self._by_tgid.values())
+        return bool(self._by_tgid) and any(not space.seen for space in self._by_tgid.values())
 
     # --- areas outside of the window --------------------------------------------------------
 

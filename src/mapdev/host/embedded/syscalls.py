@@ -102,11 +102,17 @@ def pidfd_getfd(pidfd: int, fd: int) -> int:
 _IOVEC = struct.Struct("<QQ")
 
 
+_SMALL = 16384  # bytes that are copied once more rather than looked up where they are
+
+
 class _Iovecs(threading.local):
     """One pair of ``struct iovec`` for each thread, kept: nearly every request needs them, and
     several hosts may have a thread each."""
 
     def __init__(self) -> None:
+        self.buffer = bytearray(_SMALL)
+        self.view = memoryview(self.buffer)
+        self.address = ctypes.addressof(ctypes.c_char.from_buffer(self.buffer))
         self.pair = bytearray(2 * _IOVEC.size)
         self.ours = ctypes.addressof(ctypes.c_char.from_buffer(self.pair))
         self.theirs = self.ours + _IOVEC.size
@@ -127,8 +133,14 @@ def read_memory(pid: int, addr: int, size: int) -> bytes:
 
     :raises OSError: EFAULT nothing is mapped there, ESRCH no such process, EPERM not allowed to.
     """
-    buffer = ctypes.create_string_buffer(size)
     iovecs = _iovecs
+    if size <= _SMALL:
+        iovecs.fill(iovecs.address, addr, size)
+        count = _libc.process_vm_readv(pid, iovecs.ours, 1, iovecs.theirs, 1, 0)
+        if count < 0:
+            raise _error("process_vm_readv")
+        return bytes(iovecs.view[:count])
+    buffer = ctypes.create_string_buffer(size)
     iovecs.fill(ctypes.addressof(buffer), addr, size)
     count = _libc.process_vm_readv(pid, iovecs.ours, 1, iovecs.theirs, 1, 0)
     if count < 0:
@@ -141,10 +153,17 @@ def write_memory(pid: int, addr: int, data: Any) -> int:
 
     :raises OSError: EFAULT nothing is writable there, ESRCH no such process, EPERM not allowed to.
     """
-    if not isinstance(data, bytes):
+    if not (type(data) is bytes or (type(data) is memoryview and data.format == "B")):
         data = bytes(data)
     iovecs = _iovecs
-    iovecs.fill(ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0, addr, len(data))
+    size = len(data)
+    if size <= _SMALL:
+        iovecs.view[:size] = data
+        iovecs.fill(iovecs.address, addr, size)
+    else:
+        if not isinstance(data, bytes):
+            data = bytes(data)
+        iovecs.fill(ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0, addr, size)
     count: int = _libc.process_vm_writev(pid, iovecs.ours, 1, iovecs.theirs, 1, 0)
     if count < 0:
         raise _error("process_vm_writev")
