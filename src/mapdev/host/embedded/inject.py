@@ -19,6 +19,7 @@ from typing import Self
 
 from mapdev.host.embedded.arch import ARCH, NUMBER_OF
 from mapdev.host.embedded.notify import Call
+from mapdev.host.embedded.processes import traced_by_us
 from mapdev.host.embedded.tracee import (
     PTRACE_CONT,
     PTRACE_DETACH,
@@ -132,7 +133,14 @@ class StoppedThread(Tracee):
 
         :raises OSError: the errno of the call.
         """
-        result = self._syscall_that_clones(name, *args)
+        try:
+            result = self._syscall_that_clones(name, *args)
+        except ClientGone:
+            # Killed before it could tell us of its child, which is stopped and traced by us.
+            orphans = [pid for pid in traced_by_us() if pid != self.tid]
+            if not orphans:
+                raise
+            result = self._new_thread = orphans[0]
         child = StoppedThread(self._call, self._secret >> 32)
         child.tid = self._new_thread
         child.wait()

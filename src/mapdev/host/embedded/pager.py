@@ -29,6 +29,7 @@ from mapdev.host.embedded.inject import PTRACE_EVENT_STOP, PTRACE_SINGLESTEP, St
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.processes import (
     comm_of,
+    has_memory,
     is_in_user_mode,
     is_thread_of,
     live_threads,
@@ -210,6 +211,9 @@ class Pager:
 
     def _give_up(self, error: OSError) -> None:
         """End a client in which a page can't be mapped, as when memory is out: it can't go on."""
+        if not has_memory(self._space.tgid):
+            self.close()  # it has ended
+            return
         self._kernel.say_of(
             "pages", self._space.tgid,
             f"touched a page of a device that can't be mapped in it, so it is killed: {error}. "

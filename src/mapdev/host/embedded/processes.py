@@ -75,6 +75,12 @@ def threads_traced_by_us(pid: int) -> list[int]:
     return traced
 
 
+def traced_by_us() -> list[int]:
+    """Return the main threads of which the calling thread is the tracer."""
+    processes = (int(name) for name in os.listdir("/proc") if name.isdigit())
+    return [pid for pid in processes if pid in threads_traced_by_us(pid)]
+
+
 def has_capability(tid: int, number: int) -> bool:
     """Say whether thread `tid` has a capability in effect."""
     text = _status(tid)
@@ -100,6 +106,15 @@ def state_of(tid: int) -> str:
     except OSError:
         return "X"
     return chr(stat.rpartition(b") ")[2][0])
+
+
+def has_memory(pid: int) -> bool:
+    """Say whether process `pid` still has an address space."""
+    try:
+        with open(f"/proc/{pid}/maps", "rb", buffering=0) as maps:
+            return bool(maps.read(1))
+    except OSError:
+        return False
 
 
 def is_in_user_mode(tid: int) -> bool:

@@ -31,7 +31,7 @@ PTRACE_GETSIGMASK, PTRACE_SETSIGMASK = 0x420A, 0x420B
 PTRACE_GETEVENTMSG = 0x4201
 PTRACE_O_EXITKILL = 1 << 20
 NT_PRSTATUS = 1
-WALL = 0x40000000
+WALL, WNOTHREAD = 0x40000000, 0x20000000
 _INSTANT = 0.0002  # seconds
 _DEAD = ("Z", "X")  # as in /proc/TID/stat
 
@@ -57,14 +57,20 @@ class _Buffer:
 
 
 class _Buffers(threading.local):
-    """What the calls below pass to the kernel, for each thread: several hosts may have one each."""
+    """What the calls below pass to the kernel, for each thread: several hosts may have one each.
+
+    :ivar early: stops of threads that were reported while another one was waited for.
+    """
 
     def __init__(self) -> None:
         self.registers = _Buffer(_WORDS.size)
         self.word = _Buffer(8)
+        self.early: dict[int, int] = {}
 
 
 _buffers = _Buffers()
+_EXITED = (os.CLD_EXITED, os.CLD_KILLED, os.CLD_DUMPED)
+_ANY_EVENT = os.WSTOPPED | os.WEXITED | os.WNOWAIT | WALL
 
 
 class Tracee:
@@ -82,6 +88,7 @@ class Tracee:
 
         :raises NotStoppable: it has a tracer already.
         """
+        _buffers.early.pop(self.tid, None)  # an earlier thread's
         try:
             ptrace(PTRACE_SEIZE, self.tid, 0, PTRACE_O_EXITKILL)
         except OSError as error:
@@ -102,38 +109,52 @@ class Tracee:
 
     def wait(self) -> int:
         """Wait for the next stop; return its signal, with the event in the bits above 8."""
-        # WNOWAIT: the death of our own child is for subprocess.Popen to collect.
-        try:
-            status = os.waitid(os.P_PID, self.tid, os.WSTOPPED | os.WEXITED | os.WNOWAIT | WALL)
-        except ChildProcessError:
-            self.gone = True
-            raise ClientGone from None
-        if status is None or status.si_code in (os.CLD_EXITED, os.CLD_KILLED, os.CLD_DUMPED):
-            self.wait_for_death()
-            raise ClientGone
-        return status.si_status
+        # The death of a main thread is reported when the other threads of its process are gone, and
+        # those that we trace are gone when we have waited for them: so this waits for all tracees.
+        whom = os.P_ALL, 0
+        while self.tid not in _buffers.early:
+            try:
+                status = os.waitid(*whom, _ANY_EVENT | WNOTHREAD)
+            except ChildProcessError:
+                self.gone = True
+                raise ClientGone from None
+            assert status is not None
+            if status.si_code not in _EXITED:
+                os.waitid(os.P_PID, status.si_pid, os.WSTOPPED | os.WNOHANG | WALL)
+                _buffers.early[status.si_pid] = status.si_status
+            elif status.si_pid == self.tid:
+                self.wait_for_death()
+                raise ClientGone
+            elif is_child(status.si_pid):
+                whom = os.P_PID, self.tid  # that one stays as it is: subprocess.Popen waits for it
+            else:
+                Tracee(status.si_pid).wait_for_death()
+        return _buffers.early.pop(self.tid)
 
     def keep_going(self) -> None:
         """Continue the thread if it has stopped, as its process may (SIGSTOP); does not wait.
 
         :raises ClientGone: it died.
         """
-        flags = os.WSTOPPED | os.WEXITED | os.WNOWAIT | os.WNOHANG | WALL
-        try:
-            status = os.waitid(os.P_PID, self.tid, flags)
-        except ChildProcessError:
-            self.gone = True
-            raise ClientGone from None
-        if status is None:
-            return
-        if status.si_code in (os.CLD_EXITED, os.CLD_KILLED, os.CLD_DUMPED):
-            self.wait_for_death()
-            raise ClientGone
-        self.ptrace(PTRACE_CONT, 0, _signal_of(status.si_status))
+        stop = _buffers.early.pop(self.tid, None)
+        if stop is None:
+            try:
+                status = os.waitid(os.P_PID, self.tid, _ANY_EVENT | os.WNOHANG)
+            except ChildProcessError:
+                self.gone = True
+                raise ClientGone from None
+            if status is None:
+                return
+            if status.si_code in _EXITED:
+                self.wait_for_death()
+                raise ClientGone
+            stop = status.si_status
+        self.ptrace(PTRACE_CONT, 0, _signal_of(stop))
 
     def wait_for_death(self) -> None:
         """Collect the dying thread, unless it is a child of ours: somebody else waits for that."""
         self.gone = True
+        _buffers.early.pop(self.tid, None)
         keep = os.WNOWAIT if is_child(self.tid) else 0
         _collect_others(self.tid)
         with contextlib.suppress(ChildProcessError):
