@@ -130,7 +130,7 @@ def print_table(rows: Iterable[Row], markdown: bool = False) -> None:
         for row in rows:
             print(f"| {' | '.join(row.cells())} |")
         return
-    table = Table(caption=f"median [lowest, highest round]; {about}", show_lines=False)
+    table = Table(caption=f"median \\[lowest, highest round]; {about}", show_lines=False)
     for name in COLUMNS:
         table.add_column(name, overflow="fold")
     last = ""

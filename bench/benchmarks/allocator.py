@@ -17,7 +17,7 @@ GIB_PAGES = 1 << 18
 def measure(bench: Bench) -> Iterator[Row]:
     results = bench.alternate({
         size: lambda size=size: _measure(bench, size) for size in (SMALL, LARGE)
-    }, rounds=2 if bench.quick else 3)  # fmt: skip
+    }, rounds=2 if bench.quick else 9)  # fmt: skip
     small, large = results[SMALL], results[LARGE]
     names = {
         "order 0": "alloc_pages and free_pages of a page, for each page",

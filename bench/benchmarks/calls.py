@@ -6,7 +6,6 @@ machine it mostly keeps the two on one core too, so FUSE is also measured with a
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import sys
@@ -130,8 +129,6 @@ def _umockdev(bench: Bench, pinned: bool) -> Samples:
     if wrapper is None:
         raise Missing("umockdev is missing: apt-get install umockdev libumockdev-dev")
     peer = bench.peer("umockdev", "umockdev-1.0", "libumockdev-dev")
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(bench.directory / "umockdev")
     client = bench.client("call", static=False)
     arguments = _arguments(bench, PEERS["umockdev"])
     return bench.run([wrapper, peer, client, "/dev/bench", *arguments], pinned)

@@ -35,7 +35,7 @@ def measure(bench: Bench) -> Iterator[Row]:
         results = bench.alternate({
             "ours": lambda command=command: bench.mapdev("Bench", command),
             "theirs": lambda command=command: bench.run(command),
-        }, rounds=2 if bench.quick else 4)  # fmt: skip
+        }, rounds=2 if bench.quick else 6)  # fmt: skip
         ours, theirs = results["ours"], results["theirs"]
         yield Row(what, "without mapdev", ours["run"], theirs["run"], most=most,
                   why_not=ours.why_not or theirs.why_not)  # fmt: skip

@@ -26,5 +26,5 @@ def measure(bench: Bench) -> Iterator[Row]:
         side = results[name]
         yield Row(f"mapdev run -d ...={what} -- true", "python3 -c pass", side["run"],
                   python["run"], most=3, why_not=side.why_not)  # fmt: skip
-    yield Row("its memory at most", "python3 -c pass", results["gallery"]["rss"], python["rss"],
+    yield Row("memory of mapdev run", "python3 -c pass", results["gallery"]["rss"], python["rss"],
               limit=MEMORY, unit="KiB", why_not=results["gallery"].why_not)  # fmt: skip
