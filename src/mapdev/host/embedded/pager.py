@@ -210,8 +210,9 @@ class Pager:
             self.close()  # it has ended
             return
         self._kernel.say_of(
-            "pages", self._space.tgid, f"touched a page of a device that can't be mapped in it, so it "
-            f"is killed: {error}. May it have no more areas (vm.max_map_count), or no mmap (seccomp)?"
+            "pages", self._space.tgid, "touched a page of a device that can't be mapped in it, so "
+            f"it is killed: {error}. May it have no more areas (vm.max_map_count), or call no mmap "
+            "(seccomp)?",
         )  # fmt: skip
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._space.tgid, signal.SIGKILL)
@@ -239,6 +240,8 @@ class Pager:
 
     def bring(self, area: DeviceArea, page: int, is_write: bool, task: TaskStruct) -> bool:
         """Ask the driver for the page at address `page` and map it; False if the answer is no."""
+        if area.lease not in self._kernel.machine.leases:
+            raise ClientGone  # killed: its agent is gone already, this thread is about to go
         vmf = VmFault(area, page, _FLAGS | (FAULT_FLAG_WRITE if is_write else 0))
         area.fresh = []
         try:
