@@ -22,7 +22,7 @@ from mapdev.host.dispatch import Dispatcher
 from mapdev.host.embedded.files import OpenFile
 from mapdev.host.embedded.lease import Leases
 from mapdev.linux.mm import TaskStruct
-from mapdev.linux.numbers import PAGE_SHIFT, VM_DONTCOPY, VM_SPECIAL
+from mapdev.linux.numbers import PAGE_SHIFT, PAGE_SIZE, VM_DONTCOPY, VM_SPECIAL
 from mapdev.linux.vma import Kind, Mapped, VmAreaStruct, vm_get_page_prot
 
 if TYPE_CHECKING:
@@ -137,6 +137,17 @@ class MmAreas:
         if first and self._areas[first - 1].vm_end > start:
             first -= 1
         return self._areas[first : self._after(end - 1)]
+
+    @property
+    def hidden(self) -> range:
+        """The addresses of the host's own memory in the process: for clients there is nothing."""
+        page = self.pager.agent.page if self.pager is not None else 0
+        return range(page, page + 2 * PAGE_SIZE if page else 0)
+
+    def hides(self, start: int, end: int) -> bool:
+        """Say whether [`start`, `end`) has a part of the host's own memory."""
+        hidden = self.hidden
+        return start < hidden.stop and hidden.start < end
 
     def insert(self, area: DeviceArea) -> None:
         """Add a new area; there must be none in its place."""

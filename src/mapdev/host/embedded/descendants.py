@@ -12,8 +12,12 @@ import contextlib
 import os
 import signal
 from pathlib import Path
+from weakref import WeakSet
 
 from mapdev.host.embedded.syscalls import PR_SET_CHILD_SUBREAPER, get_child_subreaper, prctl
+
+
+_hosts: WeakSet[Descendants] = WeakSet()  # of this process
 
 
 class Descendants:
@@ -25,6 +29,7 @@ class Descendants:
     def __init__(self) -> None:
         self.started: set[int] = set()
         self._before: int | None = None
+        _hosts.add(self)
 
     def adopt(self) -> None:
         """Become the parent of orphaned descendants from now on."""
@@ -42,11 +47,13 @@ class Descendants:
         """Return the clients that live now; those that we adopted and that died are collected."""
         statuses = {int(name): _status(int(name)) for name in os.listdir("/proc") if name.isdigit()}
         me = os.getpid()
+        others = {pid for host in _hosts if host is not self for pid in host.started}
         own_filters = int(statuses[me].get("Seccomp_filters", 0))
         clients = {
             pid
             for pid, status in statuses.items()
-            if int(status.get("Seccomp_filters", 0)) > own_filters and _descends(pid, me, statuses)
+            if int(status.get("Seccomp_filters", 0)) > own_filters
+            and _descends(pid, me, statuses, others)
         }
         dead = {pid for pid in clients if statuses[pid]["State"].startswith("Z")}
         for pid in dead - self.started:
@@ -64,8 +71,11 @@ class Descendants:
         return bool(alive)
 
 
-def _descends(pid: int, ancestor: int, statuses: dict[int, dict[str, str]]) -> bool:
-    while statuses.get(pid):
+def _descends(
+    pid: int, ancestor: int, statuses: dict[int, dict[str, str]], others: set[int]
+) -> bool:
+    """Say whether `pid` descends from `ancestor`, and that not by way of one of `others`."""
+    while statuses.get(pid) and pid not in others:
         pid = int(statuses[pid]["PPid"])
         if pid == ancestor:
             return True

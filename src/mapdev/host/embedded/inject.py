@@ -118,6 +118,7 @@ class StoppedThread(Tracee):
             arrives is what a `StoppedThread` of the helper is made of.
         :raises OSError: EAGAIN the client may have no more threads.
         """
+        self.has_siblings = True
         self._syscall_that_clones("clone", _HELPER, 0, 0, 0, 0)
         helper = Tracee(self._new_thread)
         helper.wait()
@@ -136,11 +137,10 @@ class StoppedThread(Tracee):
         try:
             result = self._syscall_that_clones(name, *args)
         except ClientGone:
-            # Killed before it could tell us of its child, which is stopped and traced by us.
-            orphans = [pid for pid in traced_by_us() if pid != self.tid]
-            if not orphans:
+            # Killed, maybe before it could tell us of its child, which is stopped and traced by us.
+            result = self._new_thread = self._new_thread or next(iter(traced_by_us()), 0)
+            if not result:
                 raise
-            result = self._new_thread = orphans[0]
         child = StoppedThread(self._call, self._secret >> 32)
         child.tid = self._new_thread
         child.wait()

@@ -78,6 +78,9 @@ class Leases:
     def __iter__(self) -> Iterator[Lease]:
         return iter(list(self._live.values()))
 
+    def __contains__(self, index: int) -> bool:
+        return index in self._live
+
     def __len__(self) -> int:
         return len(self._live)
 

@@ -245,6 +245,8 @@ class Pager:
 
     def bring(self, area: DeviceArea, page: int, is_write: bool, task: TaskStruct) -> bool:
         """Ask the driver for the page at address `page` and map it; False if the answer is no."""
+        if area.lease not in self._kernel.machine.leases:
+            raise ClientGone  # killed: its agent is gone already, this thread is about to go
         vmf = VmFault(area, page, _FLAGS | (FAULT_FLAG_WRITE if is_write else 0))
         area.fresh = []
         try:

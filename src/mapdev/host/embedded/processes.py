@@ -76,9 +76,9 @@ def threads_traced_by_us(pid: int) -> list[int]:
 
 
 def traced_by_us() -> list[int]:
-    """Return the main threads of which the calling thread is the tracer."""
+    """Return the main threads that live and of which the calling thread is the tracer."""
     processes = (int(name) for name in os.listdir("/proc") if name.isdigit())
-    return [pid for pid in processes if pid in threads_traced_by_us(pid)]
+    return [pid for pid in processes if pid in threads_traced_by_us(pid) and state_of(pid) != "Z"]
 
 
 def has_capability(tid: int, number: int) -> bool:

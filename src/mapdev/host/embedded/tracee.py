@@ -77,10 +77,12 @@ class Tracee:
     """A thread that this one traces.
 
     :ivar gone: it died, or was let go: nothing more can be done to it.
+    :ivar has_siblings: we may trace other threads of its process too.
     """
 
     def __init__(self, tid: int) -> None:
         self.tid = tid
+        self.has_siblings = False
         self.gone = False
 
     def seize(self) -> None:
@@ -109,27 +111,47 @@ class Tracee:
 
     def wait(self) -> int:
         """Wait for the next stop; return its signal, with the event in the bits above 8."""
-        # The death of a main thread is reported when the other threads of its process are gone, and
-        # those that we trace are gone when we have waited for them: so this waits for all tracees.
-        whom = os.P_ALL, 0
         while self.tid not in _buffers.early:
             try:
-                status = os.waitid(*whom, _ANY_EVENT | WNOTHREAD)
+                status = self._next_event()
             except ChildProcessError:
                 self.gone = True
                 raise ClientGone from None
-            assert status is not None
             if status.si_code not in _EXITED:
                 os.waitid(os.P_PID, status.si_pid, os.WSTOPPED | os.WNOHANG | WALL)
                 _buffers.early[status.si_pid] = status.si_status
             elif status.si_pid == self.tid:
                 self.wait_for_death()
                 raise ClientGone
-            elif is_child(status.si_pid):
-                whom = os.P_PID, self.tid  # that one stays as it is: subprocess.Popen waits for it
             else:
                 Tracee(status.si_pid).wait_for_death()
         return _buffers.early.pop(self.tid)
+
+    def _next_event(self) -> os.waitid_result:
+        """Wait for an event of the thread, or of another that has to be seen to before.
+
+        The death of a main thread is reported when the other threads of its process are gone, and
+        those that we trace are gone when we have waited for them.
+        """
+        if not self.has_siblings:
+            status = os.waitid(os.P_PID, self.tid, _ANY_EVENT)
+            assert status is not None
+            return status
+        status = os.waitid(os.P_ALL, 0, _ANY_EVENT | WNOTHREAD)
+        assert status is not None
+        if (
+            status.si_pid == self.tid
+            or status.si_code not in _EXITED
+            or not is_child(status.si_pid)
+        ):
+            return status
+        # A dead child of ours stays, since subprocess.Popen waits for it, and hides all others.
+        while True:
+            for tid in (self.tid, *threads_traced_by_us(tgid_of(self.tid))):
+                found = os.waitid(os.P_PID, tid, _ANY_EVENT | os.WNOHANG)
+                if found is not None:
+                    return found
+            time.sleep(_INSTANT)
 
     def keep_going(self) -> None:
         """Continue the thread if it has stopped, as its process may (SIGSTOP); does not wait.

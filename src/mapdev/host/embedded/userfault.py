@@ -111,8 +111,15 @@ def make_in(thread: StoppedThread, tgid: int) -> UserFault:
     try:
         pidfd = os.pidfd_open(tgid)
         try:
-            return UserFault(pidfd_getfd(pidfd, theirs), kernel_too)
+            fd = pidfd_getfd(pidfd, theirs)
         finally:
             os.close(pidfd)
-    finally:
+    except OSError:
         thread.syscall("close", theirs)
+        raise
+    try:
+        thread.syscall("close", theirs)
+        return UserFault(fd, kernel_too)
+    except BaseException:
+        os.close(fd)
+        raise

@@ -63,7 +63,9 @@ def _on_areas(operation: OnAreas, aligned: bool = True) -> Handler:
         end = start + (length + PAGE_SIZE - 1 & PAGE_MASK)
         if space is None or start % PAGE_SIZE or end > _ULONG_MAX or start == end:
             return PASS_ON
-        if not space.overlapping(start, end):
+        if space.hides(start, end) and operation is not _munmap:
+            raise refused(errno.ENOMEM)  # nothing is mapped there, for the client
+        if not space.overlapping(start, end) and not space.hides(start, end):
             return PASS_ON
         return operation(kernel, call, space, start, end)
 
@@ -71,8 +73,16 @@ def _on_areas(operation: OnAreas, aligned: bool = True) -> Handler:
 
 
 def _munmap(kernel: Kernel, call: Call, space: MmAreas, start: int, end: int) -> Verdict:
-    space.unmap(kernel.task(call), start, end)
-    return PASS_ON
+    hidden = space.hidden
+    if not space.hides(start, end):
+        space.unmap(kernel.task(call), start, end)
+        return PASS_ON
+    with Surgery(kernel, call, "it can't unmap memory around the host's own") as surgery:
+        space.unmap(kernel.task(call), start, end)
+        for first, last in ((start, hidden.start), (hidden.stop, end)):
+            if first < last:
+                surgery.thread.syscall("munmap", first, last - first)
+    return ANSWERED
 
 
 def _mprotect(kernel: Kernel, call: Call, space: MmAreas, start: int, end: int) -> Verdict:

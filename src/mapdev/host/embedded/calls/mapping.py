@@ -84,6 +84,8 @@ def _error(code: int, text: str = "") -> OSError:
 def _do_mmap(kernel: Kernel, call: Call) -> int | Verdict:
     addr, length, prot, flags, _, offset = call.args
     open_file = None if flags & MAP_ANONYMOUS else kernel.file(call, 4)
+    if flags & MAP_FIXED:
+        check_not_hidden(kernel, call, addr, length)
     if open_file is None:
         _replace(kernel, call)
         return PASS_ON
@@ -96,6 +98,18 @@ def _do_mmap(kernel: Kernel, call: Call) -> int | Verdict:
     with Surgery(kernel, call, why, may_be_written(vma)) as surgery:
         surgery.result = _map(kernel, call, surgery, vma, addr, flags)
     return ANSWERED
+
+
+def check_not_hidden(kernel: Kernel, call: Call, addr: int, length: int) -> None:
+    """Refuse to replace the host's own memory in a client.
+
+    :raises OSError: ENOMEM there is some.
+    """
+    space = kernel.spaces.of(call.tid)
+    if space is not None and space.hides(addr, addr + length):
+        kernel.say_once("hidden", call, f"wants to map something at {addr:#x}, where the host's "
+                        "agent is; it gets ENOMEM")  # fmt: skip
+        raise _error(errno.ENOMEM)
 
 
 def _replace(kernel: Kernel, call: Call) -> None:

@@ -6,6 +6,7 @@ it: the child is held before its first instruction, while its areas are counted.
 
 from __future__ import annotations
 
+import contextlib
 import struct
 
 from mapdev.host.embedded.arch import NAME_OF
@@ -17,7 +18,9 @@ from mapdev.host.embedded.processes import comm_of, tgid_of
 from mapdev.host.embedded.surgery import Surgery
 from mapdev.linux.mm import TaskStruct
 
-CLONE_VM = 0x100
+CLONE_VM, CLONE_VFORK, CLONE_UNTRACED = 0x100, 0x4000, 0x800000
+# With these the child is not ours to hold, and a parent that waits for it would keep us waiting.
+_UNFIT = CLONE_VFORK | CLONE_UNTRACED
 _CLONE_ARGS = struct.Struct("<Q")  # struct clone_args begins with the flags
 
 
@@ -26,6 +29,8 @@ def _do_fork(kernel: Kernel, call: Call) -> Verdict:
     if space is None or not len(space):
         return PASS_ON
     name, args = NAME_OF[call.nr], call.args[:5]
+    if name == "clone":
+        args[0] &= ~_UNFIT
     with Surgery(kernel, call, "the device mappings of its children are not followed") as surgery:
         surgery.result, child = surgery.thread.fork(name, *args)
         with child:
@@ -46,7 +51,16 @@ def _do_clone3(kernel: Kernel, call: Call) -> Verdict:
         )[0]
     except (OSError, struct.error):
         return PASS_ON
-    return PASS_ON if flags & CLONE_VM else _do_fork(kernel, call)
+    if flags & CLONE_VM:
+        return PASS_ON
+    if not flags & _UNFIT:
+        return _do_fork(kernel, call)
+    kernel.machine.write_user(call.tid, call.args[0], _CLONE_ARGS.pack(flags & ~_UNFIT))
+    try:
+        return _do_fork(kernel, call)
+    finally:
+        with contextlib.suppress(OSError):
+            kernel.machine.write_user(call.tid, call.args[0], _CLONE_ARGS.pack(flags))
 
 
 def _do_exit(kernel: Kernel, call: Call) -> Verdict:

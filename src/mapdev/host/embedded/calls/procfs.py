@@ -11,7 +11,6 @@ from mapdev.host.embedded.areas import MmAreas
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.processes import tgid_of
-from mapdev.host.embedded.syscalls import PAGE_SIZE
 
 _FILE = re.compile(r"/proc/(self|thread-self|[0-9]+)(?:/task/[0-9]+)?/(maps|smaps)")
 _VIEWS: dict[str, Callable[[int, MmAreas, range], bytes]] = {
@@ -33,9 +32,8 @@ def open_view(kernel: Kernel, call: Call, path: str, flags: int) -> int | None:
         return None
     if not space.seen:
         kernel.refresh_areas()
-    page = space.pager.agent.page if space.pager is not None else 0
     try:
-        text = _VIEWS[match[2]](tgid, space, range(page, page + 2 * PAGE_SIZE if page else 0))
+        text = _VIEWS[match[2]](tgid, space, space.hidden)
     except OSError:
         return None  # it has ended; the kernel will say so
     return _install(call, text, bool(flags & os.O_CLOEXEC))

@@ -9,6 +9,7 @@ import errno
 import os
 
 from mapdev.host.embedded.areas import DeviceArea, MmAreas
+from mapdev.host.embedded.calls.mapping import check_not_hidden
 from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Verdict
 from mapdev.host.embedded.inject import StoppedThread
 from mapdev.host.embedded.kernel import Kernel
@@ -44,8 +45,12 @@ def _error(code: int) -> OSError:
 
 def _do_mremap(kernel: Kernel, call: Call) -> int | Verdict:
     addr, old, new, flags, target, _ = call.args
+    if flags & MREMAP_FIXED:
+        check_not_hidden(kernel, call, target, new)
     space = kernel.spaces.of(call.tid)
     area = space.find(addr) if space is not None else None
+    if space is not None and addr in space.hidden:
+        raise _error(errno.EFAULT)
     if space is None or area is None:
         if space is not None and flags & MREMAP_FIXED:
             # Something else comes to where a device may be. Should it fail, too much is forgotten.
