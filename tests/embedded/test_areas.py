@@ -1,18 +1,22 @@
 """Areas as the kernel has them: split, moved, forked and ended, with `vm_ops` told of each."""
 
 import errno
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from devices import Buffer
+from pace import rounds
 
 from mapdev.host.embedded.host import EmbeddedHost
+from mapdev.host.embedded.launch import ClientProcess
 from mapdev.linux import (
     PAGE_SHIFT,
     File,
     VmAreaStruct,
     VmOperationsStruct,
+    current,
     page_to_pfn,
     pfn_to_page,
     remap_pfn_range,

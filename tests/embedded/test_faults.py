@@ -13,11 +13,13 @@ from pace import rounds
 from mapdev import Driver
 from mapdev.drivers.lazy import Lazy
 from mapdev.host.embedded.host import EmbeddedHost
+from mapdev.host.embedded.launch import ClientProcess
 from mapdev.linux import (
     FAULT_FLAG_WRITE,
     PAGE_SHIFT,
     PAGE_SIZE,
     VM_FAULT_NOPAGE,
+    VM_FAULT_RETRY,
     VM_FAULT_SIGBUS,
     VM_IO,
     VM_PFNMAP,
@@ -26,6 +28,7 @@ from mapdev.linux import (
     VmFault,
     VmOperationsStruct,
     alloc_page,
+    current,
     get_page,
     memory,
     page_address,
@@ -302,7 +305,7 @@ poke(p + P, b'x'); expect('fault1w mkwrite1w')
     not PROTECTS, reason="write-protection of shared memory: Linux 5.19, arm64 6.10"
 )
 def test_the_first_write_is_told(mapdev: EmbeddedHost, client: Client) -> None:
-    mapdev.add(Told, "/dev/x")
+    driver = mapdev.add(Told, "/dev/x")
     client(
         ASKED
         + """
@@ -321,6 +324,8 @@ assert os.WTERMSIG(os.wait()[1]) == signal.SIGBUS; expect('fault9r mkwrite9w')
 q = raw_mmap(None, P, R | W, PRIVATE, fd); poke(q, b'mine'); expect('fault0w')
 """
     )
+    mapdev.settle()
+    assert [page_count(page) for page in driver.pages] == [1] * 16
 
 
 def test_areas_that_fault_move_and_split(mapdev: EmbeddedHost, client: Client) -> None:
@@ -362,6 +367,43 @@ assert peek(p + P, 3) == b'one'; expect('fault1r')
     )
     mapdev.settle()
     assert [page_count(page) for page in driver.pages] == [1] * 16
+
+
+def test_more_mappings_than_descriptors(mapdev: EmbeddedHost, client: Client) -> None:
+    mapdev.add(Asked, "/dev/x")
+    client(
+        ASKED
+        + """
+import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))
+for turn in range(1100):
+    p = raw_mmap(None, P, R, SHARED, fd); peek(p); libc.munmap(p, P)
+"""
+    )
+
+
+def test_a_stopped_client_holds_up_nobody(
+    mapdev: EmbeddedHost, client: Client, start: Callable[..., ClientProcess]
+) -> None:
+    class Stopping(Asked):
+        def mmap(self, file: File, vma: VmAreaStruct) -> None:
+            super().mmap(file, vma)
+            if vma.vm_pgoff:
+                os.kill(current().tgid, signal.SIGSTOP)
+
+    mapdev.add(Stopping, "/dev/x")
+    process = start(
+        ASKED
+        + """
+p = raw_mmap(None, 4 * P, R, SHARED, fd); peek(p); print(flush=True)
+p = raw_mmap(None, 4 * P, R, SHARED, fd, P); print(peek(p, 6), flush=True)
+"""
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+    client(OPEN + "fcntl.ioctl(fd, 0, 0)")
+    process.send_signal(signal.SIGCONT)
+    assert process.stdout.readline() == "b'PAGE01'\n"
 
 
 def test_many_threads_touch_many_pages(mapdev: EmbeddedHost, static: Static) -> None:

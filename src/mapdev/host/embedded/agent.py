@@ -12,7 +12,6 @@ Used in the host's thread only.
 
 from __future__ import annotations
 
-import errno
 import os
 import select
 import socket
@@ -21,9 +20,10 @@ import struct
 from mapdev.host.embedded.arch import ARCH, NUMBER_OF
 from mapdev.host.embedded.inject import StoppedThread, marked
 from mapdev.host.embedded.kernel import Kernel
-from mapdev.host.embedded.loan import HELPERS_CALL, call_of
+from mapdev.host.embedded.loan import HELPERS_CALL, add_descriptor, call_of, stopped_helper
+from mapdev.host.embedded.processes import tgid_of
 from mapdev.host.embedded.syscalls import PAGE_SIZE, write_memory
-from mapdev.host.embedded.tracee import ClientGone, Tracee
+from mapdev.host.embedded.tracee import ClientGone, NotStoppable, Tracee
 from mapdev.linux.numbers import (
     MAP_ANONYMOUS,
     MAP_FIXED_NOREPLACE,
@@ -38,7 +38,7 @@ _MESSAGE = 4096  # bytes, what the agent takes at once; a page is no smaller
 _AT_ONCE = _MESSAGE // _CALL.size
 _ULONG_MAX = (1 << 64) - 1
 _TIE = 0  # the socket's number in the agent's own table
-_PATIENCE = 1.0  # seconds until somebody is told for what the host waits
+_PATIENCE = 0.1  # seconds between two looks what has become of the agent
 
 Request = tuple[str, tuple[int, ...], int | None]
 """A call for an agent: name, arguments, and which argument is a descriptor of the agent's."""
@@ -57,7 +57,7 @@ class Agent:
         self.tie = tie
         self._kernel = kernel
         self._mark = kernel.secret << 32
-        self._next_number = _TIE + 1
+        self._held: Tracee | None = None
 
     def run(self, requests: list[Request]) -> list[int]:
         """Have calls made one after another and return their results.
@@ -66,32 +66,32 @@ class Agent:
         :raises ClientGone: the client is gone, or about to go.
         """
         results: list[int] = []
-        for at in range(0, len(requests), _AT_ONCE):
-            part = requests[at : at + _AT_ONCE]
-            self._send(part)
-            results += self._receive(part)
+        try:
+            for at in range(0, len(requests), _AT_ONCE):
+                part = requests[at : at + _AT_ONCE]
+                self._send(part)
+                results += self._receive(part)
+        finally:
+            self._let_go()
         return results
 
     def lend(self, description: int) -> int:
         """Put a copy of our descriptor into the agent's table and return its number there.
 
+        :raises OSError: EMFILE the client's limit leaves no number.
         :raises ClientGone: as above.
         """
-        number = self._next_number
-        self._next_number += 1
         request: list[Request] = [(HELPERS_CALL, (), None)]
-        self._send(request, unmarked=True)
-        call = call_of(self._kernel, Tracee(self.tid))
         try:
-            call.add_descriptor(description, number, cloexec=True)
-        except OSError as error:
-            if error.errno == errno.ENOENT:
-                raise ClientGone from None
-            raise
+            self._send(request, unmarked=True)
+            call = call_of(self._kernel, self.tid, self._keep_running)
+            try:
+                return add_descriptor(call, description, None)
+            finally:
+                call.answer(0)
+                self._receive(request)
         finally:
-            call.answer(0)
-        self._receive(request)
-        return number
+            self._let_go()
 
     def take_back(self, number: int) -> None:
         """Close a descriptor that was lent."""
@@ -128,14 +128,34 @@ class Agent:
         return results
 
     def _wait(self) -> None:
+        while not self._poll(select.POLLIN, _PATIENCE):
+            self._keep_running()
+
+    def _poll(self, events: int, timeout: float) -> bool:
         poller = select.poll()
-        poller.register(self.tie, select.POLLIN)
-        if not poller.poll(_PATIENCE * 1000):
-            self._kernel.log.warning(
-                "%d: a client is stopped in the middle of a page fault; all others wait for it "
-                "to be continued or killed", self.tid,
-            )  # fmt: skip
-            poller.poll()
+        poller.register(self.tie, events)  # a hang-up is always reported
+        return bool(poller.poll(timeout * 1000))
+
+    def _keep_running(self) -> None:
+        """Let the agent go on although its process was stopped; nobody shall wait for that one."""
+        if self._held is not None:
+            self._held.keep_running()
+            return
+        if self._poll(0, 0):
+            raise ClientGone
+        agent = Tracee(self.tid)
+        try:
+            agent.seize()
+        except NotStoppable:
+            text = "is held by a debugger in the middle of a page fault; all others wait for it"
+            self._kernel.say_of("held", tgid_of(self.tid), text)
+        else:
+            self._held = agent
+
+    def _let_go(self) -> None:
+        held, self._held = self._held, None
+        if held is not None and not held.gone:
+            held.let_go()
 
 
 def start_agent(kernel: Kernel, thread: StoppedThread, page: int = 0) -> Agent:
@@ -148,15 +168,14 @@ def start_agent(kernel: Kernel, thread: StoppedThread, page: int = 0) -> Agent:
     page = page or _make_pages(kernel, thread)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
-        call = call_of(kernel, thread.start_helper(HELPERS_CALL))
-        helper = kernel.stopped(call)
+        helper, _ = stopped_helper(
+            kernel, thread, lambda call: add_descriptor(call, theirs.fileno(), _TIE)
+        )
         try:
-            call.add_descriptor(theirs.fileno(), _TIE, cloexec=True)
+            helper.syscall("close_range", _TIE + 1, 0xFFFFFFFF, 0)
         except OSError:
-            helper.wait_for_death()
-            raise ClientGone from None
-        helper.stop()
-        helper.syscall("close_range", _TIE + 1, 0xFFFFFFFF, 0)
+            helper.leave()
+            raise
         helper.become_agent(page + PAGE_SIZE, page, _TIE)
     except BaseException:
         ours.close()

@@ -19,13 +19,18 @@ from typing import Self
 
 from mapdev.host.embedded.arch import ARCH, NUMBER_OF
 from mapdev.host.embedded.notify import Call
-from mapdev.host.embedded.tracee import PTRACE_O_EXITKILL, ClientGone, Tracee
+from mapdev.host.embedded.processes import processes_traced_by_us
+from mapdev.host.embedded.tracee import (
+    PTRACE_CONT,
+    PTRACE_DETACH,
+    PTRACE_INTERRUPT,
+    PTRACE_O_EXITKILL,
+    ClientGone,
+    Tracee,
+)
 
-PTRACE_CONT = 7
 PTRACE_SINGLESTEP = 9
-PTRACE_DETACH = 17
 PTRACE_SETOPTIONS = 0x4200
-PTRACE_INTERRUPT = 0x4207
 PTRACE_O_TRACEFORK, PTRACE_O_TRACECLONE = 1 << 1, 1 << 3
 PTRACE_EVENT_FORK, PTRACE_EVENT_CLONE, PTRACE_EVENT_STOP = 1, 3, 128
 

@@ -13,10 +13,15 @@ from __future__ import annotations
 import contextlib
 import errno
 
-from mapdev.host.embedded.inject import PTRACE_DETACH, PTRACE_INTERRUPT
 from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.processes import is_single_threaded
-from mapdev.host.embedded.tracee import ClientGone, NotStoppable, Tracee
+from mapdev.host.embedded.tracee import (
+    PTRACE_DETACH,
+    PTRACE_INTERRUPT,
+    ClientGone,
+    NotStoppable,
+    Tracee,
+)
 
 ERESTARTSYS = 512  # never seen by a program: the kernel replaces it when it looks for signals
 

@@ -10,15 +10,19 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
+from typing import TypeVar
 
 from mapdev.host.embedded.inject import StoppedThread
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.notify import Call
-from mapdev.host.embedded.tracee import ClientGone, Tracee
+from mapdev.host.embedded.tracee import ClientGone
+
+T = TypeVar("T")
 
 # A call that the filter always hands over and that has no effect before we answer it.
 HELPERS_CALL = "remap_file_pages"
-_PATIENCE = 0.1  # seconds between two looks whether the helper was killed
+_PATIENCE = 0.1  # seconds between two looks what has become of the helper
 
 
 class Loan:
@@ -55,11 +59,25 @@ def lend_to_caller(kernel: Kernel, call: Call, thread: StoppedThread, writable: 
 
 def lend_to_helper(kernel: Kernel, thread: StoppedThread, writable: bool) -> Loan:
     """Lend memory to a helper of the stopped `thread`."""
+    helper, (number, index) = stopped_helper(
+        kernel, thread, lambda call: _put(kernel, call, writable)
+    )
+    return Loan(helper, number, index, writable, is_helper=True)
+
+
+def stopped_helper(
+    kernel: Kernel, thread: StoppedThread, give: Callable[[Call], T]
+) -> tuple[StoppedThread, T]:
+    """Start a helper of the stopped `thread`; return it, stopped too, and what `give` returned.
+
+    :param give: puts descriptors into the helper while its call is pending.
+    :raises OSError: what `give` raised, or EAGAIN: there may be no more threads.
+    """
     started = thread.start_helper(HELPERS_CALL)
-    call = call_of(kernel, started)
+    call = call_of(kernel, started.tid, started.keep_running)
     helper = kernel.stopped(call)
     try:
-        number, index = _put(kernel, call, writable)
+        given = give(call)
         helper.stop()
     except ClientGone:
         if not helper.gone:
@@ -69,20 +87,23 @@ def lend_to_helper(kernel: Kernel, thread: StoppedThread, writable: bool) -> Loa
         helper.stop()
         helper.leave()
         raise
-    return Loan(helper, number, index, writable, is_helper=True)
+    return helper, given
 
 
-def call_of(kernel: Kernel, helper: Tracee) -> Call:
-    """Return the call that the helper makes; other clients' calls are kept for later."""
+def call_of(kernel: Kernel, tid: int, keep_running: Callable[[], None]) -> Call:
+    """Return the call that helper `tid` makes; other clients' calls are kept for later.
+
+    :param keep_running: called when it takes long: lets the helper go on if it was stopped.
+    :raises ClientGone: what `keep_running` raised.
+    """
     while True:
         call = kernel.next_call(_PATIENCE)
-        if call is not None and call.tid == helper.tid:
+        if call is not None and call.tid == tid:
             return call
         if call is not None:
             kernel.postponed.append(call)
-        elif helper.is_dead():
-            helper.wait_for_death()
-            raise ClientGone
+        else:
+            keep_running()
 
 
 def _put(kernel: Kernel, call: Call, writable: bool) -> tuple[int, int]:
@@ -96,14 +117,22 @@ def _put(kernel: Kernel, call: Call, writable: bool) -> tuple[int, int]:
 
 def _add(kernel: Kernel, call: Call, description: int) -> int:
     wanted = kernel.scratch_descriptor
+    if not os.path.lexists(f"/proc/{call.tid}/fd/{wanted}"):
+        try:
+            return add_descriptor(call, description, wanted)
+        except OSError as error:
+            if error.errno != errno.EBADF:  # beyond the client's limit
+                raise
+    return add_descriptor(call, description, None)
+
+
+def add_descriptor(call: Call, description: int, at: int | None) -> int:
+    """Put a copy of our descriptor into the client, as `Call.add_descriptor` does.
+
+    :raises ClientGone: the client is gone.
+    """
     try:
-        if not os.path.lexists(f"/proc/{call.tid}/fd/{wanted}"):
-            try:
-                return call.add_descriptor(description, wanted, cloexec=True)
-            except OSError as error:
-                if error.errno != errno.EBADF:  # beyond the client's limit
-                    raise
-        return call.add_descriptor(description, None, cloexec=True)
+        return call.add_descriptor(description, at, cloexec=True)
     except OSError as error:
         if error.errno == errno.ENOENT:
             raise ClientGone from None

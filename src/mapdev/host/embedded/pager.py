@@ -24,13 +24,7 @@ from typing import Any
 
 from mapdev.host.embedded.agent import Agent, Request, start_agent
 from mapdev.host.embedded.areas import DeviceArea, MmAreas
-from mapdev.host.embedded.inject import (
-    PTRACE_DETACH,
-    PTRACE_EVENT_STOP,
-    PTRACE_INTERRUPT,
-    PTRACE_SINGLESTEP,
-    StoppedThread,
-)
+from mapdev.host.embedded.inject import PTRACE_EVENT_STOP, PTRACE_SINGLESTEP, StoppedThread
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.processes import (
     comm_of,

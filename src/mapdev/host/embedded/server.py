@@ -223,11 +223,13 @@ class Server:
         poller = select.poll()
         for fd in self._listeners:
             poller.register(fd, select.POLLIN)
-        for fd, event in poller.poll(timeout * 1000):
-            if event & select.POLLIN:
-                call = self._listeners[fd].receive()
+        while ready := poller.poll(timeout * 1000):
+            for fd, event in ready:
+                call = self._listeners[fd].receive() if event & select.POLLIN else None
                 if call is not None:
                     return call
+                if not event & select.POLLIN:
+                    poller.unregister(fd)  # its clients are gone, which is handled later
         return None
 
     def _handle(self, call: Call) -> None:

@@ -21,6 +21,8 @@ from mapdev.host.embedded.arch import ARCH
 from mapdev.host.embedded.processes import is_child, tgid_of, threads_traced_by_us
 from mapdev.host.embedded.syscalls import ptrace
 
+PTRACE_CONT, PTRACE_DETACH = 7, 17
+PTRACE_INTERRUPT = 0x4207
 PTRACE_GETREGSET, PTRACE_SETREGSET = 0x4204, 0x4205
 PTRACE_SEIZE = 0x4206
 PTRACE_GETSIGMASK, PTRACE_SETSIGMASK = 0x420A, 0x420B
@@ -108,13 +110,29 @@ class Tracee:
             raise ClientGone
         return status.si_status
 
-    def is_dead(self) -> bool:
-        """Say whether the thread has died, without waiting."""
+    def keep_running(self) -> None:
+        """Let the thread go on if it has stopped, as its process was by SIGSTOP or a terminal.
+
+        :raises ClientGone: it has died.
+        """
         try:
-            flags = os.WEXITED | os.WNOWAIT | os.WNOHANG | WALL
-            return os.waitid(os.P_PID, self.tid, flags) is not None
+            flags = os.WSTOPPED | os.WEXITED | os.WNOWAIT | os.WNOHANG | WALL
+            status = os.waitid(os.P_PID, self.tid, flags)
         except ChildProcessError:
-            return True
+            self.gone = True
+            raise ClientGone from None
+        if status is not None and status.si_code in (os.CLD_STOPPED, os.CLD_TRAPPED):
+            self.ptrace(PTRACE_CONT)
+        elif status is not None:
+            self.wait_for_death()
+            raise ClientGone
+
+    def let_go(self) -> None:
+        """End to trace the thread, which runs; stopped with its process it is again."""
+        self.ptrace(PTRACE_INTERRUPT)
+        self.wait()
+        self.ptrace(PTRACE_DETACH)
+        self.gone = True
 
     def wait_for_death(self) -> None:
         """Collect the dying thread, unless it is a child of ours: somebody else waits for that."""
