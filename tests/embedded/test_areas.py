@@ -206,6 +206,41 @@ munmap(p, 4 * P); told()
 """)
 
 
+def test_a_fork_s_open_is_the_parent_s_call(mapdev: EmbeddedHost, client: Client) -> None:
+    driver = mapdev.add(Areas, "/dev/x")
+    callers = []
+    driver.vm_ops.open = lambda vma: callers.append(current().pid)
+    driver.vm_ops.close = None
+    parent = client(
+        TOLD
+        + """
+p = raw_mmap(None, 4 * P, R | W, SHARED, fd)
+if os.fork() == 0: os._exit(0)
+os.wait(); print(os.getpid())
+"""
+    )
+    assert callers == [int(parent)]
+
+
+def test_forks_that_are_killed_leave_no_stopped_child(
+    mapdev: EmbeddedHost, start: Callable[..., ClientProcess]
+) -> None:
+    mapdev.add(Areas, "/dev/x")
+    for turn in range(rounds(30)):
+        process = start("""
+p = raw_mmap(None, 4 * P, R | W, SHARED, os.open('/dev/x', os.O_RDWR))
+signal.signal(signal.SIGCHLD, signal.SIG_IGN); print(flush=True)
+while True:
+    if os.fork() == 0: os._exit(0)
+""")
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(turn % 10 / 1000)
+        process.kill()
+        process.wait(60)
+    mapdev.settle()  # the end of the test looks for clients that are left
+
+
 def test_threads_and_vfork_share_the_areas(areas: Callable[[str], Areas]) -> None:
     areas("""
 import subprocess

@@ -406,6 +406,20 @@ p = raw_mmap(None, 4 * P, R, SHARED, fd, P); print(peek(p, 6), flush=True)
     assert process.stdout.readline() == "b'PAGE01'\n"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a user without other processes")
+def test_a_fork_without_room_for_the_agent_fails(mapdev: EmbeddedHost, client: Client) -> None:
+    mapdev.add(Asked, "/dev/x")
+    client(
+        ASKED
+        + """
+import resource; p = raw_mmap(None, 4 * P, R, SHARED, fd); os.setgid(54321); os.setuid(54321)
+resource.setrlimit(resource.RLIMIT_NPROC, (2, 2))  # this one and the child
+raises(errno.EAGAIN, os.fork); assert os.wait()[1] == signal.SIGKILL
+assert peek(p, 6) == b'PAGE00'
+"""
+    )
+
+
 def test_many_threads_touch_many_pages(mapdev: EmbeddedHost, static: Static) -> None:
     driver = mapdev.add(Lazy, "/dev/x", size="4M")
     done = mapdev.run([static("toucher"), "/dev/x", "8", str(1 << 20 >> (20 - 8))],

@@ -248,17 +248,17 @@ class MmAreas:
             self.unmap(task, start, end)
         return moved
 
-    def fork(self, task: TaskStruct) -> MmAreas:
-        """Return the address space of a child, `task`, that was just forked."""
-        child = MmAreas(task.tgid, self._dispatch)
-        child.seen = self.seen
+    def fork(self, task: TaskStruct, child: TaskStruct) -> MmAreas:
+        """Return the address space of `child`, which `task` has just forked."""
+        space = MmAreas(child.tgid, self._dispatch)
+        space.seen = self.seen
         for area in self:
             if not area.vm_flags & VM_DONTCOPY:
                 copy = area.piece(area.vm_start, area.vm_end)
-                copy.vm_mm = task.mm
-                child.insert(copy)
-                child.tell(task, copy, "open")
-        return child
+                copy.vm_mm = child.mm
+                space.insert(copy)
+                space.tell(task, copy, "open")
+        return space
 
     def end(self) -> None:
         """The process has ended, or executes another program: close all areas."""

@@ -132,8 +132,16 @@ class StoppedThread(Tracee):
         caller must open and leave.
 
         :raises OSError: the errno of the call.
+        :raises ClientGone: the thread was killed, and there is no child.
         """
-        result = self._syscall_that_clones(name, *args)
+        try:
+            result = self._syscall_that_clones(name, *args)
+        except ClientGone:
+            # Killed before it could tell us of a child, which waits for us all the same.
+            self._new_thread = self._new_thread or next(iter(processes_traced_by_us()), 0)
+            if not self._new_thread:
+                raise
+            result = 0
         child = StoppedThread(self._call, self._secret >> 32)
         child.tid = self._new_thread
         child.wait()

@@ -75,6 +75,15 @@ def threads_traced_by_us(pid: int) -> list[int]:
     return traced
 
 
+def processes_traced_by_us() -> list[int]:
+    """Return the live processes of whose main thread the calling thread is the tracer."""
+    tracer = b"\nTracerPid:\t%d\n" % threading.get_native_id()
+    return [
+        pid for pid in map(int, filter(str.isdigit, os.listdir("/proc")))
+        if tracer in (status := _status(pid)) and _field(status, b"State:\t")[:1] not in b"ZX"
+    ]  # fmt: skip
+
+
 def has_capability(tid: int, number: int) -> bool:
     """Say whether thread `tid` has a capability in effect."""
     text = _status(tid)

@@ -28,6 +28,7 @@ from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.launch import receive_listener
 from mapdev.host.embedded.notify import Call, Listener
 from mapdev.host.embedded.parking import Parking, Waiting
+from mapdev.host.embedded.tracee import ClientGone
 
 log = logging.getLogger("mapdev")
 
@@ -247,6 +248,8 @@ class Server:
             result = function(*args)
         except OSError as error:
             call.fail(_client_errno(error))
+        except ClientGone:
+            call.fail(errno.EIO)  # if there is anybody left whom it could reach
         except Exception:
             log.exception("mapdev: %s failed in the host itself; please report it. "
                           "The client gets EIO", NAME_OF.get(call.nr, call.nr))  # fmt: skip

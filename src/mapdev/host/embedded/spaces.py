@@ -54,9 +54,9 @@ class Spaces:
             self._add(space)
         return space
 
-    def fork(self, parent: MmAreas, child: TaskStruct) -> MmAreas:
-        """A process was forked, and its areas with it; return those of the child."""
-        space = parent.fork(child)
+    def fork(self, parent: MmAreas, task: TaskStruct, child: TaskStruct) -> MmAreas:
+        """Process `task` has forked, and its areas with it; return those of `child`."""
+        space = parent.fork(task, child)
         self._add(space)
         return space
 
