@@ -369,6 +369,49 @@ assert peek(p + P, 3) == b'one'; expect('fault1r')
     assert [page_count(page) for page in driver.pages] == [1] * 16
 
 
+def test_the_host_asks_again_itself(mapdev: EmbeddedHost, client: Client) -> None:
+    class Later(Asked):
+        def fault(self, vmf: VmFault) -> int:
+            if len(self.asked) < vmf.pgoff:
+                self.note("later", vmf)
+                return VM_FAULT_RETRY
+            return super().fault(vmf)
+
+    driver = mapdev.add(Later, "/dev/x")
+    client(
+        ASKED
+        + """
+p = raw_mmap(None, 16 * P, R, SHARED, fd); asked()
+assert libc.write(fd, ctypes.c_void_p(p + 2 * P), 6) == 6; expect('later2r later2r fault2r')
+assert libc.write(fd, ctypes.c_void_p(p + 15 * P), 6) == -1
+assert ctypes.get_errno() == errno.EFAULT
+"""
+    )
+    assert driver.written == b"PAGE02"
+
+
+def test_no_touch_is_missed_while_pages_are_taken_away(
+    mapdev: EmbeddedHost, client: Client
+) -> None:
+    mapdev.add(Asked, "/dev/x")
+    client(
+        ASKED
+        + """
+p = raw_mmap(None, 16 * P, R | W, SHARED, fd); stop = False; wrong = []
+view = (ctypes.c_char * (16 * P)).from_address(p)
+def touch():
+    while not stop: wrong.extend(page for page in range(16) if view[page * P] != b'P')
+threads = [threading.Thread(target=touch) for _ in range(2)]
+for thread in threads: thread.start()
+end = time.monotonic() + 1
+while time.monotonic() < end: fcntl.ioctl(fd, 0, 0); libc.madvise(p, 8 * P, 4)
+stop = True
+for thread in threads: thread.join()
+assert not wrong
+"""
+    )
+
+
 def test_more_mappings_than_descriptors(mapdev: EmbeddedHost, client: Client) -> None:
     mapdev.add(Asked, "/dev/x")
     client(
@@ -378,6 +421,42 @@ import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))
 for turn in range(1100):
     p = raw_mmap(None, P, R, SHARED, fd); peek(p); libc.munmap(p, P)
 """
+    )
+
+
+def test_no_room_for_another_area(mapdev: EmbeddedHost, client: Client, caplog: Any) -> None:
+    mapdev.add(Asked, "/dev/x")
+    limit = int(Path("/proc/sys/vm/max_map_count").read_text())
+    if limit > 200_000:
+        pytest.skip("takes too long where vm.max_map_count is so high")
+    client(
+        ASKED
+        + """
+p = raw_mmap(None, 16 * P, R | W, SHARED, fd); peek(p)
+count = int(sys.argv[1]) + 100; base = raw_mmap(None, count * P, 0, PRIVATE | ANON, -1)
+for page in range(0, count, 2):
+    if libc.mprotect(base + page * P, P, R): break
+peek(p + 5 * P)
+""",
+        str(limit),
+        status=-signal.SIGKILL,
+    )
+    assert "raise vm.max_map_count" in caplog.text
+
+
+def test_pages_that_could_not_be_had_are_asked_for_again(
+    mapdev: EmbeddedHost, client: Client
+) -> None:
+    mapdev.add(Asked, "/dev/x")
+    client(
+        ASKED
+        + """
+p = raw_mmap(None, 20 * P, R | W, SHARED, fd); r, w = os.pipe()
+def fails(): assert libc.write(w, ctypes.c_void_p(p + 17 * P), 4) == -1
+fails(); libc.mprotect(p + 10 * P, 10 * P, R); time.sleep(0.05); asked(); fails()
+assert 'fault17' in asked() or int(sys.argv[1])
+""",
+        str(int(USER_ONLY)),
     )
 
 
@@ -467,3 +546,22 @@ for turn in range(30):
     assert peek(p, 4) == bytes(4); libc.munmap(p, 8 * P)
 """
     )
+
+
+def test_pages_taken_away_from_a_client_that_dies(
+    mapdev: EmbeddedHost, client: Client, start: Callable[..., ClientProcess]
+) -> None:
+    class Killing(Asked):
+        def ioctl(self, file: File, cmd: int, arg: int) -> int:
+            process.kill()
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+            return super().ioctl(file, cmd, arg)
+
+    mapdev.add(Killing, "/dev/x")
+    process = start(
+        ASKED + "p = raw_mmap(None, 4 * P, R | W, SHARED, fd); peek(p); print(flush=True)\n"
+        "signal.pause()"
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    client(OPEN + "fcntl.ioctl(fd, 0, 0)")

@@ -200,7 +200,7 @@ class MmAreas:
                 before.vm_end = after.vm_end
                 del self._areas[at]
                 if self.pager is not None:
-                    self.pager.forget(after)
+                    self.pager.let_go(after.lease)
             else:
                 at += 1
 
