@@ -390,6 +390,22 @@ assert ctypes.get_errno() == errno.EFAULT
     assert driver.written == b"PAGE02"
 
 
+def test_memory_in_the_place_of_an_area_elsewhere(mapdev: EmbeddedHost, client: Client) -> None:
+    """The host has not seen that the area is gone, and must not put a page there."""
+    mapdev.add(Asked, "/dev/x")
+    client(
+        ASKED
+        + """
+room = raw_mmap(None, 4 * P, 0, PRIVATE | ANON, -1)
+for use in (lambda: os.close(libc.open(ctypes.c_void_p(room), 0)),
+            lambda: libc.write(fd, ctypes.c_void_p(room), 5), lambda: fcntl.ioctl(fd, 0, 0)):
+    raw_mmap(room, 4 * P, R | W, SHARED | FIXED, fd); peek(room + P); asked()
+    raw_mmap(room, 4 * P, R | W, PRIVATE | ANON | FIXED, -1); poke(room, b'/dev/null\\0')
+    use(); assert peek(room, 9) == b'/dev/null'; expect('')
+"""
+    )
+
+
 def test_no_touch_is_missed_while_pages_are_taken_away(
     mapdev: EmbeddedHost, client: Client
 ) -> None:

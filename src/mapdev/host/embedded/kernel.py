@@ -42,8 +42,8 @@ from mapdev.linux.fs import (
     Inode,
 )
 from mapdev.linux.mm import TaskStruct
-from mapdev.linux.numbers import PAGE_SHIFT
-from mapdev.linux.vma import VmAreaStruct, vma_pages
+from mapdev.linux.numbers import PAGE_SHIFT, VM_IO, VM_PFNMAP, VM_READ, VM_SHARED, VM_WRITE
+from mapdev.linux.vma import vma_pages
 
 log = logging.getLogger("mapdev")
 
@@ -332,16 +332,23 @@ class Kernel:
         space = self.spaces.of(tid) if self.spaces.have_pagers else None
         if space is None or space.pager is None:
             return
+        if not space.seen and space.overlapping(addr, addr + size):
+            self.refresh_areas()  # what is there by now must not be replaced by a page
         task = TaskStruct(tid, space.tgid, lambda: comm_of(tid))
+        needed = VM_WRITE if is_write else VM_READ
         for area in space.overlapping(addr, addr + size):
             start, end = max(addr, area.vm_start), min(addr + size, area.vm_end)
-            if area.faults and not space.pager.bring_in(start, end, is_write, task, area):
+            if not area.faults or not area.vm_flags & needed:
+                continue
+            if not space.pager.bring_in(start, end, is_write, task, area):
                 raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
 
     def _zap(self, inode: Inode, start: int, size: int) -> None:
         """Take bytes `start` to `start + size` of a device out of areas that fault."""
         first = start >> PAGE_SHIFT
         end = start + size + PAGE_SIZE - 1 >> PAGE_SHIFT if size else 1 << 64
+        if self.spaces.unseen:
+            self.refresh_areas()
         for space in self.spaces:
             for area in space:
                 if area.open_file.file.f_inode is inode and area.faults and space.pager:
@@ -356,6 +363,8 @@ class Kernel:
     def refresh_areas(self) -> None:
         """Find out what clients did to areas that they have outside of the window."""
         self.spaces.refresh(self.machine.is_frames)
+        for space in self.spaces:
+            space.seen = all(self.window.holds(area.vm_start, area.vm_end) for area in space)
 
     def sweep(self) -> None:
         """Find out which mappings ended, and let go of what they kept."""
