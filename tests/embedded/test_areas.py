@@ -180,6 +180,14 @@ munmap(p, 4 * P); expect('close+1')
     )
 
 
+def test_a_long_mapping_that_reaches_over_an_area(areas: Callable[[str], Areas]) -> None:
+    areas("""
+p = raw_mmap(None, 4 * P, R | W, SHARED, fd); start = p - (8 << 30)
+assert raw_mmap(start, 16 << 30, 0, PRIVATE | ANON | FIXED | 0x4000, -1) == start
+expect('close+1')
+""")
+
+
 def test_fork_and_the_child_s_end(areas: Callable[[str], Areas]) -> None:
     driver = areas("""
 p = raw_mmap(None, 4 * P, R | W, SHARED, fd); munmap(p + P, P); told()
