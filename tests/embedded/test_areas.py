@@ -180,6 +180,41 @@ munmap(p, 4 * P); expect('close+1')
     )
 
 
+def test_what_the_kernel_refuses_changes_nothing(areas: Callable[[str], Areas]) -> None:
+    areas("""
+p = raw_mmap(None, 4 * P, R | W, SHARED, fd)
+assert code(libc.munmap(p, 1 << 60)) == 'EINVAL'; expect('')
+assert code(libc.mprotect(p, P, R | 0x100)) == 'EINVAL'; expect('')
+assert code(libc.syscall(325, ctypes.c_void_p(p), P, 4)) == 'EINVAL' or os.uname().machine != 'x86_64'
+munmap(p, 4 * P); told()
+""")
+
+
+def test_mprotect_changes_what_lies_before_a_refusal(areas: Callable[[str], Areas]) -> None:
+    areas("""
+p = raw_mmap(None, 4 * P, R, SHARED, fd)
+raw_mmap(p + 2 * P, P, R, SHARED | FIXED, os.open('/dev/x', os.O_RDONLY)); told()
+assert code(libc.mprotect(p, 4 * P, R | W)) == 'EACCES'; poke(p + P, b'x')
+assert [line[1] for line in maps()] == ['rw-s', 'r--s', 'r--s']
+munmap(p, 4 * P); told()
+""")
+
+
+def test_a_fixed_mapping_over_an_area_that_can_t_be_split(
+    mapdev: EmbeddedHost, client: Client
+) -> None:
+    driver = mapdev.add(Areas, "/dev/x")
+    driver.split_error = errno.EBUSY
+    client(
+        TOLD
+        + """
+p = raw_mmap(None, 4 * P, R | W, SHARED, fd); poke(p, b'here')
+raises(errno.EBUSY, raw_mmap, p, P, R | W, SHARED | FIXED, fd); expect('')
+assert peek(p, 4) == b'here'
+"""
+    )
+
+
 def test_a_long_mapping_that_reaches_over_an_area(areas: Callable[[str], Areas]) -> None:
     areas("""
 p = raw_mmap(None, 4 * P, R | W, SHARED, fd); start = p - (8 << 30)
@@ -333,7 +368,7 @@ assert code(libc.msync(ctypes.c_void_p(p), P, 4)) == '0'
 """
     )
     page = 1 << PAGE_SHIFT
-    assert synced == [(2 * page, 4 * page - 1, False)]
+    assert synced == [(2 * page, 4 * page - 1, True)]
 
 
 def test_mprotect_beyond_what_the_file_allows(areas: Callable[[str], Areas]) -> None:

@@ -369,6 +369,38 @@ assert peek(p + P, 3) == b'one'; expect('fault1r')
     assert [page_count(page) for page in driver.pages] == [1] * 16
 
 
+def test_populate_as_the_kernel_does(mapdev: EmbeddedHost, client: Client) -> None:
+    mapdev.add(Told, "/dev/x")
+    client(
+        ASKED
+        + """
+p = raw_mmap(None, 2 * P, R | W, SHARED, fd); assert libc.madvise(p, P, 23) == 0
+expect('fault0w mkwrite0w')
+libc.mprotect(p, 2 * P, R); assert libc.madvise(p, 2 * P, 23) == -1
+assert ctypes.get_errno() == errno.EINVAL
+raw_mmap(None, P, R | W, SHARED | POPULATE | 0x10000, fd); expect('')  # MAP_NONBLOCK
+raw_mmap(None, P, R | W, PRIVATE | POPULATE, fd); expect('fault0w')
+raw_mmap(None, P, 0, SHARED | POPULATE, fd); expect('')
+p = raw_mmap(None, P, R, SHARED, fd); asked()
+raw_mmap(p + P, P, R, SHARED | POPULATE | FIXED, fd, P); expect('fault1r')  # extends the first
+"""
+    )
+
+
+def test_locking_what_a_driver_does_not_give(mapdev: EmbeddedHost, client: Client) -> None:
+    mapdev.add(Asked, "/dev/x")
+    client(
+        ASKED
+        + """
+def locked(): return int(next(l for l in open('/proc/self/status') if 'VmLck' in l).split()[1])
+before = locked(); p = raw_mmap(None, 18 * P, R, SHARED | 0x2000, fd); assert 'fault16r' in asked()
+assert locked() - before == 18 * P // 1024 and peek(p, 6) == b'PAGE00'; expect('')
+p = raw_mmap(None, 18 * P, R, SHARED, fd)
+assert libc.mlock(ctypes.c_void_p(p), 18 * P) == -1 and ctypes.get_errno() == errno.ENOMEM
+"""
+    )
+
+
 def test_the_host_asks_again_itself(mapdev: EmbeddedHost, client: Client) -> None:
     class Later(Asked):
         def fault(self, vmf: VmFault) -> int:

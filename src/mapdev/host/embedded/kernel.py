@@ -343,6 +343,20 @@ class Kernel:
             if not space.pager.bring_in(start, end, is_write, task, area):
                 raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
 
+    def populate(self, tid: int, start: int, end: int) -> None:
+        """Bring in what is to be there at once, as MAP_POPULATE and mlock ask for.
+
+        :raises OSError: EFAULT a driver does not give a page.
+
+        Source: mm/gup.c (populate_vma_page_range)
+        """
+        space = self.spaces.of(tid)
+        for area in space.overlapping(start, end) if space is not None else ():
+            if not area.vm_flags & (VM_IO | VM_PFNMAP):
+                is_private = area.vm_flags & (VM_WRITE | VM_SHARED) == VM_WRITE
+                low, high = max(start, area.vm_start), min(end, area.vm_end)
+                self.bring_in(tid, low, high - low, is_private)
+
     def _zap(self, inode: Inode, start: int, size: int) -> None:
         """Take bytes `start` to `start + size` of a device out of areas that fault."""
         first = start >> PAGE_SHIFT
