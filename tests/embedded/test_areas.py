@@ -180,6 +180,26 @@ munmap(p, 4 * P); expect('close+1')
     )
 
 
+def test_mremap_onto_the_lower_part_of_the_same_area(areas: Callable[[str], Areas]) -> None:
+    areas("""
+p = raw_mmap(None, 16 * P, R | W, SHARED, fd); poke(p + 8 * P, b'eight')
+assert mremap(p + 8 * P, 4 * P, 4 * P, 3, p) == p and peek(p, 5) == b'eight'
+expect('close+2 open+4')
+munmap(p, 16 * P); told()
+""")
+
+
+def test_something_else_moved_onto_an_area(areas: Callable[[str], Areas]) -> None:
+    areas("""
+p = raw_mmap(None, 8 * P, R | W, SHARED, fd); q = raw_mmap(None, P, R | W, PRIVATE | ANON, -1)
+raises(errno.EINVAL, mremap, q + 1, 100, 100, 3, p); expect('')
+raises(errno.EFAULT, mremap, q + (1 << 40), P, P, 3, p); expect('')
+assert mremap(q, 100, 100, 3, p + P) == p + P; expect('close+1 open+2')
+assert [int(line[0].split('-')[0], 16) for line in maps()] == [p, p + 2 * P]
+munmap(p, 8 * P); told()
+""")
+
+
 def test_what_the_kernel_refuses_changes_nothing(areas: Callable[[str], Areas]) -> None:
     areas("""
 p = raw_mmap(None, 4 * P, R | W, SHARED, fd)

@@ -369,6 +369,23 @@ assert peek(p + P, 3) == b'one'; expect('fault1r')
     assert [page_count(page) for page in driver.pages] == [1] * 16
 
 
+@pytest.mark.skipif(not PROTECTS, reason="shared memory can't be write-protected here")
+def test_the_first_write_is_told_wherever_the_page_is(mapdev: EmbeddedHost, client: Client) -> None:
+    mapdev.add(Told, "/dev/x")
+    client(
+        ASKED
+        + """
+p = raw_mmap(None, 4 * P, R | W, SHARED, fd); peek(p); expect('fault0r')
+q = raw_mmap(None, 4 * P, 0, PRIVATE | ANON, -1)
+libc.mremap(ctypes.c_void_p(p), 4 * P, 4 * P, 3, ctypes.c_void_p(q))
+peek(q); expect(''); poke(q, b'x'); expect('mkwrite0w')
+peek(q + P); asked(); libc.munmap(q, 4 * P)
+raw_mmap(q, 4 * P, R | W, SHARED | FIXED, fd); poke(q + P, b'x'); expect('fault1w mkwrite1w')
+assert libc.pread(fd, ctypes.c_void_p(q + P), 100, ctypes.c_long(0)) == 0; expect('')
+"""
+    )
+
+
 def test_populate_as_the_kernel_does(mapdev: EmbeddedHost, client: Client) -> None:
     mapdev.add(Told, "/dev/x")
     client(

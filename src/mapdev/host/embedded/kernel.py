@@ -23,7 +23,7 @@ from mapdev.host.embedded.areas import DeviceArea
 from mapdev.host.embedded.files import Files, OpenFile
 from mapdev.host.embedded.filter import Descriptors
 from mapdev.host.embedded.inject import StoppedThread
-from mapdev.host.embedded.machine import EmbeddedMachine, find_area
+from mapdev.host.embedded.machine import EmbeddedMachine
 from mapdev.host.embedded.node import R_OK, W_OK, may_access
 from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.parking import Waiting
@@ -32,6 +32,7 @@ from mapdev.host.embedded.processes import comm_of, tgid_of
 from mapdev.host.embedded.spaces import Spaces
 from mapdev.host.embedded.syscalls import PAGE_SIZE
 from mapdev.host.embedded.window import Window
+from mapdev.inspect.maps import read_maps
 from mapdev.linux.fs import (
     FMODE_LSEEK,
     FMODE_PREAD,
@@ -385,12 +386,15 @@ class Kernel:
         for lease in self.machine.leases.sweep():
             self.unmapped(self._mapped_files.pop(lease.index))
 
-    def device_area(self, call: Call, addr: int) -> VmAreaStruct | None:
-        """Return the device's area at `addr` in the client, None when there is another or none."""
+    def shows_device(self, call: Call, addr: int) -> bool:
+        """Say whether a device is mapped at `addr` in the client."""
         if not len(self.machine.leases):
-            return None
-        area = find_area(self.machine.areas(self.task(call)), addr)
-        return area if area is not None and area.vm_file is not None else None
+            return False
+        space = self.spaces.of(call.tid)
+        if space is not None and space.find(addr) is not None:
+            return True
+        return any(line.start <= addr < line.end and self.machine.is_frames(line)
+                   for line in read_maps(call.tid))  # fmt: skip
 
     def hung_up(self, open_file: OpenFile) -> None:
         """The last descriptor of `open_file` is gone."""

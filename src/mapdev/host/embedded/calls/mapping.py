@@ -247,7 +247,7 @@ def _map_frames(kernel: Kernel, loan: Loan, vma: DeviceArea, flags: int) -> int:
 
 def _do_remap_file_pages(kernel: Kernel, call: Call) -> int | Verdict:
     """Refuse to point a device's area at other frames."""
-    if kernel.device_area(call, call.args[0]) is None:
+    if not kernel.shows_device(call, call.args[0]):
         return PASS_ON
     raise _error(errno.EINVAL)
 
