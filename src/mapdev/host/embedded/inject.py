@@ -191,7 +191,8 @@ class StoppedThread(Tracee):
                 self._restore()
             else:  # never stopped: a stop is due before a thread can be let go
                 self.ptrace(PTRACE_INTERRUPT)
-                self._call.fail(errno.EIO)
+                code = error.errno if isinstance(error, OSError) else None
+                self._call.fail(code or errno.EIO)
                 self.wait()
             self.ptrace(PTRACE_DETACH)
             self.gone = True

@@ -165,9 +165,9 @@ class Server:
             # Hang-ups before calls: a client's close comes before what it does next, so release
             # must have run when an open that follows is handled.
             events.sort(key=lambda event: event[0] in self._listeners)
-            for fd, event in events:
-                handle = self._watched.get(fd)
-                if handle is not None:
+            # A number may mean something else by the time that its turn comes.
+            for fd, event, handle in [(fd, event, self._watched.get(fd)) for fd, event in events]:
+                if handle is not None and self._watched.get(fd) is handle:
                     try:
                         handle(event)
                     except Exception:

@@ -10,6 +10,7 @@ Used in the host's thread only.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 
 from mapdev.host.dispatch import Dispatcher
@@ -19,7 +20,7 @@ from mapdev.inspect.maps import MapsLine, read_maps
 from mapdev.linux.mm import TaskStruct
 from mapdev.linux.numbers import VM_EXEC, VM_READ, VM_WRITE
 
-_LOOKS = 2000  # at one a millisecond: no exec takes longer; one that fails leaves all as it was
+_PATIENCE = 4.0  # seconds: no exec takes longer; one that fails leaves all as it was
 _ACCESS = {"r": VM_READ, "w": VM_WRITE, "x": VM_EXEC}
 
 
@@ -34,7 +35,7 @@ class Spaces:
         self._dispatch = dispatch
         self._by_tgid: dict[int, MmAreas] = {}
         self._pidfds: dict[int, int] = {}
-        self._executing: dict[int, int] = {}
+        self._executing: dict[int, float] = {}  # and until when that is expected
         self.watch: Callable[[int, Callable[[], None]], None] = lambda _fd, _then: None
         self.forget: Callable[[int], None] = lambda _: None
 
@@ -93,7 +94,7 @@ class Spaces:
         """Thread `tid` will execute a program, which ends its address space if it succeeds."""
         space = self.of(tid)
         if space is not None:
-            self._executing[space.tgid] = _LOOKS
+            self._executing[space.tgid] = time.monotonic() + _PATIENCE
 
     @property
     def restless(self) -> bool:
@@ -111,13 +112,10 @@ class Spaces:
 
     def _check_exec(self) -> None:
         """Look which processes have executed another program since they said they would."""
-        for tgid, looks in list(self._executing.items()):
-            space = self._by_tgid[tgid]
-            if not self._has_areas(space):
+        for tgid, last in list(self._executing.items()):
+            if not self._has_areas(self._by_tgid[tgid]):
                 self._end(tgid)
-            elif looks > 1:
-                self._executing[tgid] = looks - 1
-            else:
+            elif last < time.monotonic():
                 del self._executing[tgid]
 
     def _has_areas(self, space: MmAreas) -> bool:

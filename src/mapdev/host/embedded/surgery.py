@@ -52,7 +52,7 @@ class Surgery:
     """
 
     def __init__(self, kernel: Kernel, call: Call, why: str, writable: bool | None = None) -> None:
-        self.result = 0
+        self.result = -errno.EIO  # unless the block says otherwise before it loses the client
         self._kernel = kernel
         self._call = call
         self._why = why

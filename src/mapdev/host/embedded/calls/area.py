@@ -181,6 +181,7 @@ def _zap(kernel: Kernel, call: Call, space: MmAreas, start: int, end: int) -> in
             empty.forget(low, high)
             map_frames(surgery.loan(may_be_written(area)), empty, kernel.machine.nr_frames)
             area.forget(low, high)
+        surgery.result = 0
     return ANSWERED
 
 
