@@ -1,18 +1,22 @@
 """Areas as the kernel has them: split, moved, forked and ended, with `vm_ops` told of each."""
 
 import errno
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from devices import Buffer
+from pace import rounds
 
 from mapdev.host.embedded.host import EmbeddedHost
+from mapdev.host.embedded.launch import ClientProcess
 from mapdev.linux import (
     PAGE_SHIFT,
     File,
     VmAreaStruct,
     VmOperationsStruct,
+    current,
     page_to_pfn,
     pfn_to_page,
     remap_pfn_range,
@@ -176,6 +180,69 @@ munmap(p, 4 * P); expect('close+1')
     )
 
 
+def test_mremap_onto_the_lower_part_of_the_same_area(areas: Callable[[str], Areas]) -> None:
+    areas("""
+p = raw_mmap(None, 16 * P, R | W, SHARED, fd); poke(p + 8 * P, b'eight')
+assert mremap(p + 8 * P, 4 * P, 4 * P, 3, p) == p and peek(p, 5) == b'eight'
+expect('close+2 open+4')
+munmap(p, 16 * P); told()
+""")
+
+
+def test_something_else_moved_onto_an_area(areas: Callable[[str], Areas]) -> None:
+    areas("""
+p = raw_mmap(None, 8 * P, R | W, SHARED, fd); q = raw_mmap(None, P, R | W, PRIVATE | ANON, -1)
+raises(errno.EINVAL, mremap, q + 1, 100, 100, 3, p); expect('')
+raises(errno.EFAULT, mremap, q + (1 << 40), P, P, 3, p); expect('')
+assert mremap(q, 100, 100, 3, p + P) == p + P; expect('close+1 open+2')
+assert [int(line[0].split('-')[0], 16) for line in maps()] == [p, p + 2 * P]
+munmap(p, 8 * P); told()
+""")
+
+
+def test_what_the_kernel_refuses_changes_nothing(areas: Callable[[str], Areas]) -> None:
+    areas("""
+p = raw_mmap(None, 4 * P, R | W, SHARED, fd)
+assert code(libc.munmap(p, 1 << 60)) == 'EINVAL'; expect('')
+assert code(libc.mprotect(p, P, R | 0x100)) == 'EINVAL'; expect('')
+assert code(libc.syscall(325, ctypes.c_void_p(p), P, 4)) == 'EINVAL' or os.uname().machine != 'x86_64'
+munmap(p, 4 * P); told()
+""")
+
+
+def test_mprotect_changes_what_lies_before_a_refusal(areas: Callable[[str], Areas]) -> None:
+    areas("""
+p = raw_mmap(None, 4 * P, R, SHARED, fd)
+raw_mmap(p + 2 * P, P, R, SHARED | FIXED, os.open('/dev/x', os.O_RDONLY)); told()
+assert code(libc.mprotect(p, 4 * P, R | W)) == 'EACCES'; poke(p + P, b'x')
+assert [line[1] for line in maps()] == ['rw-s', 'r--s', 'r--s']
+munmap(p, 4 * P); told()
+""")
+
+
+def test_a_fixed_mapping_over_an_area_that_can_t_be_split(
+    mapdev: EmbeddedHost, client: Client
+) -> None:
+    driver = mapdev.add(Areas, "/dev/x")
+    driver.split_error = errno.EBUSY
+    client(
+        TOLD
+        + """
+p = raw_mmap(None, 4 * P, R | W, SHARED, fd); poke(p, b'here')
+raises(errno.EBUSY, raw_mmap, p, P, R | W, SHARED | FIXED, fd); expect('')
+assert peek(p, 4) == b'here'
+"""
+    )
+
+
+def test_a_long_mapping_that_reaches_over_an_area(areas: Callable[[str], Areas]) -> None:
+    areas("""
+p = raw_mmap(None, 4 * P, R | W, SHARED, fd); start = p - (8 << 30)
+assert raw_mmap(start, 16 << 30, 0, PRIVATE | ANON | FIXED | 0x4000, -1) == start
+expect('close+1')
+""")
+
+
 def test_fork_and_the_child_s_end(areas: Callable[[str], Areas]) -> None:
     driver = areas("""
 p = raw_mmap(None, 4 * P, R | W, SHARED, fd); munmap(p + P, P); told()
@@ -200,6 +267,41 @@ if pid == 0: signal.pause()
 expect('open+1'); os.kill(pid, 9); os.waitpid(pid, 0); expect('close+1')
 munmap(p, 4 * P); told()
 """)
+
+
+def test_a_fork_s_open_is_the_parent_s_call(mapdev: EmbeddedHost, client: Client) -> None:
+    driver = mapdev.add(Areas, "/dev/x")
+    callers = []
+    driver.vm_ops.open = lambda vma: callers.append(current().pid)
+    driver.vm_ops.close = None
+    parent = client(
+        TOLD
+        + """
+p = raw_mmap(None, 4 * P, R | W, SHARED, fd)
+if os.fork() == 0: os._exit(0)
+os.wait(); print(os.getpid())
+"""
+    )
+    assert callers == [int(parent)]
+
+
+def test_forks_that_are_killed_leave_no_stopped_child(
+    mapdev: EmbeddedHost, start: Callable[..., ClientProcess]
+) -> None:
+    mapdev.add(Areas, "/dev/x")
+    for turn in range(rounds(30)):
+        process = start("""
+p = raw_mmap(None, 4 * P, R | W, SHARED, os.open('/dev/x', os.O_RDWR))
+signal.signal(signal.SIGCHLD, signal.SIG_IGN); print(flush=True)
+while True:
+    if os.fork() == 0: os._exit(0)
+""")
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(turn % 10 / 1000)
+        process.kill()
+        process.wait(60)
+    mapdev.settle()  # the end of the test looks for clients that are left
 
 
 def test_threads_and_vfork_share_the_areas(areas: Callable[[str], Areas]) -> None:
@@ -286,7 +388,7 @@ assert code(libc.msync(ctypes.c_void_p(p), P, 4)) == '0'
 """
     )
     page = 1 << PAGE_SHIFT
-    assert synced == [(2 * page, 4 * page - 1, False)]
+    assert synced == [(2 * page, 4 * page - 1, True)]
 
 
 def test_mprotect_beyond_what_the_file_allows(areas: Callable[[str], Areas]) -> None:

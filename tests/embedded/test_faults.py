@@ -13,11 +13,13 @@ from pace import rounds
 from mapdev import Driver
 from mapdev.drivers.lazy import Lazy
 from mapdev.host.embedded.host import EmbeddedHost
+from mapdev.host.embedded.launch import ClientProcess
 from mapdev.linux import (
     FAULT_FLAG_WRITE,
     PAGE_SHIFT,
     PAGE_SIZE,
     VM_FAULT_NOPAGE,
+    VM_FAULT_RETRY,
     VM_FAULT_SIGBUS,
     VM_IO,
     VM_PFNMAP,
@@ -26,6 +28,7 @@ from mapdev.linux import (
     VmFault,
     VmOperationsStruct,
     alloc_page,
+    current,
     get_page,
     memory,
     page_address,
@@ -302,7 +305,7 @@ poke(p + P, b'x'); expect('fault1w mkwrite1w')
     not PROTECTS, reason="write-protection of shared memory: Linux 5.19, arm64 6.10"
 )
 def test_the_first_write_is_told(mapdev: EmbeddedHost, client: Client) -> None:
-    mapdev.add(Told, "/dev/x")
+    driver = mapdev.add(Told, "/dev/x")
     client(
         ASKED
         + """
@@ -321,6 +324,8 @@ assert os.WTERMSIG(os.wait()[1]) == signal.SIGBUS; expect('fault9r mkwrite9w')
 q = raw_mmap(None, P, R | W, PRIVATE, fd); poke(q, b'mine'); expect('fault0w')
 """
     )
+    mapdev.settle()
+    assert [page_count(page) for page in driver.pages] == [1] * 16
 
 
 def test_areas_that_fault_move_and_split(mapdev: EmbeddedHost, client: Client) -> None:
@@ -362,6 +367,201 @@ assert peek(p + P, 3) == b'one'; expect('fault1r')
     )
     mapdev.settle()
     assert [page_count(page) for page in driver.pages] == [1] * 16
+
+
+@pytest.mark.skipif(not PROTECTS, reason="shared memory can't be write-protected here")
+def test_the_first_write_is_told_wherever_the_page_is(mapdev: EmbeddedHost, client: Client) -> None:
+    mapdev.add(Told, "/dev/x")
+    client(
+        ASKED
+        + """
+p = raw_mmap(None, 4 * P, R | W, SHARED, fd); peek(p); expect('fault0r')
+q = raw_mmap(None, 4 * P, 0, PRIVATE | ANON, -1)
+libc.mremap(ctypes.c_void_p(p), 4 * P, 4 * P, 3, ctypes.c_void_p(q))
+peek(q); expect(''); poke(q, b'x'); expect('mkwrite0w')
+peek(q + P); asked(); libc.munmap(q, 4 * P)
+raw_mmap(q, 4 * P, R | W, SHARED | FIXED, fd); poke(q + P, b'x'); expect('fault1w mkwrite1w')
+assert libc.pread(fd, ctypes.c_void_p(q + P), 100, ctypes.c_long(0)) == 0; expect('')
+"""
+    )
+
+
+def test_populate_as_the_kernel_does(mapdev: EmbeddedHost, client: Client) -> None:
+    mapdev.add(Told, "/dev/x")
+    client(
+        ASKED
+        + """
+p = raw_mmap(None, 2 * P, R | W, SHARED, fd); assert libc.madvise(p, P, 23) == 0
+expect('fault0w mkwrite0w')
+libc.mprotect(p, 2 * P, R); assert libc.madvise(p, 2 * P, 23) == -1
+assert ctypes.get_errno() == errno.EINVAL
+raw_mmap(None, P, R | W, SHARED | POPULATE | 0x10000, fd); expect('')  # MAP_NONBLOCK
+raw_mmap(None, P, R | W, PRIVATE | POPULATE, fd); expect('fault0w')
+raw_mmap(None, P, 0, SHARED | POPULATE, fd); expect('')
+p = raw_mmap(None, P, R, SHARED, fd); asked()
+raw_mmap(p + P, P, R, SHARED | POPULATE | FIXED, fd, P); expect('fault1r')  # extends the first
+"""
+    )
+
+
+def test_locking_what_a_driver_does_not_give(mapdev: EmbeddedHost, client: Client) -> None:
+    mapdev.add(Asked, "/dev/x")
+    client(
+        ASKED
+        + """
+def locked(): return int(next(l for l in open('/proc/self/status') if 'VmLck' in l).split()[1])
+before = locked(); p = raw_mmap(None, 18 * P, R, SHARED | 0x2000, fd); assert 'fault16r' in asked()
+assert locked() - before == 18 * P // 1024 and peek(p, 6) == b'PAGE00'; expect('')
+p = raw_mmap(None, 18 * P, R, SHARED, fd)
+assert libc.mlock(ctypes.c_void_p(p), 18 * P) == -1 and ctypes.get_errno() == errno.ENOMEM
+"""
+    )
+
+
+def test_the_host_asks_again_itself(mapdev: EmbeddedHost, client: Client) -> None:
+    class Later(Asked):
+        def fault(self, vmf: VmFault) -> int:
+            if len(self.asked) < vmf.pgoff:
+                self.note("later", vmf)
+                return VM_FAULT_RETRY
+            return super().fault(vmf)
+
+    driver = mapdev.add(Later, "/dev/x")
+    client(
+        ASKED
+        + """
+p = raw_mmap(None, 16 * P, R, SHARED, fd); asked()
+assert libc.write(fd, ctypes.c_void_p(p + 2 * P), 6) == 6; expect('later2r later2r fault2r')
+assert libc.write(fd, ctypes.c_void_p(p + 15 * P), 6) == -1
+assert ctypes.get_errno() == errno.EFAULT
+"""
+    )
+    assert driver.written == b"PAGE02"
+
+
+def test_memory_in_the_place_of_an_area_elsewhere(mapdev: EmbeddedHost, client: Client) -> None:
+    """The host has not seen that the area is gone, and must not put a page there."""
+    mapdev.add(Asked, "/dev/x")
+    client(
+        ASKED
+        + """
+room = raw_mmap(None, 4 * P, 0, PRIVATE | ANON, -1)
+for use in (lambda: os.close(libc.open(ctypes.c_void_p(room), 0)),
+            lambda: libc.write(fd, ctypes.c_void_p(room), 5), lambda: fcntl.ioctl(fd, 0, 0)):
+    raw_mmap(room, 4 * P, R | W, SHARED | FIXED, fd); peek(room + P); asked()
+    raw_mmap(room, 4 * P, R | W, PRIVATE | ANON | FIXED, -1); poke(room, b'/dev/null\\0')
+    use(); assert peek(room, 9) == b'/dev/null'; expect('')
+"""
+    )
+
+
+def test_no_touch_is_missed_while_pages_are_taken_away(
+    mapdev: EmbeddedHost, client: Client
+) -> None:
+    mapdev.add(Asked, "/dev/x")
+    client(
+        ASKED
+        + """
+p = raw_mmap(None, 16 * P, R | W, SHARED, fd); stop = False; wrong = []
+view = (ctypes.c_char * (16 * P)).from_address(p)
+def touch():
+    while not stop: wrong.extend(page for page in range(16) if view[page * P] != b'P')
+threads = [threading.Thread(target=touch) for _ in range(2)]
+for thread in threads: thread.start()
+end = time.monotonic() + 1
+while time.monotonic() < end: fcntl.ioctl(fd, 0, 0); libc.madvise(p, 8 * P, 4)
+stop = True
+for thread in threads: thread.join()
+assert not wrong
+"""
+    )
+
+
+def test_more_mappings_than_descriptors(mapdev: EmbeddedHost, client: Client) -> None:
+    mapdev.add(Asked, "/dev/x")
+    client(
+        ASKED
+        + """
+import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))
+for turn in range(1100):
+    p = raw_mmap(None, P, R, SHARED, fd); peek(p); libc.munmap(p, P)
+"""
+    )
+
+
+def test_no_room_for_another_area(mapdev: EmbeddedHost, client: Client, caplog: Any) -> None:
+    mapdev.add(Asked, "/dev/x")
+    limit = int(Path("/proc/sys/vm/max_map_count").read_text())
+    if limit > 200_000:
+        pytest.skip("takes too long where vm.max_map_count is so high")
+    client(
+        ASKED
+        + """
+p = raw_mmap(None, 16 * P, R | W, SHARED, fd); peek(p)
+count = int(sys.argv[1]) + 100; base = raw_mmap(None, count * P, 0, PRIVATE | ANON, -1)
+for page in range(0, count, 2):
+    if libc.mprotect(base + page * P, P, R): break
+peek(p + 5 * P)
+""",
+        str(limit),
+        status=-signal.SIGKILL,
+    )
+    assert "raise vm.max_map_count" in caplog.text
+
+
+def test_pages_that_could_not_be_had_are_asked_for_again(
+    mapdev: EmbeddedHost, client: Client
+) -> None:
+    mapdev.add(Asked, "/dev/x")
+    client(
+        ASKED
+        + """
+p = raw_mmap(None, 20 * P, R | W, SHARED, fd); r, w = os.pipe()
+def fails(): assert libc.write(w, ctypes.c_void_p(p + 17 * P), 4) == -1
+fails(); libc.mprotect(p + 10 * P, 10 * P, R); time.sleep(0.05); asked(); fails()
+assert 'fault17' in asked() or int(sys.argv[1])
+""",
+        str(int(USER_ONLY)),
+    )
+
+
+def test_a_stopped_client_holds_up_nobody(
+    mapdev: EmbeddedHost, client: Client, start: Callable[..., ClientProcess]
+) -> None:
+    class Stopping(Asked):
+        def mmap(self, file: File, vma: VmAreaStruct) -> None:
+            super().mmap(file, vma)
+            if vma.vm_pgoff:
+                os.kill(current().tgid, signal.SIGSTOP)
+
+    mapdev.add(Stopping, "/dev/x")
+    process = start(
+        ASKED
+        + """
+p = raw_mmap(None, 4 * P, R, SHARED, fd); peek(p); print(flush=True)
+p = raw_mmap(None, 4 * P, R, SHARED, fd, P); print(peek(p, 6), flush=True)
+"""
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+    client(OPEN + "fcntl.ioctl(fd, 0, 0)")
+    process.send_signal(signal.SIGCONT)
+    assert process.stdout.readline() == "b'PAGE01'\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a user without other processes")
+def test_a_fork_without_room_for_the_agent_fails(mapdev: EmbeddedHost, client: Client) -> None:
+    mapdev.add(Asked, "/dev/x")
+    client(
+        ASKED
+        + """
+import resource; p = raw_mmap(None, 4 * P, R, SHARED, fd); os.setgid(54321); os.setuid(54321)
+resource.setrlimit(resource.RLIMIT_NPROC, (2, 2))  # this one and the child
+raises(errno.EAGAIN, os.fork); assert os.wait()[1] == signal.SIGKILL
+assert peek(p, 6) == b'PAGE00'
+"""
+    )
 
 
 def test_many_threads_touch_many_pages(mapdev: EmbeddedHost, static: Static) -> None:
@@ -411,3 +611,22 @@ for turn in range(30):
     assert peek(p, 4) == bytes(4); libc.munmap(p, 8 * P)
 """
     )
+
+
+def test_pages_taken_away_from_a_client_that_dies(
+    mapdev: EmbeddedHost, client: Client, start: Callable[..., ClientProcess]
+) -> None:
+    class Killing(Asked):
+        def ioctl(self, file: File, cmd: int, arg: int) -> int:
+            process.kill()
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+            return super().ioctl(file, cmd, arg)
+
+    mapdev.add(Killing, "/dev/x")
+    process = start(
+        ASKED + "p = raw_mmap(None, 4 * P, R | W, SHARED, fd); peek(p); print(flush=True)\n"
+        "signal.pause()"
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    client(OPEN + "fcntl.ioctl(fd, 0, 0)")

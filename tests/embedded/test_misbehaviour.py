@@ -1,8 +1,6 @@
 """Drivers and clients that do what they must not: the host survives, and serves the others."""
 
-import errno
 import os
-import resource
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +16,6 @@ from mapdev import Driver
 from mapdev.host.embedded.host import EmbeddedHost
 from mapdev.host.embedded.launch import ClientProcess
 from mapdev.linux import (
-    PAGE_SIZE,
     VM_FAULT_SIGBUS,
     File,
     Inode,

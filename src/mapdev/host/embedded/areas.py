@@ -231,7 +231,7 @@ class MmAreas:
                 before.vm_end = after.vm_end
                 self._drop(after)
                 if self.pager is not None:
-                    self.pager.forget(after)
+                    self.pager.let_go(after.lease)
             else:
                 at += 1
 
@@ -279,17 +279,17 @@ class MmAreas:
             self.unmap(task, start, end)
         return moved
 
-    def fork(self, task: TaskStruct) -> MmAreas:
-        """Return the address space of a child, `task`, that was just forked."""
-        child = MmAreas(task.tgid, self._dispatch, self._leases)
-        child.seen = self.seen
+    def fork(self, task: TaskStruct, child: TaskStruct) -> MmAreas:
+        """Return the address space of `child`, which `task` has just forked."""
+        space = MmAreas(child.tgid, self._dispatch, self._leases)
+        space.seen = self.seen
         for area in self:
             if not area.vm_flags & VM_DONTCOPY:
                 copy = area.piece(area.vm_start, area.vm_end)
-                copy.vm_mm = task.mm
-                child.insert(copy)
-                child.tell(task, copy, "open")
-        return child
+                copy.vm_mm = child.mm
+                space.insert(copy)
+                space.tell(task, copy, "open")
+        return space
 
     def end(self) -> None:
         """The process has ended, or executes another program: close all areas."""

@@ -132,6 +132,8 @@ def build(arch: ModuleType, descriptors: Descriptors, window: Window, secret: in
     program.jump("jeq", secret, yes="allow")
     program.load_argument(3)
     program.jump("jset", MAP_FIXED, no="anywhere")
+    program.load_argument(1, high=True)
+    program.jump("jge", 1, yes="notify")  # so long that it may reach in from anywhere
     program.load_argument(0, high=True)
     program.jump("jge", window.end >> 32, yes="elsewhere")
     program.jump("jge", window.start >> 32, yes="notify")

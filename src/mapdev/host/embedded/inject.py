@@ -133,6 +133,7 @@ class StoppedThread(Tracee):
         caller must open and leave.
 
         :raises OSError: the errno of the call.
+        :raises ClientGone: the thread was killed, and there is no child.
         """
         try:
             result = self._syscall_that_clones(name, *args)

@@ -23,7 +23,7 @@ from mapdev.host.embedded.areas import DeviceArea
 from mapdev.host.embedded.files import Files, OpenFile
 from mapdev.host.embedded.filter import Descriptors
 from mapdev.host.embedded.inject import StoppedThread
-from mapdev.host.embedded.machine import EmbeddedMachine, find_area
+from mapdev.host.embedded.machine import EmbeddedMachine
 from mapdev.host.embedded.node import R_OK, W_OK, may_access
 from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.parking import Waiting
@@ -32,6 +32,7 @@ from mapdev.host.embedded.processes import comm_of, tgid_of
 from mapdev.host.embedded.spaces import Spaces
 from mapdev.host.embedded.syscalls import PAGE_SIZE
 from mapdev.host.embedded.window import Window
+from mapdev.inspect.maps import read_maps
 from mapdev.linux.fs import (
     FMODE_LSEEK,
     FMODE_PREAD,
@@ -42,8 +43,8 @@ from mapdev.linux.fs import (
     Inode,
 )
 from mapdev.linux.mm import TaskStruct
-from mapdev.linux.numbers import PAGE_SHIFT
-from mapdev.linux.vma import VmAreaStruct, vma_pages
+from mapdev.linux.numbers import PAGE_SHIFT, VM_IO, VM_PFNMAP, VM_READ, VM_SHARED, VM_WRITE
+from mapdev.linux.vma import vma_pages
 
 log = logging.getLogger("mapdev")
 
@@ -343,16 +344,37 @@ class Kernel:
         space = self.spaces.of(tid) if self.spaces.have_pagers else None
         if space is None or space.pager is None:
             return
+        if not space.seen and space.overlapping(addr, addr + size):
+            self.refresh_areas()  # what is there by now must not be replaced by a page
         task = TaskStruct(tid, space.tgid, lambda: comm_of(tid))
+        needed = VM_WRITE if is_write else VM_READ
         for area in space.overlapping(addr, addr + size):
             start, end = max(addr, area.vm_start), min(addr + size, area.vm_end)
-            if area.faults and not space.pager.bring_in(start, end, is_write, task, area):
+            if not area.faults or not area.vm_flags & needed:
+                continue
+            if not space.pager.bring_in(start, end, is_write, task, area):
                 raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
+
+    def populate(self, tid: int, start: int, end: int) -> None:
+        """Bring in what is to be there at once, as MAP_POPULATE and mlock ask for.
+
+        :raises OSError: EFAULT a driver does not give a page.
+
+        Source: mm/gup.c (populate_vma_page_range)
+        """
+        space = self.spaces.of(tid)
+        for area in space.overlapping(start, end) if space is not None else ():
+            if not area.vm_flags & (VM_IO | VM_PFNMAP):
+                is_private = area.vm_flags & (VM_WRITE | VM_SHARED) == VM_WRITE
+                low, high = max(start, area.vm_start), min(end, area.vm_end)
+                self.bring_in(tid, low, high - low, is_private)
 
     def _zap(self, inode: Inode, start: int, size: int) -> None:
         """Take bytes `start` to `start + size` of a device out of areas that fault."""
         first = start >> PAGE_SHIFT
         end = start + size + PAGE_SIZE - 1 >> PAGE_SHIFT if size else 1 << 64
+        if self.spaces.unseen:
+            self.refresh_areas()
         for space in self.spaces:
             for area in space:
                 if area.open_file.file.f_inode is inode and area.faults and space.pager:
@@ -367,6 +389,8 @@ class Kernel:
     def refresh_areas(self) -> None:
         """Find out what clients did to areas that they have outside of the window."""
         self.spaces.refresh(self.machine.is_frames)
+        for space in self.spaces:
+            space.seen = all(self.window.holds(area.vm_start, area.vm_end) for area in space)
 
     def sweep(self) -> None:
         """Find out which mappings ended, and let go of what they kept."""
@@ -375,12 +399,15 @@ class Kernel:
         for lease in self.machine.leases.sweep():
             self.unmapped(self._mapped_files.pop(lease.index))
 
-    def device_area(self, call: Call, addr: int) -> VmAreaStruct | None:
-        """Return the device's area at `addr` in the client, None when there is another or none."""
+    def shows_device(self, call: Call, addr: int) -> bool:
+        """Say whether a device is mapped at `addr` in the client."""
         if not len(self.machine.leases):
-            return None
-        area = find_area(self.machine.areas(self.task(call)), addr)
-        return area if area is not None and area.vm_file is not None else None
+            return False
+        space = self.spaces.of(call.tid)
+        if space is not None and space.find(addr) is not None:
+            return True
+        return any(line.start <= addr < line.end and self.machine.is_frames(line)
+                   for line in read_maps(call.tid))  # fmt: skip
 
     def hung_up(self, open_file: OpenFile) -> None:
         """The last descriptor of `open_file` is gone."""

@@ -42,7 +42,14 @@ from mapdev.host.embedded.tracee import (
     NotStoppable,
     Tracee,
 )
-from mapdev.host.embedded.userfault import MODE_MISSING, MODE_WP, Fault, UserFault, make_in
+from mapdev.host.embedded.userfault import (
+    MODE_MINOR,
+    MODE_MISSING,
+    MODE_WP,
+    Fault,
+    UserFault,
+    make_in,
+)
 from mapdev.linux.mapping import finish_fault
 from mapdev.linux.mm import TaskStruct
 from mapdev.linux.numbers import (
@@ -57,6 +64,7 @@ from mapdev.linux.numbers import (
     VM_DONTCOPY,
     VM_EXEC,
     VM_MAYSHARE,
+    VM_MAYWRITE,
     VM_MIXEDMAP,
     VM_PFNMAP,
     VM_READ,
@@ -84,8 +92,9 @@ _ULONG_MAX = (1 << 64) - 1
 _FLAGS = (FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_KILLABLE | FAULT_FLAG_INTERRUPTIBLE
           | FAULT_FLAG_USER)  # fmt: skip
 _FAILED = VM_FAULT_OOM | VM_FAULT_SIGBUS | VM_FAULT_SIGSEGV
-MADV_DONTFORK = 10
+MADV_DONTNEED, MADV_DONTFORK = 4, 10
 _ENOUGH = 0.005  # seconds in which a thread that was woken touches its page again
+_TRIES = 8  # how often a driver may answer VM_FAULT_RETRY where nobody else can be served meanwhile
 _AROUND = 16  # pages that a driver's map_pages is asked for at once, as fault_around_bytes
 
 
@@ -105,7 +114,7 @@ class Pager:
         self._userfault = userfault
         self._numbers: dict[int, int] = {}  # descriptors in the agent, by lease
         self._protected: set[int] = set()  # pages of whose first write the driver will be told
-        self.stale: deque[tuple[DeviceArea, int, float]] = deque()
+        self.stale: deque[tuple[int, float]] = deque()
         self._exiting: set[int] = set()
         self._closed = False
         kernel.spaces.watch(userfault.fd, self.serve)
@@ -127,6 +136,7 @@ class Pager:
         """Map what is mapped in [`start`, `end`) of `area`, and have the rest ask when touched."""
         piece = area.piece(start, end)
         self._map(area, piece.mapped)
+        self.protect(self.protected(start, end))
         self.reserve(area, piece.holes(start, end))
 
     def reserve(self, area: DeviceArea, holes: Iterable[tuple[int, int]]) -> None:
@@ -146,32 +156,65 @@ class Pager:
                 lease = self.adopt(area)
                 self._kernel.mapped(lease, area, self._space.tgid, holds=False)
                 self._space.rebind(area, lease)
-                if _is_copied_by_fork(area):
-                    for start, end in area.holes(area.vm_start, area.vm_end):
-                        self._userfault.register(start, end, MODE_MISSING)
-                else:
-                    self.zap(area, area.vm_start, area.vm_end)
+                if not _is_copied_by_fork(area):
+                    area.forget(area.vm_start, area.vm_end)
+                self.reserve(area, area.holes(area.vm_start, area.vm_end))
         for page in parent._protected:
             there = self._space.find(page)
             if there is not None and there.is_mapped(page, page + PAGE_SIZE):
                 self._protect(page, page + PAGE_SIZE)
 
     def forget(self, area: DeviceArea) -> None:
-        """`area` is gone: if it was the last of its mapping, take the memory back."""
-        if not any(other.lease == area.lease for other in self._space):
-            self.abandon(area.lease)
+        """`area` is gone, or will be as soon as the client's call goes on."""
+        self._protected -= self.protected(area.vm_start, area.vm_end)
+        # From now on nobody answers there, so that nobody must wait: least of all we ourselves.
+        self._userfault.unregister(area.vm_start, area.vm_end)
+        self.let_go(area.lease)
 
-    def abandon(self, lease: int) -> None:
-        """Take the memory of a lease back."""
-        number = self._numbers.pop(lease, None)
-        if number is not None:
-            self._in_client(self.agent.take_back, number)
+    def let_go(self, lease: int) -> None:
+        """Take the memory of a lease back if no area has it any more."""
+        if lease in self._numbers and not any(area.lease == lease for area in self._space):
+            self._in_client(self.agent.take_back, self._numbers.pop(lease))
+
+    def protected(self, start: int, end: int) -> set[int]:
+        """Return the pages of [`start`, `end`) of whose first write the driver will be told."""
+        return {page for page in self._protected if start <= page < end}
+
+    def protect(self, pages: Iterable[int]) -> None:
+        """Have the driver be told of the next write to each of `pages`."""
+        for page in pages:
+            self._protect(page, page + PAGE_SIZE)
 
     def zap(self, area: DeviceArea, start: int, end: int) -> None:
-        """Take the pages of [`start`, `end`) away: the next touch asks the driver again."""
+        """Take the pages of [`start`, `end`) away: the next touch asks the driver again.
+
+        Other threads may touch them meanwhile, and must not find anything else there. So they stay
+        where they are, out of the page table and with all touches told, until the driver's next
+        answer takes their place.
+        """
+        self._in_client(self._zap, area, start, end)
+
+    def _zap(self, area: DeviceArea, start: int, end: int) -> None:
+        gone = area.piece(start, end).mapped
         area.forget(start, end)
-        self._protected.difference_update(range(start, end, PAGE_SIZE))
-        self.reserve(area, [(start, end)])
+        self._protected -= self.protected(start, end)
+        for run in gone:
+            if not area.vm_flags & VM_MAYWRITE:  # the kernel refuses to tell of those
+                self._renew(area, run.addr, run.end)
+                continue
+            self._userfault.register(run.addr, run.end, MODE_MISSING | MODE_MINOR)
+            where = run.addr, run.end - run.addr
+            self.agent.run([("munlock", where, None), ("madvise", (*where, MADV_DONTNEED), None)])
+
+    def _renew(self, area: DeviceArea, start: int, end: int) -> None:
+        """Fill [`start`, `end`) anew, which the client may touch in between."""
+        self.fill(area, start, end)
+        for first, last in area.holes(start, end):
+            self.agent.run([("madvise", (first, last - first, MADV_DONTNEED), None)])
+
+    def is_told_of(self, page: int) -> bool:
+        """Say whether a touch of the page at address `page`, were it not there, would be told."""
+        return self._userfault.is_told_of(page)
 
     def about_to_exit(self, tid: int) -> None:
         """Thread `tid` is about to end; after the last one nobody must keep the process."""
@@ -217,7 +260,7 @@ class Pager:
         self._kernel.say_of(
             "pages", self._space.tgid,
             f"touched a page of a device that can't be mapped in it, so it is killed: {error}. "
-            "May it have no more areas (vm.max_map_count), or no mmap (seccomp)?",
+            "If it has too many areas, raise vm.max_map_count (sysctl)",
         )  # fmt: skip
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._space.tgid, signal.SIGKILL)
@@ -255,7 +298,7 @@ class Pager:
             fresh, area.fresh = area.fresh, None
         for run in fresh:
             self._kernel.machine.leases.extend(area.lease, run)
-        if vmf.page is not None and found:
+        if vmf.page is not None:
             put_page(vmf.page)  # the mapping has a reference of its own now
         try:
             self._map(area, fresh)
@@ -279,6 +322,7 @@ class Pager:
         if not area.is_mapped(page, page + PAGE_SIZE):
             answer = self._run(area, task, "vm_fault", _fault, vmf)
             if answer & _FAILED:
+                vmf.page = None  # it stays with the driver
                 return False
             if answer & VM_FAULT_NOPAGE:
                 vmf.page = None  # not given to us
@@ -292,11 +336,10 @@ class Pager:
         # Where writes can't be noticed later, each page counts as written when it comes.
         written = is_write or not self._userfault.can_protect
         if written and area.vm_flags & VM_SHARED and not self._mkwrite(area, page, task):
-            area.forget(page, page + PAGE_SIZE)
-            if area.fresh is not None:
-                area.fresh = [run for run in area.fresh if not run.addr <= page < run.end]
-            if vmf.page is not None:
-                put_page(vmf.page)  # it was given to us
+            refused = [run for run in area.fresh or () if run.addr <= page < run.end]
+            for run in refused:
+                area.forget(run.addr, run.end)
+            area.fresh = [run for run in area.fresh or () if run not in refused]
             return False
         return True
 
@@ -339,14 +382,25 @@ class Pager:
         """Bring in all pages of [`start`, `end`) of `area`; False if one can't be had."""
         for first, last in list(area.holes(start & PAGE_MASK, end + PAGE_SIZE - 1 & PAGE_MASK)):
             for page in range(first, last, PAGE_SIZE):
-                there = area.is_mapped(page, page + PAGE_SIZE)  # by now: map_pages brings several
-                if not there and not self.bring(area, page, is_write, task):
+                if not self._bring_now(area, page, is_write, task):
                     return False
         if is_write and self._protected:
             for page in range(start & PAGE_MASK, end, PAGE_SIZE):
                 if page in self._protected and not self._allow_write(area, page, task):
                     return False
         return True
+
+    def _bring_now(self, area: DeviceArea, page: int, is_write: bool, task: TaskStruct) -> bool:
+        """Bring in a page that must be there afterwards: who asks can't be sent to ask again.
+
+        What is there already is left alone: map_pages brings several.
+        """
+        for _ in range(_TRIES):
+            if area.is_mapped(page, page + PAGE_SIZE):
+                return True
+            if not self.bring(area, page, is_write, task):
+                return False
+        return area.is_mapped(page, page + PAGE_SIZE)
 
     # --- in the client ----------------------------------------------------------------------
 
@@ -382,12 +436,12 @@ class Pager:
         except NotStoppable:
             self.agent.run(hole)
             self._userfault.wake(page, page + PAGE_SIZE)
-            self.stale.append((area, page, time.monotonic() + _ENOUGH))
+            self.stale.append((page, time.monotonic() + _ENOUGH))
             return
         except ClientGone:
             return
         self._step_into(thread, hole)
-        self.fill(area, page, page + PAGE_SIZE)
+        self._renew(area, page, page + PAGE_SIZE)
 
     def _step_into(self, thread: Tracee, hole: list[Request]) -> None:
         """Let `thread` carry out the instruction at which it waits, with `hole` in its way."""
@@ -403,10 +457,11 @@ class Pager:
     def renew(self) -> None:
         """Let touches ask the driver again where a page was missing inside a system call."""
         now = time.monotonic()
-        while self.stale and self.stale[0][2] <= now:
-            area, page, _ = self.stale.popleft()
-            if self._space.find(page) is area and not area.is_mapped(page, page + PAGE_SIZE):
-                self._in_client(self.fill, area, page, page + PAGE_SIZE)
+        while self.stale and self.stale[0][1] <= now:
+            page, _ = self.stale.popleft()
+            area = self._space.find(page)
+            if area is not None and area.faults:
+                self._in_client(self._renew, area, page, page + PAGE_SIZE)
 
 
 def start_pager(

@@ -237,13 +237,17 @@ class Server:
         poller = select.poll()
         for fd in self._listeners:
             poller.register(fd, select.POLLIN)
-        for fd, event in poller.poll(timeout * 1000):
-            if event & select.POLLIN:
-                # It may have been the only one, and to receive the next would be to wait for it.
-                self._batch.pop(fd, None)
-                call = self._listeners[fd].receive()
+        while ready := poller.poll(timeout * 1000):
+            for fd, event in ready:
+                call = None
+                if event & select.POLLIN:
+                    # It may have been the only one, and to receive the next would be to wait.
+                    self._batch.pop(fd, None)
+                    call = self._listeners[fd].receive()
                 if call is not None:
                     return call
+                if not event & select.POLLIN:
+                    poller.unregister(fd)  # its clients are gone, which is handled later
         return None
 
     def _handle(self, call: Call) -> None:

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from mapdev.host.dispatch import Dispatcher
-from mapdev.host.embedded.areas import MmAreas
+from mapdev.host.embedded.areas import DeviceArea, MmAreas
 from mapdev.host.embedded.files import OpenFile
 from mapdev.host.embedded.lease import Leases
 from mapdev.host.embedded.processes import tgid_of
@@ -97,12 +97,12 @@ class Spaces:
             self._add(space)
         return space
 
-    def fork(self, parent: MmAreas, child: TaskStruct) -> MmAreas:
-        """A process was forked, and its areas with it; return those of the child.
+    def fork(self, parent: MmAreas, task: TaskStruct, child: TaskStruct) -> MmAreas:
+        """Process `task` has forked, and its areas with it; return those of `child`.
 
         :raises OSError: EMFILE we may have no more descriptors.
         """
-        space = parent.fork(child)
+        space = parent.fork(task, child)
         self._add(space)
         return space
 
@@ -205,11 +205,12 @@ class Spaces:
         for space in self._by_tgid.values():
             if not space.seen:
                 lines = _lines(space.tgid)
-                frames = [line for line in lines if is_frames(line)]
-                # Pages that are yet to come are anonymous memory.
-                _refresh(
-                    space, frames, [line for line in lines if line in frames or not line.inode]
-                )
+                for area in space:
+                    _refresh(space, area, [
+                        line for line in lines
+                        if line.start < area.vm_end and area.vm_start < line.end
+                        and (is_frames(line) or _is_yet_to_come(space, area, line))
+                    ])  # fmt: skip
 
 
 def _lines(tgid: int) -> list[MapsLine]:
@@ -219,20 +220,24 @@ def _lines(tgid: int) -> list[MapsLine]:
         return []
 
 
-def _refresh(space: MmAreas, frames: list[MapsLine], with_holes: list[MapsLine]) -> None:
-    for area in space:
-        at = area.vm_start
-        end = area.vm_end
-        for line in with_holes if area.faults else frames:
-            if line.end <= at or line.start >= end:
-                continue
-            if line.start > at:
-                space.unmap(None, at, line.start)
-            at = min(line.end, end)
-            access = sum(bit for letter, bit in _ACCESS.items() if letter in line.perms)
-            space.change(None, max(line.start, area.vm_start), at, _with_access(access))
-        if at < end:
-            space.unmap(None, at, end)
+def _is_yet_to_come(space: MmAreas, area: DeviceArea, line: MapsLine) -> bool:
+    """Say whether what `line` shows in `area` are pages that come when they are touched."""
+    if not area.faults or line.inode or space.pager is None:
+        return False
+    return space.pager.is_told_of(max(area.vm_start, line.start))
+
+
+def _refresh(space: MmAreas, area: DeviceArea, left: list[MapsLine]) -> None:
+    """Make `area` what is `left` of it."""
+    at, end = area.vm_start, area.vm_end
+    for line in left:
+        if line.start > at:
+            space.unmap(None, at, line.start)
+        start, at = max(line.start, at), min(line.end, end)
+        access = sum(bit for letter, bit in _ACCESS.items() if letter in line.perms)
+        space.change(None, start, at, _with_access(access))
+    if at < end:
+        space.unmap(None, at, end)
 
 
 def _with_access(access: int) -> Callable[[int], int]:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Self
 
+from mapdev.host.embedded.areas import MmAreas
 from mapdev.host.embedded.inject import StoppedThread
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.loan import Loan, lend_to_caller, lend_to_helper
@@ -23,6 +24,7 @@ from mapdev.host.embedded.tracee import ClientGone, NotStoppable
 from mapdev.linux.numbers import (
     MAP_ANONYMOUS,
     MAP_FIXED,
+    MAP_FIXED_NOREPLACE,
     MAP_NORESERVE,
     MAP_PRIVATE,
     MAP_SHARED,
@@ -37,6 +39,7 @@ from mapdev.linux.numbers import (
 from mapdev.linux.vma import VmAreaStruct
 
 _ULONG_MAX = (1 << 64) - 1
+_GAPS = [1 << 20, 1 << 24, 1 << 28, 1 << 32]  # bytes to the area before: no neighbours by chance
 MREMAP_MAYMOVE, MREMAP_FIXED = 1, 2
 
 
@@ -49,7 +52,7 @@ class Surgery:
     """
 
     def __init__(self, kernel: Kernel, call: Call, why: str, writable: bool | None = None) -> None:
-        self.result = 0
+        self.result = -errno.EIO  # unless the block says otherwise before it loses the client
         self._kernel = kernel
         self._call = call
         self._why = why
@@ -107,6 +110,26 @@ def reserve(thread: StoppedThread, addr: int, length: int, flags: int) -> int:
     """
     how = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags
     return thread.syscall("mmap", addr, length, PROT_NONE, how, _ULONG_MAX, 0, descriptor=4)
+
+
+def reserve_somewhere(
+    kernel: Kernel, space: MmAreas, thread: StoppedThread, length: int, flags: int = 0
+) -> int:
+    """Make an inaccessible area in the window, or where there is room; return its address.
+
+    :raises OSError: as mmap(2): ENOMEM, EPERM, EAGAIN.
+    """
+    window = kernel.window
+    above = max(window.first, space.highest(window.last))
+    for gap in _GAPS:
+        if above + gap + length > window.last:
+            break
+        try:
+            return reserve(thread, above + gap, length, flags | MAP_FIXED_NOREPLACE)
+        except OSError as error:  # of what a munmap is about to end we know no more
+            if error.errno != errno.EEXIST:
+                raise
+    return reserve(thread, 0, length, flags)
 
 
 def map_frames(loan: Loan, vma: VmAreaStruct, end_of_memory: int, flags: int = 0) -> None:

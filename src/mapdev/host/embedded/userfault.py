@@ -7,6 +7,7 @@ Source: userfaultfd(2), ioctl_userfaultfd(2), linux/userfaultfd.h
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -14,18 +15,23 @@ import struct
 from typing import NamedTuple
 
 from mapdev.host.embedded.inject import StoppedThread
-from mapdev.host.embedded.syscalls import pidfd_getfd
+from mapdev.host.embedded.syscalls import PAGE_SIZE, pidfd_getfd
 
 UFFD_USER_MODE_ONLY = 1
 _UFFDIO_API, _UFFDIO_REGISTER, _UFFDIO_WAKE = 0xC018AA3F, 0xC020AA00, 0x8010AA02
 _UFFDIO_UNREGISTER, _UFFDIO_WRITEPROTECT = 0x8010AA01, 0xC018AA06
+_UFFDIO_COPY = 0xC028AA03
 _UFFD_API = 0xAA
-_FEATURE_THREAD_ID, _FEATURE_WP_SHMEM = 1 << 8, 1 << 12
-MODE_MISSING, MODE_WP = 1, 2
+_FEATURE_THREAD_ID, _FEATURE_MINOR_SHMEM, _FEATURE_WP_SHMEM = 1 << 8, 1 << 10, 1 << 12
+_FEATURES = _FEATURE_THREAD_ID | _FEATURE_MINOR_SHMEM
+# What is told: touches of what is not there; writes to what `write_protect` has protected; touches
+# of what is there in shared memory and is not in the page table.
+MODE_MISSING, MODE_WP, MODE_MINOR = 1, 2, 4
 _EVENT_PAGEFAULT = 0x12
 _MESSAGE = struct.Struct("<B7xQQI4x")  # struct uffd_msg of a page fault: event, flags, address, tid
 _AT_ONCE = 64
-_THREE, _FOUR = struct.Struct("<QQQ"), struct.Struct("<QQQQ")
+_THREE, _FOUR, _FIVE = struct.Struct("<QQQ"), struct.Struct("<QQQQ"), struct.Struct("<QQQQQ")
+_NOWHERE = 1 << 16  # an address at which we have nothing: below all that the kernel places
 
 
 class Fault(NamedTuple):
@@ -49,21 +55,29 @@ class UserFault:
         self.kernel_too = kernel_too
         os.set_blocking(fd, False)
         try:
-            self._negotiate(_FEATURE_THREAD_ID | _FEATURE_WP_SHMEM)
+            self._negotiate(_FEATURES | _FEATURE_WP_SHMEM)
             self.can_protect = True
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
-            self._negotiate(_FEATURE_THREAD_ID)
+            self._negotiate(_FEATURES)
             self.can_protect = False
 
     def _negotiate(self, features: int) -> None:
         fcntl.ioctl(self.fd, _UFFDIO_API, bytearray(_THREE.pack(_UFFD_API, features, 0)))
 
     def register(self, start: int, end: int, mode: int) -> None:
-        """Be told of touches of [`start`, `end`), of the kind that `mode` says."""
+        """Be told of touches of [`start`, `end`), of the kind that `mode` says.
+
+        :raises ProcessLookupError: the client is gone, for which the kernel says ENOMEM.
+        """
         request = bytearray(_FOUR.pack(start, end - start, mode, 0))
-        fcntl.ioctl(self.fd, _UFFDIO_REGISTER, request)
+        try:
+            fcntl.ioctl(self.fd, _UFFDIO_REGISTER, request)
+        except OSError as error:
+            if error.errno == errno.ENOMEM and self._probe(start) == errno.ESRCH:
+                raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH)) from None
+            raise
 
     def write_protect(self, start: int, end: int, on: bool) -> None:
         """Be told of the next write to pages in a range that is registered for it, or let it be."""
@@ -75,8 +89,24 @@ class UserFault:
         fcntl.ioctl(self.fd, _UFFDIO_WAKE, struct.pack("<QQ", start, end - start))
 
     def unregister(self, start: int, end: int) -> None:
-        """Be told nothing more of [`start`, `end`); who waits there goes on."""
-        fcntl.ioctl(self.fd, _UFFDIO_UNREGISTER, struct.pack("<QQ", start, end - start))
+        """Be told nothing more of [`start`, `end`), whatever is there; who waits there goes on."""
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(self.fd, _UFFDIO_UNREGISTER, struct.pack("<QQ", start, end - start))
+        with contextlib.suppress(OSError):
+            self.wake(start, end)  # of what is gone already the kernel wakes nobody
+
+    def is_told_of(self, page: int) -> bool:
+        """Say whether the page at address `page` belongs to what is registered."""
+        return self._probe(page) == errno.EFAULT
+
+    def _probe(self, page: int) -> int:
+        """Return why nothing can be copied to `page`: the client, the page, and then the source."""
+        request = bytearray(_FIVE.pack(page, _NOWHERE, PAGE_SIZE, 0, 0))
+        try:
+            fcntl.ioctl(self.fd, _UFFDIO_COPY, request)
+        except OSError as error:
+            return error.errno or 0
+        return 0
 
     def read(self) -> list[Fault]:
         """Return the faults that nobody was told of yet."""

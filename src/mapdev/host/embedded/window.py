@@ -49,4 +49,4 @@ class Window(NamedTuple):
 
     def holds(self, start: int, end: int) -> bool:
         """Say whether calls on [`start`, `end`) are seen."""
-        return self.start <= start and end <= self.last
+        return self.first <= start and end <= self.last

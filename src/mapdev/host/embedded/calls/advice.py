@@ -74,8 +74,3 @@ def flags_after(advice: int) -> Callable[[int], int] | None:
 def is_zap(advice: int) -> bool:
     """Say whether `advice` takes pages away."""
     return advice in (DONTNEED, DONTNEED_LOCKED)
-
-
-def is_populate(advice: int) -> bool:
-    """Say whether `advice` brings all pages in."""
-    return advice in (POPULATE_READ, POPULATE_WRITE)

@@ -9,13 +9,21 @@ Source: mm/mmap.c, mm/mprotect.c, mm/madvise.c, mm/msync.c, mm/mlock.c
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import resource
 from collections.abc import Callable
 
+from mapdev.host.embedded.arch import NAME_OF
 from mapdev.host.embedded.areas import DeviceArea, MmAreas
-from mapdev.host.embedded.calls.advice import answer_of, flags_after, is_populate, is_zap
+from mapdev.host.embedded.calls.advice import (
+    POPULATE_READ,
+    POPULATE_WRITE,
+    answer_of,
+    flags_after,
+    is_zap,
+)
 from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Verdict
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.notify import Call
@@ -36,6 +44,8 @@ from mapdev.linux.numbers import (
 )
 
 MS_ASYNC, MS_INVALIDATE, MS_SYNC = 1, 2, 4
+PROT_SEM = 8
+MLOCK_ONFAULT = 1
 _ACCESS = VM_READ | VM_WRITE | VM_EXEC
 _CAP_IPC_LOCK = 14
 _ULONG_MAX = (1 << 64) - 1
@@ -74,6 +84,8 @@ def _on_areas(operation: OnAreas, aligned: bool = True) -> Handler:
 
 def _munmap(kernel: Kernel, call: Call, space: MmAreas, start: int, end: int) -> Verdict:
     hidden = space.hidden
+    if end > kernel.window.task_size:
+        return PASS_ON  # the kernel refuses it
     if not space.hides(start, end):
         space.unmap(kernel.task(call), start, end)
         return PASS_ON
@@ -82,20 +94,37 @@ def _munmap(kernel: Kernel, call: Call, space: MmAreas, start: int, end: int) ->
         for first, last in ((start, hidden.start), (hidden.stop, end)):
             if first < last:
                 surgery.thread.syscall("munmap", first, last - first)
+        surgery.result = 0
     return ANSWERED
 
 
 def _mprotect(kernel: Kernel, call: Call, space: MmAreas, start: int, end: int) -> Verdict:
-    task, access = kernel.task(call), call.args[2] & _ACCESS
-    end = _end_of_areas(kernel, call, start, end)
-    for area in space.overlapping(start, end):
-        if access & ~(area.vm_flags >> 4):  # the VM_MAY* bits are 4 above those they allow
-            raise refused(errno.EACCES)
+    prot = call.args[2]
+    if prot & ~(_ACCESS | PROT_SEM):
+        return PASS_ON  # the kernel refuses it
+    task = kernel.task(call)
+    for area in space.overlapping(start, _end_of_areas(kernel, call, start, end)):
         low, high = max(start, area.vm_start), min(end, area.vm_end)
-        flags = area.vm_flags & ~_ACCESS | access
-        space.tell(task, area, "mprotect", low, high, flags)
-        space.change(task, low, high, lambda flags: flags & ~_ACCESS | access)
+        try:
+            _protect(task, space, area, low, high, prot & _ACCESS)
+        except OSError:
+            if low == start:
+                raise
+            # What lies before is changed all the same.
+            with Surgery(kernel, call, "its mapping can't be changed in part") as surgery:
+                surgery.thread.syscall(NAME_OF[call.nr], start, low - start, *call.args[2:4])
+                raise
+            return ANSWERED
     return PASS_ON
+
+
+def _protect(
+    task: TaskStruct, space: MmAreas, area: DeviceArea, start: int, end: int, access: int
+) -> None:
+    if access & ~(area.vm_flags >> 4):  # the VM_MAY* bits are 4 above those they allow
+        raise refused(errno.EACCES)
+    space.tell(task, area, "mprotect", start, end, area.vm_flags & ~_ACCESS | access)
+    space.change(task, start, end, lambda flags: flags & ~_ACCESS | access)
 
 
 def _end_of_areas(kernel: Kernel, call: Call, start: int, end: int) -> int:
@@ -124,25 +153,30 @@ def _madvise(kernel: Kernel, call: Call, space: MmAreas, start: int, end: int) -
             return PASS_ON  # the kernel knows what it is
         if code:
             raise refused(code)
-    if not _is_all_ours(space, start, end):
-        return PASS_ON
     change = flags_after(advice)
     if change is not None:
         space.change(task, start, end, change)
         return PASS_ON
-    if is_populate(advice):
-        kernel.bring_in(call.tid, start, end - start, False)
-        _check_all_mapped(space, start, end)
-        return 0
+    if not _is_all_ours(space, start, end):
+        return PASS_ON
+    if advice in (POPULATE_READ, POPULATE_WRITE):
+        return _populate(kernel, call, space, start, end, advice == POPULATE_WRITE)
     if is_zap(advice):
         return _zap(kernel, call, space, start, end)
     return 0
 
 
-def _check_all_mapped(space: MmAreas, start: int, end: int) -> None:
-    for area in space.overlapping(start, end):
+def _populate(
+    kernel: Kernel, call: Call, space: MmAreas, start: int, end: int, is_write: bool
+) -> int:
+    areas = space.overlapping(start, end)
+    if not all(area.vm_flags & (VM_WRITE if is_write else VM_READ) for area in areas):
+        raise refused(errno.EINVAL)
+    kernel.bring_in(call.tid, start, end - start, is_write)
+    for area in areas:
         if any(area.holes(max(start, area.vm_start), min(end, area.vm_end))):
             raise refused(errno.EFAULT)
+    return 0
 
 
 def _zap(kernel: Kernel, call: Call, space: MmAreas, start: int, end: int) -> int | Verdict:
@@ -159,6 +193,7 @@ def _zap(kernel: Kernel, call: Call, space: MmAreas, start: int, end: int) -> in
             empty.forget(low, high)
             map_frames(surgery.loan(may_be_written(area)), empty, kernel.machine.nr_frames)
             area.forget(low, high)
+        surgery.result = 0
     return ANSWERED
 
 
@@ -182,19 +217,22 @@ def _sync(kernel: Kernel, task: TaskStruct, area: DeviceArea, start: int, end: i
         raise refused(errno.EINVAL)
     first = (area.vm_pgoff << PAGE_SHIFT) + start - area.vm_start
     last = first + end - start - 1
-    kernel.dispatch.fsync(device, task, area.open_file.file, False, first, last)
+    kernel.dispatch.fsync(device, task, area.open_file.file, True, first, last)
 
 
 def _mlock(kernel: Kernel, call: Call, space: MmAreas, start: int, end: int) -> int | Verdict:
     """Lock: without effect on areas that a driver filled, whose pages can't go away."""
-    if not _is_all_ours(space, start, end):
+    flags = call.args[2] & 0xFFFFFFFF if NAME_OF[call.nr] == "mlock2" else 0
+    if flags & ~MLOCK_ONFAULT or not _is_all_ours(space, start, end):
         return PASS_ON
     _check_may_lock(call.tid, end - start)
     areas = space.overlapping(start, end)
     if all(area.vm_flags & VM_SPECIAL for area in areas):
         return 0
     space.change(kernel.task(call), start, end, _locked)
-    kernel.bring_in(call.tid, start, end - start, False)
+    if not flags & MLOCK_ONFAULT:
+        with contextlib.suppress(OSError):  # then the kernel asks for it, and says so
+            kernel.populate(call.tid, start, end)
     return PASS_ON
 
 

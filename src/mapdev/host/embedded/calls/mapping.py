@@ -24,7 +24,13 @@ from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.loan import Loan
 from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.pager import start_pager
-from mapdev.host.embedded.surgery import Surgery, map_frames, may_be_written, reserve
+from mapdev.host.embedded.surgery import (
+    Surgery,
+    map_frames,
+    may_be_written,
+    reserve,
+    reserve_somewhere,
+)
 from mapdev.host.embedded.tracee import ClientGone
 from mapdev.linux.fs import FMODE_READ, FMODE_WRITE
 from mapdev.linux.mm import TaskStruct
@@ -53,13 +59,11 @@ from mapdev.linux.numbers import (
     PROT_WRITE,
     VM_DONTCOPY,
     VM_EXEC,
-    VM_IO,
     VM_LOCKED,
     VM_MAYEXEC,
     VM_MAYREAD,
     VM_MAYSHARE,
     VM_MAYWRITE,
-    VM_PFNMAP,
     VM_READ,
     VM_SHARED,
     VM_SPECIAL,
@@ -73,8 +77,8 @@ _LEGACY_MAP_MASK = (
     | MAP_HUGETLB | ARCH.MAP_32BIT | MAP_FIXED_NOREPLACE
 )  # fmt: skip
 _PLACEMENT = MAP_FIXED | MAP_FIXED_NOREPLACE | ARCH.MAP_32BIT | MAP_LOCKED
-_GAP = 1 << 20  # bytes between mappings: they are not neighbours by chance
 MADV_DONTFORK = 10
+MLOCK_ONFAULT = 1
 
 
 def _error(code: int, text: str = "") -> OSError:
@@ -148,7 +152,7 @@ def _check(open_file: OpenFile, length: int, prot: int, flags: int, offset: int)
         raise _error(errno.ENODEV)
     if flags & MAP_GROWSDOWN:
         raise _error(errno.EINVAL)
-    vm_flags = VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC
+    vm_flags = VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC | (VM_LOCKED if flags & MAP_LOCKED else 0)
     for bit, vm_bit in ((PROT_READ, VM_READ), (PROT_WRITE, VM_WRITE), (PROT_EXEC, VM_EXEC)):
         vm_flags |= vm_bit if prot & bit else 0
     if kind != MAP_PRIVATE:
@@ -165,38 +169,60 @@ def _map(
     thread, task, length = surgery.thread, kernel.task(call), vma.vm_end
     vma.vm_mm = task.mm
     space = kernel.spaces.make(task.tgid)
+    if flags & MAP_FIXED and not addr % PAGE_SIZE:
+        space.isolate(task, addr, addr + length)  # a driver may refuse that: first of all, then
     start = _place(kernel, space, thread, addr, length, flags)
     vma.vm_start, vma.vm_end = start, start + length
     try:
         space.unmap(task, start, start + length)
-        extended = space.extend(vma) if space.pager is not None else None
-        if extended is not None and space.pager is not None:
-            space.pager.fill(extended, start, start + length)
-            return start
-        kernel.dispatch.mmap(vma.open_file.device, task, vma.open_file.file, vma)
-        with _closed_unless_mapped(space, task, vma):
-            if vma.faults:
-                index = _map_what_faults(kernel, space, thread, vma)
-            else:
-                index = _map_frames(kernel, surgery.loan(may_be_written(vma)), vma, flags)
-            if vma.vm_flags & VM_DONTCOPY:
-                thread.syscall("madvise", start, length, MADV_DONTFORK)
+        if not _extend(space, vma):
+            _map_new(kernel, surgery, space, task, vma, flags)
     except OSError:
         thread.syscall("munmap", start, length)
         raise
-    kernel.mapped(index, vma, task.tgid)
-    vma.lease = index
     space.seen = space.seen and kernel.window.holds(start, vma.vm_end)
-    space.insert(vma)
-    if flags & MAP_LOCKED and not vma.vm_flags & VM_SPECIAL:
-        vma.vm_flags |= VM_LOCKED
-    if flags & (MAP_POPULATE | MAP_LOCKED) and not vma.vm_flags & (VM_IO | VM_PFNMAP):
+    if vma.vm_flags & VM_LOCKED or flags & (MAP_POPULATE | MAP_NONBLOCK) == MAP_POPULATE:
         with contextlib.suppress(OSError):  # as in the kernel, whoever touches it will know
-            kernel.bring_in(call.tid, start, length, False)
-        if vma.vm_flags & VM_LOCKED:
-            thread.syscall("mlock", start, length)
+            kernel.populate(call.tid, start, start + length)
+    if vma.vm_flags & VM_LOCKED:
+        # What is not there yet must not be asked for by a thread for which we wait.
+        with contextlib.suppress(OSError):
+            thread.syscall("mlock2", start, length, MLOCK_ONFAULT)
     space.merge(start, start + length)
     return start
+
+
+def _extend(space: MmAreas, vma: DeviceArea) -> bool:
+    """Let the area before `vma` reach over it, if the kernel would; False if it would not."""
+    start, pager = vma.vm_start, space.pager
+    extended = space.extend(vma) if pager is not None else None
+    if extended is None or pager is None:
+        return False
+    try:
+        pager.fill(extended, start, vma.vm_end)
+    except OSError:
+        extended.vm_end = start
+        raise
+    return True
+
+
+def _map_new(
+    kernel: Kernel, surgery: Surgery, space: MmAreas, task: TaskStruct, vma: DeviceArea, flags: int
+) -> None:
+    """Have the driver fill `vma`, and map it."""
+    kernel.dispatch.mmap(vma.open_file.device, task, vma.open_file.file, vma)
+    if vma.vm_flags & VM_SPECIAL:
+        vma.vm_flags &= ~VM_LOCKED
+    with _closed_unless_mapped(space, task, vma):
+        if vma.faults:
+            _map_what_faults(kernel, space, surgery.thread, vma)
+        else:
+            vma.lease = _map_frames(kernel, surgery.loan(may_be_written(vma)), vma, flags)
+        if vma.vm_flags & VM_DONTCOPY:
+            length = vma.vm_end - vma.vm_start
+            surgery.thread.syscall("madvise", vma.vm_start, length, MADV_DONTFORK)
+    kernel.mapped(vma.lease, vma, task.tgid)
+    space.insert(vma)
 
 
 @contextlib.contextmanager
@@ -214,16 +240,13 @@ def _closed_unless_mapped(space: MmAreas, task: TaskStruct, vma: DeviceArea) -> 
         raise
 
 
-def _map_what_faults(kernel: Kernel, space: MmAreas, thread: StoppedThread, vma: DeviceArea) -> int:
+def _map_what_faults(
+    kernel: Kernel, space: MmAreas, thread: StoppedThread, vma: DeviceArea
+) -> None:
     """Map what the driver asked for; pages that it left out are asked of it when touched."""
     pager = space.pager or start_pager(kernel, thread, space)
     vma.lease = pager.adopt(vma)
-    try:
-        pager.fill(vma, vma.vm_start, vma.vm_end)
-    except OSError:
-        pager.abandon(vma.lease)
-        raise
-    return vma.lease
+    pager.fill(vma, vma.vm_start, vma.vm_end)
 
 
 def _place(
@@ -233,15 +256,7 @@ def _place(
     flags &= _PLACEMENT
     if addr or flags & ~MAP_LOCKED:
         return reserve(thread, addr, length, flags)
-    window = kernel.window
-    free = max(window.first, space.highest(window.last) + _GAP)
-    try:
-        if free + length <= window.last:
-            return reserve(thread, free, length, flags | MAP_FIXED_NOREPLACE)
-    except OSError as error:
-        if error.errno != errno.EEXIST:
-            raise
-    return reserve(thread, 0, length, flags)
+    return reserve_somewhere(kernel, space, thread, length, flags)
 
 
 def _map_frames(kernel: Kernel, loan: Loan, vma: DeviceArea, flags: int) -> int:
@@ -261,7 +276,7 @@ def _map_frames(kernel: Kernel, loan: Loan, vma: DeviceArea, flags: int) -> int:
 
 def _do_remap_file_pages(kernel: Kernel, call: Call) -> int | Verdict:
     """Refuse to point a device's area at other frames."""
-    if kernel.device_area(call, call.args[0]) is None:
+    if not kernel.shows_device(call, call.args[0]):
         return PASS_ON
     raise _error(errno.EINVAL)
 

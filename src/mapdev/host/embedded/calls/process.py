@@ -7,13 +7,17 @@ it: the child is held before its first instruction, while its areas are counted.
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import struct
 
 from mapdev.host.embedded.arch import NAME_OF
+from mapdev.host.embedded.areas import MmAreas
 from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Verdict
+from mapdev.host.embedded.inject import StoppedThread
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.notify import Call
-from mapdev.host.embedded.pager import start_pager
+from mapdev.host.embedded.pager import Pager, start_pager
 from mapdev.host.embedded.processes import comm_of, tgid_of
 from mapdev.host.embedded.surgery import Surgery
 from mapdev.linux.mm import TaskStruct
@@ -36,10 +40,22 @@ def _do_fork(kernel: Kernel, call: Call) -> Verdict:
         with child:
             pid = child.tid
             task = TaskStruct(pid, lambda: tgid_of(pid), lambda: comm_of(pid))
-            copy = kernel.spaces.fork(space, task)
+            copy = kernel.spaces.fork(space, kernel.task(call), task)
             if space.pager is not None:
-                start_pager(kernel, child, copy, space.pager).inherit(space.pager)
+                _start_pager(kernel, child, copy, space.pager)
     return ANSWERED
+
+
+def _start_pager(kernel: Kernel, child: StoppedThread, space: MmAreas, parent: Pager) -> None:
+    """Bring pages into a child too; without it would find other things there, so it must not run.
+
+    :raises OSError: EAGAIN, ENOMEM, EMFILE: then it is dead, and fork has failed.
+    """
+    try:
+        start_pager(kernel, child, space, parent).inherit(parent)
+    except OSError:
+        os.kill(child.tid, signal.SIGKILL)
+        raise
 
 
 def _do_clone3(kernel: Kernel, call: Call) -> Verdict:

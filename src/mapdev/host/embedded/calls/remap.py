@@ -22,6 +22,7 @@ from mapdev.host.embedded.surgery import (
     may_be_written,
     move_pieces,
     reserve,
+    reserve_somewhere,
 )
 from mapdev.inspect.maps import read_maps
 from mapdev.linux.mm import TaskStruct
@@ -45,6 +46,7 @@ def _error(code: int) -> OSError:
 
 def _do_mremap(kernel: Kernel, call: Call) -> int | Verdict:
     addr, old, new, flags, target, _ = call.args
+    old, new = (length + PAGE_SIZE - 1 & PAGE_MASK for length in (old, new))
     if flags & MREMAP_FIXED:
         check_not_hidden(kernel, call, target, new)
     space = kernel.spaces.of(call.tid)
@@ -52,18 +54,24 @@ def _do_mremap(kernel: Kernel, call: Call) -> int | Verdict:
     if space is not None and addr in space.hidden:
         raise _error(errno.EFAULT)
     if space is None or area is None:
-        if space is not None and flags & MREMAP_FIXED:
-            # Something else comes to where a device may be. Should it fail, too much is forgotten.
-            space.unmap(kernel.task(call), target, target + new)
-        elif kernel.device_area(call, addr) is not None:
+        if space is not None and flags & MREMAP_FIXED and space.overlapping(target, target + new):
+            _replace(kernel, call, space, new)
+        elif kernel.shows_device(call, addr):
             raise _error(errno.EINVAL)  # not one that this process made: leave it as it is
         return PASS_ON
-    old, new = (length + PAGE_SIZE - 1 & PAGE_MASK for length in (old, new))
     _check(addr, old, new, flags, target, kernel.window.task_size)
     with Surgery(kernel, call, "its mapping of a device can't be changed") as surgery:
         job = _Remap(kernel, call, surgery, space, area)
         surgery.result = job.run(addr, old, new, flags, target)
     return ANSWERED
+
+
+def _replace(kernel: Kernel, call: Call, space: MmAreas, new: int) -> None:
+    """Something else comes to where a device is. Should that fail, too much is forgotten."""
+    addr, old, _, flags, target, _ = call.args
+    _check(addr, old + PAGE_SIZE - 1 & PAGE_MASK, new, flags, target, kernel.window.task_size)
+    if any(line.start <= addr < line.end for line in read_maps(call.tid)):
+        space.unmap(kernel.task(call), target, target + new)
 
 
 def _check(addr: int, old: int, new: int, flags: int, target: int, task_size: int) -> None:
@@ -102,6 +110,8 @@ class _Remap:
         """Carry it out and return the new address."""
         if flags & MREMAP_FIXED:
             self._unmap(target, target + new)
+            # What was there may have been the lower part of the same area.
+            self._area = self._space.find(addr) or self._area
         if old > new and flags & (MREMAP_FIXED | MREMAP_DONTUNMAP):
             self._unmap(addr + new, addr + old)
             old = new
@@ -142,14 +152,21 @@ class _Remap:
         except OSError:
             return False
         self._area.vm_end = end
-        self._fill(start, end)
+        try:
+            self._fill(start, end)
+        except OSError:
+            self._area.vm_end = start
+            self._thread.syscall("munmap", start, end - start)
+            raise
         return True
 
     def _move(self, addr: int, old: int, new: int, target: int, keep: bool) -> int:
         if target:
             reserve(self._thread, target, new, MAP_FIXED)
         else:
-            target = self._room(new)
+            target = reserve_somewhere(self._kernel, self._space, self._thread, new)
+        pager = self._space.pager
+        protected = pager.protected(addr, addr + old) if pager is not None else set()
         try:
             places = range(addr, addr + old), range(target, target + new)
             moved = self._space.move(self._task, self._area, *places, keep)
@@ -158,8 +175,9 @@ class _Remap:
             raise
         move_pieces(self._thread, self._pieces(addr, addr + old), target - addr)
         self._area = moved
-        if moved.faults and self._space.pager is not None:
-            self._space.pager.reserve(moved, moved.holes(target, target + old))
+        if moved.faults and pager is not None:
+            pager.reserve(moved, moved.holes(target, target + old))
+            pager.protect(page + target - addr for page in protected)
         self._fill(target + old, target + new)
         if keep:
             left = self._space.find(addr)
@@ -169,14 +187,6 @@ class _Remap:
                 self._fill(addr, addr + old)
         self._space.seen = self._space.seen and self._kernel.window.holds(target, target + new)
         return target
-
-    def _room(self, length: int) -> int:
-        window = self._kernel.window
-        free = max(window.first, self._space.highest(window.last) + PAGE_SIZE)
-        try:
-            return reserve(self._thread, free, length, MAP_FIXED_NOREPLACE)
-        except OSError:
-            return reserve(self._thread, 0, length, 0)
 
     def _pieces(self, start: int, end: int) -> list[tuple[int, int]]:
         """Return the real areas of [`start`, `end`)."""
