@@ -92,7 +92,8 @@ def start(mapdev: EmbeddedHost) -> Iterator[Callable[..., ClientProcess]]:
         return started[-1]
 
     yield run
-    for process in started:
+    while started:  # whoever still holds `run` shall not keep their pidfds
+        process = started.pop()
         process.kill()
         process.wait()
         for stream in (process.stdin, process.stdout):
