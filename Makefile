@@ -1,6 +1,6 @@
 # make demo and make test set up what they need themselves: see tools/setup.sh.
 .DEFAULT_GOAL := help
-.PHONY: help demo test conformance lint docs clean
+.PHONY: help demo test conformance fuzz lint docs clean
 
 PYTHON_RUN := .venv/bin/python
 ARGS ?=
@@ -21,6 +21,10 @@ test: ## run all tests, those on aarch64 in a VM
 conformance: ## compare what programs see here with real kernels
 	@tools/setup.sh test
 	@$(PYTHON_RUN) -m tests.conformance.report $(ARGS)
+
+fuzz: ## random calls against a model, for longer than CI does: MAPDEV_FUZZ=1000
+	@tools/setup.sh test
+	@MAPDEV_FUZZ=$${MAPDEV_FUZZ:-200} $(PYTHON_RUN) -m pytest tests/fuzz $(ARGS)
 
 lint: ## check style and types
 	@tools/setup.sh test
