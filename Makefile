@@ -1,6 +1,6 @@
 # make demo, make test and make bench set up what they need themselves: see tools/setup.sh.
 .DEFAULT_GOAL := help
-.PHONY: help demo test conformance bench lint docs clean
+.PHONY: help demo test conformance fuzz bench lint docs clean
 
 PYTHON_RUN := .venv/bin/python
 ARGS ?=
@@ -26,6 +26,10 @@ conformance: ## compare what programs see here with real kernels
 bench: ## compare speed with FUSE and others, in some minutes; best on a quiet machine
 	@tools/setup.sh bench
 	@$(PYTHON_RUN) -m bench $(ARGS)
+
+fuzz: ## random calls against a model, for longer than CI does: MAPDEV_FUZZ=1000
+	@tools/setup.sh test
+	@MAPDEV_FUZZ=$${MAPDEV_FUZZ:-200} $(PYTHON_RUN) -m pytest tests/fuzz $(ARGS)
 
 lint: ## check style and types
 	@tools/setup.sh test

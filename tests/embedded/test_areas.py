@@ -164,6 +164,14 @@ munmap(room, 2 * P); munmap(q, 8 * P); expect('close+3')
     assert driver.text(4, 5 << PAGE_SHIFT) == b"FIVE"
 
 
+def test_mremap_onto_a_part_of_the_same_area(areas: Callable[[str], Areas]) -> None:
+    areas("""
+p = raw_mmap(None, 4 * P, R | W, SHARED, fd); poke(p + 3 * P, b'last')
+assert mremap(p + 3 * P, P, P, 1 | 2, p + P) == p + P; assert peek(p + P, 4) == b'last'
+munmap(p, 4 * P); told()
+""")
+
+
 def test_hooks_that_refuse(mapdev: EmbeddedHost, client: Client) -> None:
     driver = mapdev.add(Areas, "/dev/x")
     driver.split_error, driver.move_error = errno.EBUSY, errno.EPERM

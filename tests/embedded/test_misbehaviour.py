@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -56,7 +58,8 @@ def steady(mapdev: EmbeddedHost, client: Client) -> Iterator[list[Any]]:
         mapdev.settle()
         mapdev._descendants.clients()
         time.sleep(0.01)
-    assert [(key, before[key], after[key]) for key in after if after[key] != before[key]] == []
+    changed = [(key, before[key], after[key]) for key in after if after[key] != before[key]]
+    assert not changed, changed
 
 
 # --- drivers -------------------------------------------------------------------------------------
@@ -310,31 +313,32 @@ socket.send_fds(a, [b'x'], fds)
 
 @pytest.mark.parametrize("node", ["frames", "faults"])
 def test_a_stopped_client_keeps_nobody_waiting(
-    mapdev: EmbeddedHost, steady: Any, start: Start, client: Client, node: str
+    mapdev: EmbeddedHost, steady: Any, client: Client, node: str
 ) -> None:
     """SIGSTOP comes in mmap, in a fault, in a read that waits; the others go on."""
-    mad = start(
-        BOTH
-        + f"""
-fd = {node}
+    code = f"""
+import mmap, os, threading, time
+fd, waits = os.open('/dev/{node}', os.O_RDWR), os.open('/dev/waits', os.O_RDWR)
 def work():
     while True:
-        p = raw_mmap(None, 16 * P, R | W, SHARED, fd)
-        for page in range(16): poke(p + page * P, b'x')
-        libc.munmap(p, 16 * P)
-for target in (work, work, lambda: os.read(waits, 1)): threading.Thread(target=target, daemon=True).start()
+        with mmap.mmap(fd, 65536) as m:
+            for at in range(0, 65536, 4096): m[at] = 1
+for target in (work, work, lambda: os.read(waits, 1)):
+    threading.Thread(target=target, daemon=True).start()
 print('ready', flush=True); time.sleep(1000)
 """
-    )
-    assert mad.stdout.readline() == "ready\n"
+    mad = mapdev.popen([sys.executable, "-S", "-c", code], stdout=subprocess.PIPE)
+    assert mad.stdout is not None and mad.stdout.readline() == b"ready\n"
     for _ in range(rounds(30)):
         os.kill(mad.pid, signal.SIGSTOP)
         assert mapdev.run(["true"], timeout=patience(20)).returncode == 0
         client(BOTH + "poke(raw_mmap(None, P, R | W, SHARED, faults), b'x')")
-        assert Path(f"/proc/{mad.pid}/stat").read_text().rpartition(") ")[2][0] in "Tt"
+        state = Path(f"/proc/{mad.pid}/stat").read_text().rpartition(") ")[2][0]
+        assert state in "Tt", mad.poll()
         os.kill(mad.pid, signal.SIGCONT)
         time.sleep(0.005)
     mad.kill()
+    mad.stdout.close()
     assert mad.wait(patience(20)) == -signal.SIGKILL
 
 
@@ -366,7 +370,7 @@ def test_wild_arguments(mapdev: EmbeddedHost, steady: Any, client: Client, caplo
     client(
         BOTH
         + f"""
-import random, resource
+import random
 random.seed({os.environ.get("MAPDEV_STORM_SEED", "1")})
 libc.syscall.restype = ctypes.c_long
 os.read = None; window = {mapdev.kernel.window.start}
@@ -375,7 +379,8 @@ p, q = raw_mmap(None, 4 * P, R | W, SHARED, frames), raw_mmap(None, 4 * P, R | W
 wild = [0, 1, 2, 3, 7, 8, 100, P, P - 1, -1, -2, 1 << 31, 1 << 32, 1 << 47, (1 << 63) - 1, 1 << 63,
         frames, faults, waits, p, q, p + 1, p - 1, q + 3 * P, window, 0x801, 0x5421, 0x11, 0x8003]
 if os.fork() == 0:
-    signal.alarm(5); os.dup2(os.open('/dev/null', os.O_RDWR), 0)
+    signal.alarm(5); null = os.open('/dev/null', os.O_RDWR)
+    for fd in range(3): os.dup2(null, fd)
     for _ in range({rounds(3000)}):
         number = random.choice({numbers})
         args = [ctypes.c_long(random.choice(wild) & (1 << 64) - 1) for _ in range(6)]

@@ -40,7 +40,8 @@ def weather(mapdev: EmbeddedHost, static: Static, caplog: Any) -> Iterator[tuple
         mapdev.settle()
         mapdev._descendants.clients()  # collects those that we adopted
         time.sleep(0.01)
-    assert [(key, before[key], after[key]) for key in after if after[key] != before[key]] == []
+    changed = [(key, before[key], after[key]) for key in after if after[key] != before[key]]
+    assert not changed, changed
     assert [record.getMessage() for record in caplog.records] == []
     assert mapdev.run(["true"], timeout=patience(60)).returncode == 0
 

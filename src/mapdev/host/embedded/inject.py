@@ -161,6 +161,7 @@ class StoppedThread(Tracee):
 
     def become_agent(self, code: int, page: int, tie: int) -> None:
         """Let the thread, a helper, go on in code of ours, with all signals blocked for good."""
+        self._take_trap()
         registers = self._saved
         registers[ARCH.PC] = code
         registers[ARCH.AGENT_PAGE], registers[ARCH.AGENT_SOCKET] = page, tie
@@ -168,13 +169,16 @@ class StoppedThread(Tracee):
             registers[ARCH.NO_RESTART] = _MASK64
         self.set_registers(registers)
         self.set_sigmask(_MASK64)
+        self._pass_stop_on()
         self.ptrace(PTRACE_DETACH)
         self.gone = True
 
     def leave(self) -> None:
         """End the thread, a helper, instead of letting it go on."""
         if not self.gone:
+            self._take_trap()
             self.set_registers(self._about_to("exit", (0,), None))
+            self._pass_stop_on()
             self.ptrace(PTRACE_DETACH)
             self.gone = True
 
@@ -213,9 +217,7 @@ class StoppedThread(Tracee):
 
     def _restore(self) -> None:
         """Put the thread back where it was, its call done."""
-        if self._stale_trap:
-            self.ptrace(PTRACE_SINGLESTEP)
-            self.wait()
+        self._take_trap()
         registers = self._saved
         registers[ARCH.PC] = self._call.ip
         registers[ARCH.RESULT] = self.result & _MASK64
@@ -223,8 +225,21 @@ class StoppedThread(Tracee):
             registers[ARCH.NO_RESTART] = _MASK64
         self.set_registers(registers)
         self.set_sigmask(self._saved_mask)
+        self._pass_stop_on()
+
+    def _pass_stop_on(self) -> None:
         if self._stopped_by_signal:
             os.kill(self.tid, signal.SIGSTOP)
+
+    def _take_trap(self) -> None:
+        """Take the trap of a step that a group stop came before: left alone, it ends the process."""
+        while self._stale_trap:
+            self.ptrace(PTRACE_SINGLESTEP)
+            status = self.wait()
+            if status == signal.SIGTRAP:
+                self._stale_trap = False
+            elif status == signal.SIGSTOP:
+                self._stopped_by_signal = True
 
     def _step_over(self, target: int) -> None:
         """Single-step until the instruction at `target` has been carried out."""

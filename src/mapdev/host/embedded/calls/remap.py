@@ -110,8 +110,10 @@ class _Remap:
         """Carry it out and return the new address."""
         if flags & MREMAP_FIXED:
             self._unmap(target, target + new)
-            # What was there may have been the lower part of the same area.
-            self._area = self._space.find(addr) or self._area
+            area = self._space.find(addr)
+            if area is None:
+                raise _error(errno.EFAULT)
+            self._area = area  # another one, if the target was a part of the same area
         if old > new and flags & (MREMAP_FIXED | MREMAP_DONTUNMAP):
             self._unmap(addr + new, addr + old)
             old = new
