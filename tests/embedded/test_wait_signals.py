@@ -148,6 +148,26 @@ def test_stop_and_continue(mapdev: EmbeddedHost, start: Start, threads: int) -> 
     assert output(process) == "b'item'\n"
 
 
+def test_a_stop_that_another_thread_takes(mapdev: EmbeddedHost, start: Start) -> None:
+    """Nothing is pending for the thread that waits, yet it has to stop with the others."""
+    driver = mapdev.add(Items, "/dev/x")
+    process = start(
+        """
+        fd = os.open('/dev/x', os.O_RDWR)
+        threading.Thread(target=lambda: (print(os.read(fd, 9)), sys.stdout.flush(), os._exit(0))).start()
+        signal.pause()
+        """
+    )
+    driver.await_reads()
+    os.kill(process.pid, signal.SIGSTOP)
+    for tid in os.listdir(f"/proc/{process.pid}/task"):
+        await_state(int(tid), "T")
+    os.kill(process.pid, signal.SIGCONT)
+    driver.await_reads()
+    driver.put(b"item")
+    assert output(process) == "b'item'\n"
+
+
 def test_a_stop_when_all_threads_wait(mapdev: EmbeddedHost, start: Start) -> None:
     driver = mapdev.add(Items, "/dev/x")
     process = start(
