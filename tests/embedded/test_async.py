@@ -5,11 +5,12 @@ import ctypes
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
 from devices import Bare
-from pace import patience, rounds
+from pace import patience
 
 from mapdev import Driver, ioctl
 from mapdev.host.embedded.host import EmbeddedHost
@@ -228,14 +229,14 @@ def test_steps_hold_the_lock(mapdev: EmbeddedHost, client: Client) -> None:
         inside = most = 0
 
         async def step(self) -> None:
-            for _ in range(50):
+            for _ in range(20):
                 self.enter()
                 await asyncio.sleep(0)
 
         def enter(self) -> None:
             self.inside += 1
             self.most = max(self.most, self.inside)
-            sum(range(2000))
+            time.sleep(0.0005)  # lets any other thread in that may come
             self.inside -= 1
 
         async def read(self, file: File, count: int, pos: int) -> bytes:
@@ -255,33 +256,6 @@ def test_steps_hold_the_lock(mapdev: EmbeddedHost, client: Client) -> None:
         """
     )
     assert driver.most == 1
-
-
-def test_once_each_under_a_storm_of_signals(mapdev: EmbeddedHost, client: Client) -> None:
-    """An operation that is cancelled has done nothing; one that ends is answered."""
-    count = rounds(300)
-
-    class Numbers(Bare):
-        next = 0
-
-        async def read(self, file: File, count: int, pos: int) -> bytes:
-            await asyncio.sleep(0.002)
-            self.next += 1
-            return b"%d" % (self.next - 1)
-
-    mapdev.add(Numbers, "/dev/x")
-    client(
-        f"""
-        signal.signal(signal.SIGALRM, lambda *a: None); signal.siginterrupt(signal.SIGALRM, True)
-        fd = os.open('/dev/x', os.O_RDWR); got = []
-        signal.setitimer(signal.ITIMER_REAL, 0.003, 0.003)
-        while len(got) < {count}:
-            item = raw_read(fd)
-            if item != 'EINTR': got.append(int(item))
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        assert got == list(range({count})), got
-        """
-    )
 
 
 @pytest.mark.parametrize("name", ["probe", "remove", "release", "poll", "mmap"])

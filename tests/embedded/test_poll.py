@@ -1,16 +1,12 @@
 """poll, select and epoll see what the driver says, when it says it."""
 
-import errno
 import logging
-import subprocess
-import sys
-import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from devices import Bare
 from pace import patience
+from polled import POLL, Masked
 
 from mapdev.host.embedded import files
 from mapdev.host.embedded.host import EmbeddedHost
@@ -23,50 +19,12 @@ from mapdev.linux import (
     EPOLLPRI,
     EPOLLRDHUP,
     File,
-    Inode,
     WaitQueueHead,
-    poll_wait,
     wake_up,
 )
 
 Client = Callable[..., str]
 Start = Callable[..., ClientProcess]
-
-POLL = """
-import select
-ALL = select.POLLIN | select.POLLOUT | select.POLLPRI | select.POLLRDHUP
-def show(fd, timeout=0):
-    poll = select.poll(); poll.register(fd, ALL)
-    return dict(poll.poll(timeout)).get(fd, 0) & (ALL | select.POLLHUP | select.POLLERR)
-"""
-
-
-class Masked(Bare):
-    """Ready for what `mask` says; an ioctl sets it, and `become` does from elsewhere."""
-
-    def probe(self, mask: int = 0) -> None:
-        self.mask = mask
-        self.asked = 0
-        self.queue = WaitQueueHead()
-        self.gone = threading.Semaphore(0)
-
-    def poll(self, file: File) -> int:
-        self.asked += 1
-        poll_wait(file, self.queue)
-        return self.mask
-
-    def ioctl(self, file: File, cmd: int, arg: int) -> int:
-        if cmd != 1:
-            raise OSError(errno.ENOTTY, "it is no terminal")
-        self.mask = arg
-        return 0
-
-    def release(self, inode: Inode, file: File) -> None:
-        self.gone.release()
-
-    def become(self, mask: int) -> None:
-        self.mask = mask
-        wake_up(self.queue)
 
 
 @pytest.mark.parametrize("first", [0, EPOLLIN, EPOLLOUT, EPOLLIN | EPOLLOUT])
@@ -129,79 +87,6 @@ a, b = os.open('/dev/x', os.O_RDWR), os.open('/dev/x', os.O_RDWR)
 fcntl.ioctl(a, 1, 1); assert show(b) == 1
 fcntl.ioctl(b, 1, 0); assert show(a) == 0
 """
-    )
-
-
-EDGE = """
-e = select.epoll(); e.register(fd, {events})
-print(len(e.poll(0)), len(e.poll(0)), flush=True)
-for line in sys.stdin:
-    print(e.poll(10)[0][1], e.poll(0), flush=True)
-"""
-
-
-@pytest.mark.parametrize("mask", [EPOLLIN, EPOLLOUT, EPOLLIN | EPOLLOUT])
-def test_an_edge_at_each_wake_up(mapdev: EmbeddedHost, start: Start, mask: int) -> None:
-    driver = mapdev.add(Masked, "/dev/x", mask=mask)
-    process = start(
-        POLL
-        + "fd = os.open('/dev/x', os.O_RDWR)\n"
-        + EDGE.format(events=f"{mask} | select.EPOLLET")
-    )
-    assert process.stdout.readline() == "1 0\n"
-    for _ in range(100):  # more than the bytes that are left unread
-        driver.become(mask)
-        mapdev.settle()
-        process.stdin.write("\n")
-        process.stdin.flush()
-        assert process.stdout.readline() == f"{mask} []\n"
-
-
-def test_an_edge_for_what_stays_while_something_else_changes(
-    mapdev: EmbeddedHost, start: Start
-) -> None:
-    driver = mapdev.add(Masked, "/dev/x", mask=EPOLLIN)
-    process = start(
-        POLL
-        + "fd = os.open('/dev/x', os.O_RDWR)\n"
-        + EDGE.format(events="select.EPOLLIN | select.EPOLLET")
-    )
-    assert process.stdout.readline() == "1 0\n"
-    driver.become(EPOLLIN | EPOLLOUT)
-    mapdev.settle()
-    process.stdin.write("\n")
-    process.stdin.flush()
-    assert process.stdout.readline() == "1 []\n"
-
-
-def test_edges_on_a_redirected_device(mapdev: EmbeddedHost) -> None:
-    """The filter does not show epoll_ctl on a low number."""
-    driver = mapdev.add(Masked, "/dev/x", mask=EPOLLIN)
-    code = (
-        "import fcntl, select; fcntl.ioctl(0, 1, 1)\n"
-        "e = select.epoll(); e.register(0, select.EPOLLIN | select.EPOLLET)\n"
-        "print(e.poll(), e.poll(0), flush=True); print(e.poll(), flush=True)"
-    )
-    command = ["sh", "-c", 'exec "$0" -S -c "$1" </dev/x', sys.executable, code]
-    process = mapdev.popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "[(0, 1)] []\n"
-    driver.become(EPOLLIN)
-    assert process.communicate(timeout=patience(30))[0] == "[(0, 1)]\n"
-
-
-def test_oneshot(mapdev: EmbeddedHost, client: Client) -> None:
-    mapdev.add(Masked, "/dev/x", mask=EPOLLIN)
-    client(
-        """
-        import select
-        fd = os.open('/dev/x', os.O_RDWR)
-        e = select.epoll(); flags = select.EPOLLIN | select.EPOLLONESHOT; e.register(fd, flags)
-        assert e.poll(0) == [(fd, 1)] and e.poll(0) == []
-        e.modify(fd, flags); assert e.poll(0) == [(fd, 1)]
-        fcntl.ioctl(fd, 1, 0); e.modify(fd, flags); assert e.poll(0) == []
-        fcntl.ioctl(fd, 1, 1); assert e.poll(0) == [(fd, 1)]
-        """
     )
 
 

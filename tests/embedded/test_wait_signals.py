@@ -7,11 +7,10 @@ from collections.abc import Callable
 
 import pytest
 from devices import Items
-from pace import patience, rounds
+from pace import patience
 
 from mapdev.host.embedded.host import EmbeddedHost
 from mapdev.host.embedded.launch import ClientProcess
-from mapdev.linux import kthread_run, kthread_should_stop, schedule_timeout_interruptible
 
 Client = Callable[..., str]
 Start = Callable[..., ClientProcess]
@@ -144,6 +143,26 @@ def test_stop_and_continue(mapdev: EmbeddedHost, start: Start, threads: int) -> 
     assert state_of(process.pid) == "T"
     os.kill(process.pid, signal.SIGCONT)
     driver.await_reads()  # without a handler the call is made again
+    driver.put(b"item")
+    assert output(process) == "b'item'\n"
+
+
+def test_a_stop_that_another_thread_takes(mapdev: EmbeddedHost, start: Start) -> None:
+    """Nothing is pending for the thread that waits, yet it has to stop with the others."""
+    driver = mapdev.add(Items, "/dev/x")
+    process = start(
+        """
+        fd = os.open('/dev/x', os.O_RDWR)
+        threading.Thread(target=lambda: (print(os.read(fd, 9)), sys.stdout.flush(), os._exit(0))).start()
+        signal.pause()
+        """
+    )
+    driver.await_reads()
+    os.kill(process.pid, signal.SIGSTOP)
+    for tid in os.listdir(f"/proc/{process.pid}/task"):
+        await_state(int(tid), "T")
+    os.kill(process.pid, signal.SIGCONT)
+    driver.await_reads()
     driver.put(b"item")
     assert output(process) == "b'item'\n"
 
@@ -293,71 +312,3 @@ def test_a_traced_client(mapdev: EmbeddedHost, client: Client) -> None:
         """
     )
     assert out == "EINTR\n"
-
-
-class Fed(Items):
-    """Gets a new item each millisecond, in a kernel thread."""
-
-    count = 0
-
-    def probe(self, count: int = 0) -> None:
-        super().probe()
-        self.count = count
-        kthread_run(self.feed, None, "feed")
-
-    def feed(self, data: object) -> None:
-        for number in range(self.count):
-            if kthread_should_stop():
-                return
-            schedule_timeout_interruptible(1)
-            self.put(b"%d" % number)
-
-
-@pytest.mark.parametrize("restart", [False, True])
-def test_a_storm_of_signals(mapdev: EmbeddedHost, client: Client, restart: bool) -> None:
-    """Each item arrives, once, whatever interrupts the calls."""
-    count = rounds(1000)
-    mapdev.add(Fed, "/dev/x", count=count)
-    out = client(
-        f"""
-        signal.signal(signal.SIGALRM, lambda *a: None)
-        signal.siginterrupt(signal.SIGALRM, {not restart})
-        fd = os.open('/dev/x', os.O_RDWR); got, interrupted = [], 0
-        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
-        while len(got) < {count}:
-            item = raw_read(fd)
-            if item == 'EINTR':
-                interrupted += 1
-            else:
-                got.append(int(item))
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        assert got == list(range({count})), got
-        print(interrupted)
-        """
-    )
-    assert (int(out) > 0) is not restart
-
-
-def test_a_storm_of_signals_while_many_read(mapdev: EmbeddedHost, client: Client) -> None:
-    count = rounds(1000)
-    mapdev.add(Fed, "/dev/x", count=count)
-    client(
-        f"""
-        signal.signal(signal.SIGALRM, lambda *a: None)
-        signal.siginterrupt(signal.SIGALRM, True)
-        fd = os.open('/dev/x', os.O_RDWR); got = []; done = threading.Event()
-        def run():
-            while len(got) < {count} and not done.is_set():
-                item = raw_read(fd)
-                if item != 'EINTR':
-                    got.append(int(item))
-            done.set()
-        threads = [threading.Thread(target=run, daemon=True) for _ in range(4)]
-        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
-        for thread in threads: thread.start()
-        while not done.wait(1): pass
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        assert sorted(got) == list(range({count}))
-        os._exit(0)
-        """
-    )

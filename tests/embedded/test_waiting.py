@@ -1,6 +1,5 @@
 """Calls that wait: parked, woken, and gone with their client. Signals are in test_wait_signals."""
 
-import os
 import subprocess
 import threading
 from collections.abc import Callable
@@ -9,7 +8,6 @@ import pytest
 from devices import Bare, Items
 from pace import patience, rounds
 
-from mapdev.host.embedded import host as embedded_host
 from mapdev.host.embedded.host import EmbeddedHost
 from mapdev.host.embedded.launch import ClientProcess
 from mapdev.linux import (
@@ -156,69 +154,6 @@ def test_many_clients(mapdev: EmbeddedHost) -> None:
     assert sorted(outputs) == [b"%04d" % number for number in range(count)]
 
 
-def test_a_killed_reader_takes_nothing(mapdev: EmbeddedHost, start: Start) -> None:
-    driver = mapdev.add(Items, "/dev/x")
-    first = start(READ)
-    driver.await_reads()
-    second = start(READ)
-    driver.await_reads()
-    first.kill()
-    first.wait()
-    driver.await_release()
-    driver.put(b"survivor")
-    assert output(second) == "survivor\n"
-    assert driver.reads == 3
-
-
-def test_a_killed_reader_of_a_shared_file_is_forgotten(mapdev: EmbeddedHost, start: Start) -> None:
-    """No descriptor is closed for good, so nothing but a look at the thread tells."""
-    driver = mapdev.add(Items, "/dev/x")
-    parent = start(
-        """
-        fd = os.open('/dev/x', os.O_RDWR)
-        child = os.fork()
-        if not child:
-            os.read(fd, 1)
-        sys.stdin.readline()
-        os.kill(child, signal.SIGKILL); os.waitpid(child, 0)
-        print(os.read(fd, 100).decode())
-        """
-    )
-    driver.await_reads()
-    parent.stdin.write("go\n")
-    parent.stdin.flush()
-    driver.await_reads()
-    driver.put(b"mine")
-    assert output(parent) == "mine\n"
-    assert not driver.items
-
-
-def test_the_file_stays_while_a_call_waits(mapdev: EmbeddedHost, start: Start) -> None:
-    """Its descriptor is closed and the number used for another file meanwhile."""
-    driver = mapdev.add(Items, "/dev/x")
-    other = mapdev.add(Items, "/dev/y")
-    process = start(
-        """
-        fd = os.open('/dev/x', os.O_RDWR)
-        thread = threading.Thread(target=lambda: print(os.read(fd, 100).decode())); thread.start()
-        sys.stdin.readline()
-        other = os.open('/dev/y', os.O_RDWR); os.dup2(other, fd); os.close(other)
-        print('closed', flush=True); thread.join()
-        assert os.readlink(f'/proc/self/fd/{fd}') == '/dev/y'
-        """
-    )
-    driver.await_reads()
-    process.stdin.write("go\n")
-    process.stdin.flush()
-    assert process.stdout.readline() == "closed\n"
-    mapdev.settle()
-    assert not driver.gone.acquire(blocking=False), "released under a call that waits"
-    other.put(b"wrong")
-    driver.put(b"right")
-    assert output(process) == "right\n"
-    driver.await_release()
-
-
 class Slow(Bare):
     """Every operation waits until it is let go."""
 
@@ -277,18 +212,6 @@ def test_what_else_waits(mapdev: EmbeddedHost, start: Start) -> None:
     assert driver.done == ["open", "ioctl", "write abc", "llseek", "fsync"]
 
 
-def test_an_open_that_waits_ends_with_its_client(mapdev: EmbeddedHost, start: Start) -> None:
-    driver = mapdev.add(Slow, "/dev/x")
-    process = start("os.open('/dev/x', os.O_RDWR)")
-    assert driver.tried.acquire(timeout=patience(30))
-    process.kill()
-    process.wait()
-    driver.ready = True
-    wake_up(driver.queue)
-    mapdev.settle()
-    assert driver.done == []
-
-
 def test_a_vector_is_filled_piece_by_piece(mapdev: EmbeddedHost, start: Start) -> None:
     """As in the kernel: a full piece, then a wait for the next; a short piece ends it."""
     driver = mapdev.add(Items, "/dev/x")
@@ -324,15 +247,6 @@ def test_two_that_wake_each_other_do_not_spin(mapdev: EmbeddedHost, start: Start
     assert sorted((output(first), output(second))) == ["1\n", "2\n"]
 
 
-def test_a_host_that_ends_leaves_nobody_waiting() -> None:
-    with EmbeddedHost() as host:
-        driver = host.add(Items, "/dev/x")
-        process = host.popen(["cat", "/dev/x"])
-        driver.await_reads()
-    assert process.wait(patience(30)) == -9
-    assert [leak for leak in host.leaks if "cat" in leak] == host.leaks
-
-
 def test_what_is_traced() -> None:
     lines: list[str] = []
 
@@ -347,42 +261,3 @@ def test_what_is_traced() -> None:
         reader.wait()
         host.settle()
     assert [line for line in lines if line.startswith("read")] == ["read(2, 0) = b'hi' (2 bytes)"]
-
-
-def test_parked_calls_keep_no_descriptors(mapdev: EmbeddedHost, shell: Callable[..., str]) -> None:
-    mapdev.add("echo", "/dev/x", size=16)
-    shell("head -c 1000 /dev/zero >/dev/x & head -c 1000 /dev/x >/dev/null; wait")
-    before = len(os.listdir("/proc/self/fd"))
-    shell("head -c 1000 /dev/zero >/dev/x & head -c 1000 /dev/x >/dev/null; wait")
-    assert len(os.listdir("/proc/self/fd")) == before
-
-
-def test_a_kernel_thread_that_does_not_stop_is_a_leak(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded_host, "_PATIENCE", 0.05)
-    end = threading.Event()
-
-    class Deaf(Bare):
-        def probe(self) -> None:
-            kthread_run(lambda _: end.wait(patience(60)), None, "deaf")
-
-    with EmbeddedHost() as host:
-        host.add(Deaf, "/dev/x")
-    end.set()
-    assert host.leaks == ["deaf: the kernel thread deaf does not stop"]
-
-
-def test_a_kernel_thread_ends_when_probe_fails(mapdev: EmbeddedHost) -> None:
-    threads = []
-
-    class Failing(Bare):
-        def probe(self) -> None:
-            threads.append(kthread_run(self.work, None, "worker"))
-            raise OSError(6, "no such device")
-
-        def work(self, data: object) -> None:
-            while not kthread_should_stop():
-                schedule_timeout_interruptible(10_000)
-
-    with pytest.raises(OSError, match="no such device"):
-        mapdev.add(Failing, "/dev/x")
-    assert not threads[0].is_alive

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+from pathlib import Path
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.syscall.restype = ctypes.c_long
@@ -56,7 +57,9 @@ OPERATIONS = {
     "store": store,
     "try load": lambda addr: in_child(lambda: ctypes.string_at(addr, 1)[0]),
     "try store": lambda addr: in_child(lambda: store(addr, 0)),
-    "maps": lambda: [line for line in open("/proc/self/maps") if "/dev/" in line],
+    "maps": lambda: [
+        line for line in Path("/proc/self/maps").read_text().splitlines(True) if "/dev/" in line
+    ],
 }
 
 for line in sys.stdin:

@@ -12,10 +12,9 @@ import logging
 import os
 import resource
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Any
 
-from mapdev.driver import DEFAULT_POLLMASK, Driver
 from mapdev.host.device import Device
 from mapdev.host.dispatch import Dispatcher, WouldWait
 from mapdev.host.embedded.arch import ARCH
@@ -26,11 +25,12 @@ from mapdev.host.embedded.inject import StoppedThread
 from mapdev.host.embedded.machine import EmbeddedMachine
 from mapdev.host.embedded.node import R_OK, W_OK, may_access
 from mapdev.host.embedded.notify import Call
-from mapdev.host.embedded.parking import Waiting
 from mapdev.host.embedded.paths import Paths
+from mapdev.host.embedded.polling import Polling
 from mapdev.host.embedded.processes import comm_of, tgid_of
 from mapdev.host.embedded.spaces import Spaces
 from mapdev.host.embedded.syscalls import PAGE_SIZE
+from mapdev.host.embedded.waiting import Waiting
 from mapdev.host.embedded.window import Window
 from mapdev.inspect.maps import read_maps
 from mapdev.linux.fs import (
@@ -81,6 +81,7 @@ class Kernel:
         machine.bring_in = self.bring_in
         machine.zap = lambda *args: self.in_host_thread(lambda: self._zap(*args))
         self.files = Files()
+        self.polling = Polling(self.files, dispatcher)
         self.paths = Paths(self.files, (machine.dev, machine.inode))
         self.paths.mapped = self.spaces.mapped
         self.spaces.ended = self.sweep
@@ -93,7 +94,6 @@ class Kernel:
         machine.install = self._install_file
         self._next_descriptor = 0
         self._said: set[tuple[str, int]] = set()
-        self._lending_refused = False
         self._mapped_files: dict[int, OpenFile] = {}
 
     # --- who asks, and with what ----------------------------------------------------------
@@ -219,9 +219,7 @@ class Kernel:
             raise OSError(errno.EMFILE, f"no descriptor for {open_file.device.node}: "
                           f"{error.strerror}") from None  # fmt: skip
         open_file.seen = call.tid, number
-        if not (open_file.path_only or open_file.device.driver.has("poll")):
-            open_file.ready.show(DEFAULT_POLLMASK, False, lambda: None)
-        self.refresh_poll(open_file.device.driver)  # while we still have the client's end
+        self.polling.opened(open_file)  # while we still have the client's end
         open_file.ready.forget_theirs()
         return number
 
@@ -282,43 +280,6 @@ class Kernel:
         open_file = self.new_file(device, flags, (flags & os.O_ACCMODE) + 1 & 3)
         open_file.file.private_data = private
         return self.install(self.current, open_file, bool(flags & os.O_CLOEXEC))
-
-    # --- poll -------------------------------------------------------------------------------
-
-    def refresh_poll(self, driver: Driver) -> None:
-        """Make poll(2) see what an operation of `driver` has changed, on any of its files."""
-        polled = self.files.polled.get(driver)
-        if polled:
-            for open_file in tuple(polled):
-                self._refresh(open_file, False)
-
-    def woken(self, queue: Hashable, driver: Hashable) -> None:
-        """Make poll(2) see what the wake-up of a wait queue of `driver` has changed."""
-        for open_file in tuple(self.files.polled.get(driver, ())):
-            queues = open_file.file.poll_queues
-            if not queues or queue in queues:
-                self._refresh(open_file, True)
-
-    def _refresh(self, open_file: OpenFile, woken: bool) -> None:
-        mask = self.dispatch.poll(open_file.device, open_file.file, open_file.mask)
-        if mask != open_file.mask or (woken and open_file.ready.edge):
-            open_file.mask = mask
-            open_file.ready.show(mask, woken, lambda: self._borrow(open_file))
-
-    def _borrow(self, open_file: OpenFile) -> int | None:
-        """Return the client's end of an open file, to be closed at once; None if it can't be had.
-
-        Then `seen` is None, and the next use of the file makes poll right.
-        """
-        try:
-            return open_file.borrow()
-        except PermissionError as error:
-            open_file.seen = None
-            if not self._lending_refused:
-                self._lending_refused = True
-                log.warning("%s: a client's descriptor can't be had (%s), so what poll has shown "
-                            "once stays", open_file.device.node, error.strerror)  # fmt: skip
-            return None
 
     # --- mappings ---------------------------------------------------------------------------
 
@@ -432,7 +393,7 @@ class Kernel:
         open_file.ready.close()
         if not open_file.path_only:
             self.dispatch.release(open_file.device, open_file.file)
-            self.refresh_poll(open_file.device.driver)
+            self.polling.refresh(open_file.device.driver)
 
     def close(self) -> list[str]:
         """Release what is still open, since no client lives; return a line for each."""

@@ -23,14 +23,15 @@ import errno
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 from mapdev.host.coroutines import Coroutines, Running
-from mapdev.host.dispatch import Dispatcher, WouldWait
+from mapdev.host.dispatch import Dispatcher
 from mapdev.host.embedded.files import OpenFile
 from mapdev.host.embedded.interrupt import interrupt
 from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.pending import GroupStops, ThreadStatus
+from mapdev.host.embedded.waiting import Waiting
 
 if TYPE_CHECKING:
     from mapdev.host.embedded.kernel import Kernel
@@ -38,25 +39,6 @@ if TYPE_CHECKING:
 _FIRST_LOOK, _RAREST_LOOK = 0.002, 0.010  # seconds
 _GROWTH = 1.5
 _SHARE = 20  # looking takes one part in so many
-
-
-def _nothing() -> None:
-    pass
-
-
-class Waiting(NamedTuple):
-    """An operation that waits, and how to go on with its call.
-
-    :ivar again: runs the operation again; returns or raises as the handler did.
-    :ivar so_far: what the call has transferred already, its result if a signal comes.
-    :ivar abandon: called when the call ends without its operation.
-    """
-
-    wait: WouldWait
-    file: OpenFile
-    again: Callable[[], Any]
-    so_far: int = 0
-    abandon: Callable[[], None] = _nothing
 
 
 class _Parked:
@@ -202,7 +184,7 @@ class Parking:
         for parked in ended:
             self._finish_coroutine(parked)
         for queue, owner, source in (*own, *((key, of, None) for key, of in others.items())):
-            self._kernel.woken(queue, owner)
+            self._kernel.polling.woken(queue, owner)
             for parked in self._waiting_for(queue, owner):
                 # What a call's own operation woke before it waited was no news to itself.
                 if parked.call is not source and parked in self._calls:

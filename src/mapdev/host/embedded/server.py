@@ -27,8 +27,9 @@ from mapdev.host.embedded.files import OpenFile
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.launch import receive_listener
 from mapdev.host.embedded.notify import Call, Listener
-from mapdev.host.embedded.parking import Parking, Waiting
+from mapdev.host.embedded.parking import Parking
 from mapdev.host.embedded.tracee import ClientGone
+from mapdev.host.embedded.waiting import Waiting
 
 log = logging.getLogger("mapdev")
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.notify import Call
-from mapdev.host.embedded.parking import Waiting
+from mapdev.host.embedded.waiting import Waiting
 
 
 class Verdict(enum.Enum):

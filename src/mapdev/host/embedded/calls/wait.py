@@ -7,7 +7,7 @@ from collections.abc import Callable
 from mapdev.host.dispatch import WouldWait
 from mapdev.host.embedded.files import OpenFile
 from mapdev.host.embedded.kernel import Kernel
-from mapdev.host.embedded.parking import Waiting
+from mapdev.host.embedded.waiting import Waiting
 
 
 def run_operation(
@@ -29,4 +29,4 @@ def run_operation(
             progress() if progress else 0,
         )  # fmt: skip
     finally:
-        kernel.refresh_poll(open_file.device.driver)
+        kernel.polling.refresh(open_file.device.driver)
