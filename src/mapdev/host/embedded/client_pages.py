@@ -1,0 +1,235 @@
+"""What is in the page table of one client's areas that fault, and who is told of the rest.
+
+What is not there yet is anonymous memory, registered with a userfaultfd that tells of each touch.
+The client's `Agent` maps frames over it. Each area has a description of memory of its own in the
+agent's table, so that its `Lease` ends when the area does. Who answers the touches is `Pager`.
+
+Objects: a `ClientPages` lives as long as its client's address space; it owns the `Agent` and the
+`UserFault`. Used in the host's thread only.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from mapdev.host.embedded.agent import Agent, Request
+from mapdev.host.embedded.areas import DeviceArea, MmAreas
+from mapdev.host.embedded.kernel import Kernel
+from mapdev.host.embedded.processes import (
+    live_threads,
+)
+from mapdev.host.embedded.surgery import may_be_written
+from mapdev.host.embedded.tracee import (
+    ClientGone,
+)
+from mapdev.host.embedded.userfault import (
+    MODE_MINOR,
+    MODE_MISSING,
+    MODE_WP,
+    UserFault,
+)
+from mapdev.linux.numbers import (
+    MAP_ANONYMOUS,
+    MAP_FIXED,
+    MAP_NORESERVE,
+    MAP_PRIVATE,
+    MAP_SHARED,
+    PAGE_SHIFT,
+    PAGE_SIZE,
+    VM_DONTCOPY,
+    VM_EXEC,
+    VM_MAYSHARE,
+    VM_MAYWRITE,
+    VM_MIXEDMAP,
+    VM_PFNMAP,
+    VM_READ,
+    VM_WRITE,
+)
+from mapdev.linux.vma import (
+    Mapped,
+)
+
+_ULONG_MAX = (1 << 64) - 1
+MADV_DONTNEED, MADV_DONTFORK = 4, 10
+
+
+class ClientPages:
+    """The pages of one client's areas.
+
+    :param space: the client's areas.
+    :param agent: who maps in the client.
+    :param userfault: who tells of touches.
+    """
+
+    def __init__(self, kernel: Kernel, space: MmAreas, agent: Agent, userfault: UserFault) -> None:
+        self.agent = agent
+        self._kernel = kernel
+        self._space = space
+        self._userfault = userfault
+        self._numbers: dict[int, int] = {}  # descriptors in the agent, by lease
+        self._protected: set[int] = set()  # pages of whose first write the driver will be told
+        self._exiting: set[int] = set()
+        self._closed = False
+        kernel.spaces.watch(agent.tie.fileno(), self.close)  # it never speaks unasked
+
+    def adopt(self, area: DeviceArea) -> int:
+        """Lend the agent memory for `area` and return the index of its lease."""
+        leases = self._kernel.machine.leases
+        description, index = leases.open_description(may_be_written(area))
+        try:
+            self._numbers[index] = self.agent.lend(description)
+        finally:
+            os.close(description)
+        return index
+
+    def fill(self, area: DeviceArea, start: int, end: int) -> None:
+        """Map what is mapped in [`start`, `end`) of `area`, and have the rest ask when touched."""
+        piece = area.piece(start, end)
+        self._map(area, piece.mapped)
+        self.protect(self.protected(start, end))
+        self.reserve(area, piece.holes(start, end))
+
+    def reserve(self, area: DeviceArea, holes: Iterable[tuple[int, int]]) -> None:
+        """Have touches of `holes` ask the driver."""
+        how = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED
+        holes = list(holes)
+        for start, end in holes:
+            arguments = (start, end - start, _access(area), how, _ULONG_MAX, 0)
+            self.agent.run([("mmap", arguments, 4), *_not_for_children(area, start, end)])
+        for start, end in holes:
+            self._userfault.register(start, end, MODE_MISSING)
+
+    def inherit(self, parent: ClientPages) -> None:
+        """Continue in a child that was just forked what `parent` did for its process."""
+        for area in self._space:
+            if area.faults:
+                lease = self.adopt(area)
+                self._kernel.mapped(lease, area, self._space.tgid, holds=False)
+                self._space.rebind(area, lease)
+                if not _is_copied_by_fork(area):
+                    area.forget(area.vm_start, area.vm_end)
+                self.reserve(area, area.holes(area.vm_start, area.vm_end))
+        for page in parent._protected:
+            there = self._space.find(page)
+            if there is not None and there.is_mapped(page, page + PAGE_SIZE):
+                self._protect(page, page + PAGE_SIZE)
+
+    def forget(self, area: DeviceArea) -> None:
+        """`area` is gone, or will be as soon as the client's call goes on."""
+        self._protected -= self.protected(area.vm_start, area.vm_end)
+        # From now on nobody answers there, so that nobody must wait: least of all we ourselves.
+        self._userfault.unregister(area.vm_start, area.vm_end)
+        self.let_go(area.lease)
+
+    def let_go(self, lease: int) -> None:
+        """Take the memory of a lease back if no area has it any more."""
+        if lease in self._numbers and not any(area.lease == lease for area in self._space):
+            self._in_client(self.agent.take_back, self._numbers.pop(lease))
+
+    def protected(self, start: int, end: int) -> set[int]:
+        """Return the pages of [`start`, `end`) of whose first write the driver will be told."""
+        return {page for page in self._protected if start <= page < end}
+
+    def protect(self, pages: Iterable[int]) -> None:
+        """Have the driver be told of the next write to each of `pages`."""
+        for page in pages:
+            self._protect(page, page + PAGE_SIZE)
+
+    def zap(self, area: DeviceArea, start: int, end: int) -> None:
+        """Take the pages of [`start`, `end`) away: the next touch asks the driver again.
+
+        Other threads may touch them meanwhile, and must not find anything else there. So they stay
+        where they are, out of the page table and with all touches told, until the driver's next
+        answer takes their place.
+        """
+        self._in_client(self._zap, area, start, end)
+
+    def _zap(self, area: DeviceArea, start: int, end: int) -> None:
+        gone = area.piece(start, end).mapped
+        area.forget(start, end)
+        self._protected -= self.protected(start, end)
+        for run in gone:
+            if not area.vm_flags & VM_MAYWRITE:  # the kernel refuses to tell of those
+                self._renew(area, run.addr, run.end)
+                continue
+            self._userfault.register(run.addr, run.end, MODE_MISSING | MODE_MINOR)
+            where = run.addr, run.end - run.addr
+            self.agent.run([("munlock", where, None), ("madvise", (*where, MADV_DONTNEED), None)])
+
+    def _renew(self, area: DeviceArea, start: int, end: int) -> None:
+        """Fill [`start`, `end`) anew, which the client may touch in between."""
+        self.fill(area, start, end)
+        for first, last in area.holes(start, end):
+            self.agent.run([("madvise", (first, last - first, MADV_DONTNEED), None)])
+
+    def is_told_of(self, page: int) -> bool:
+        """Say whether a touch of the page at address `page`, were it not there, would be told."""
+        return self._userfault.is_told_of(page)
+
+    def about_to_exit(self, tid: int) -> None:
+        """Thread `tid` is about to end; after the last one nobody must keep the process."""
+        live = live_threads(self._space.tgid) - {self.agent.tid}
+        self._exiting = self._exiting & live | {tid}
+        if live <= self._exiting:
+            self.close()
+
+    def close(self) -> None:
+        """The client is gone, or has executed another program."""
+        if not self._closed:
+            self._closed = True
+            self._kernel.spaces.forget(self._userfault.fd)
+            self._kernel.spaces.forget(self.agent.tie.fileno())
+            self._userfault.close()
+            self.agent.close()
+
+    def _in_client(self, work: Callable[..., None], *args: Any) -> None:
+        try:
+            work(*args)
+        except ClientGone:
+            self.close()
+        except OSError as error:
+            if error.errno not in (errno.ESRCH, errno.ENOENT):  # it ended meanwhile
+                raise
+
+    # --- in the client ----------------------------------------------------------------------
+
+    def _map(self, area: DeviceArea, runs: Iterable[Mapped]) -> None:
+        requests: list[Request] = []
+        for run in runs:
+            requests.append(self._mmap(area, run.addr, run.end, run.pfn))
+            requests += _not_for_children(area, run.addr, run.end)
+        self.agent.run(requests)
+
+    def _mmap(self, area: DeviceArea, start: int, end: int, pfn: int) -> Request:
+        how = (MAP_SHARED if area.vm_flags & VM_MAYSHARE else MAP_PRIVATE) | MAP_FIXED
+        number = self._numbers[area.lease]
+        arguments = (start, end - start, _access(area), how | MAP_NORESERVE, number,
+                     pfn << PAGE_SHIFT)  # fmt: skip
+        return "mmap", arguments, 4
+
+    def _protect(self, start: int, end: int) -> None:
+        if self._userfault.can_protect:
+            self._userfault.register(start, end, MODE_WP)
+            self._userfault.write_protect(start, end, on=True)
+            self._protected.update(range(start, end, PAGE_SIZE))
+
+
+def _access(area: DeviceArea) -> int:
+    return area.vm_flags & (VM_READ | VM_WRITE | VM_EXEC)  # the same bits as PROT_*
+
+
+def _is_copied_by_fork(area: DeviceArea) -> bool:
+    """Say whether a child has an area's pages at once, or has to fault for them.
+
+    Source: mm/memory.c (vma_needs_copy)
+    """
+    return bool(area.vm_flags & (VM_PFNMAP | VM_MIXEDMAP) or not area.vm_flags & VM_MAYSHARE)
+
+
+def _not_for_children(area: DeviceArea, start: int, end: int) -> list[Request]:
+    if not area.vm_flags & VM_DONTCOPY:
+        return []
+    return [("madvise", (start, end - start, MADV_DONTFORK), None)]
