@@ -349,6 +349,22 @@ p = libc.mremap(p, 0, 4 * P, 1, None); assert peek(p, 6) == b'PAGE08'; expect('f
     )
 
 
+def test_a_page_that_moves_beside_others_leaves_them_as_they_are(
+    mapdev: EmbeddedHost, client: Client
+) -> None:
+    """Memory reserved for faults must ask the driver, whatever the kernel joins it with."""
+    mapdev.add(Asked, "/dev/x")
+    client(
+        ASKED
+        + """
+libc.mremap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int, ctypes.c_void_p]
+p = raw_mmap(None, 16 * P, R | W, SHARED, fd); libc.munmap(p + 6 * P, 10 * P)
+assert libc.mremap(p + 2 * P, P, P, 1 | 2, p + 6 * P) == p + 6 * P
+poke(p + 3 * P, b'three'); peek(p + 6 * P); expect('fault3w fault2r')
+"""
+    )
+
+
 def test_fork_and_exec(mapdev: EmbeddedHost, client: Client) -> None:
     driver = mapdev.add(Asked, "/dev/x")
     client(

@@ -189,7 +189,9 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def same_data(self) -> None:
-        assert bytes(self.driver.data) == bytes(self.data)
+        there = bytes(self.driver.data)
+        wrong = [hex(at) for at in range(SIZE) if there[at] != self.data[at]]
+        assert not wrong, wrong
 
     @invariant()
     def same_areas(self) -> None:

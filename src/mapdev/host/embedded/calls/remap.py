@@ -175,7 +175,7 @@ class _Remap:
         except OSError:
             self._thread.syscall("munmap", target, new)
             raise
-        move_pieces(self._thread, self._pieces(addr, addr + old), target - addr)
+        self._move_pieces(moved, addr, addr + old, target - addr)
         self._area = moved
         if moved.faults and pager is not None:
             pager.reserve(moved, moved.holes(target, target + old))
@@ -189,6 +189,23 @@ class _Remap:
                 self._fill(addr, addr + old)
         self._space.seen = self._space.seen and self._kernel.window.holds(target, target + new)
         return target
+
+    def _move_pieces(self, moved: DeviceArea, start: int, end: int, shift: int) -> None:
+        """Move the real areas of [`start`, `end`); what is reserved for faults is reserved anew.
+
+        The kernel would join that with what is reserved beside its new place, and then tell of
+        touches of neither.
+        """
+        pieces = self._pieces(start, end)
+        if moved.faults:
+            for first, last in pieces:
+                if not moved.is_mapped(first + shift, first + shift + PAGE_SIZE):
+                    self._thread.syscall("munmap", first, last - first)
+            pieces = [
+                (first, last) for first, last in pieces
+                if moved.is_mapped(first + shift, first + shift + PAGE_SIZE)
+            ]  # fmt: skip
+        move_pieces(self._thread, pieces, shift)
 
     def _pieces(self, start: int, end: int) -> list[tuple[int, int]]:
         """Return the real areas of [`start`, `end`)."""
