@@ -45,6 +45,11 @@ def store(addr, byte):
     return 0
 
 
+def maps():
+    with open("/proc/self/maps") as lines:
+        return [line for line in lines if "/dev/" in line]
+
+
 OPERATIONS = {
     "open": lambda path: attempt(os.open, path, os.O_RDWR),
     "close": lambda fd: attempt(os.close, fd),
@@ -56,7 +61,7 @@ OPERATIONS = {
     "store": store,
     "try load": lambda addr: in_child(lambda: ctypes.string_at(addr, 1)[0]),
     "try store": lambda addr: in_child(lambda: store(addr, 0)),
-    "maps": lambda: [line for line in open("/proc/self/maps") if "/dev/" in line],
+    "maps": maps,
 }
 
 for line in sys.stdin:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from mapdev.drivers._buffer import Buffer
+from mapdev.linux import GFP_KERNEL as KERNEL
 from mapdev.linux import (
     PAGE_SHIFT,
     PAGE_SIZE,
@@ -24,7 +25,6 @@ from mapdev.linux import (
     vmalloc_to_pfn,
     vzalloc,
 )
-from mapdev.linux import GFP_KERNEL as KERNEL
 
 PAGES = 16
 SIZE = PAGES << PAGE_SHIFT

@@ -16,7 +16,6 @@ from weakref import WeakSet
 
 from mapdev.host.embedded.syscalls import PR_SET_CHILD_SUBREAPER, get_child_subreaper, prctl
 
-
 _hosts: WeakSet[Descendants] = WeakSet()  # of this process
 
 

@@ -231,7 +231,7 @@ class StoppedThread(Tracee):
             os.kill(self.tid, signal.SIGSTOP)
 
     def _take_trap(self) -> None:
-        """Take the trap of a step that a group stop came before: left alone, it ends the process."""
+        """Take the trap of a step that a group stop preceded: left alone, it kills the process."""
         while self._stale_trap:
             self.ptrace(PTRACE_SINGLESTEP)
             status = self.wait()
