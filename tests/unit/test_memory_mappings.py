@@ -31,7 +31,8 @@ def permissions_at(addr: int) -> str:
 
 
 def nr_areas() -> int:
-    return len(Path("/proc/self/maps").read_text().splitlines())
+    """Count our areas of memory machines; Python's own come and go, with this very text."""
+    return Path("/proc/self/maps").read_text().count("/memfd:mapdev")
 
 
 def nr_descriptors() -> int:
