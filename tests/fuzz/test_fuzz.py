@@ -1,7 +1,7 @@
 """Random calls on a device, against a plain model of it: data, errors, signals, areas, balance.
 
 CI does this for less than a minute. `make fuzz ARGS="--hypothesis-seed=N"` goes on for longer,
-MAPDEV_FUZZ says how much; hypothesis prints the shortest sequence of calls that fails.
+MAPDEV_FUZZ says how much; hypothesis prints the calls that led to a failure.
 """
 
 import json
