@@ -2,8 +2,8 @@
 
 A run has a directory, which both sides see: `plan` says what to do, `console` is what the kernel
 said, `status` the command's exit status, `kmemleak` and `page_owner` what was left behind,
-`trouble` what else went wrong. guest.py is the machine's first process. The kernel's processes are a session
-of their own and end with the run.
+`trouble` what else went wrong. guest.py is the machine's first process. The kernel's processes are
+a session of their own and end with the run.
 """
 
 from __future__ import annotations
