@@ -20,7 +20,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import vm_image
-from vm_image import GUEST_CLIENTS, GUEST_PROJECT, GUEST_SITE, UnavailableError
+from vm_image import GUEST_CLIENTS, GUEST_PROJECT, GUEST_SITE
+
+from mapdev.vm.tools import UnavailableError
 
 TIMED_OUT = 124  # what timeout(1) gives
 ENVIRONMENT = {

@@ -9,7 +9,8 @@ import subprocess
 
 import pytest
 from aarch64 import run
-from vm_image import UnavailableError
+
+from mapdev.vm.tools import UnavailableError
 
 # What does not depend on the processor, the command line, is not run again; nor is, as a user, what
 # does not depend on who runs it.
