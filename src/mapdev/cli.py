@@ -10,10 +10,13 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 
 from mapdev import __version__
 
 EX_USAGE = 2
+# Commands that read the rest of the line themselves: what they need to is not imported for others.
+_OTHERS = {"vm": "mapdev.vm.command", "module": "mapdev.module.command"}
 
 _EXAMPLES = """\
 examples:
@@ -49,6 +52,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Check this machine; the exit status is 1 when mapdev can't work on it.",
     )  # fmt: skip
     doctor.set_defaults(function=_doctor)
+    commands.add_parser("vm", help="run a program under another kernel, in a virtual machine")
+    commands.add_parser("module", help="build, load and unload the kernel host's module")
     return parser
 
 
@@ -116,7 +121,11 @@ def _complain(text: str, status: int) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     logging.basicConfig(format="mapdev: %(message)s", level=logging.INFO)
-    arguments = _parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    if words and words[0] in _OTHERS:
+        status: int = import_module(_OTHERS[words[0]]).main(words[1:])
+        return status
+    arguments = _parser().parse_args(words)
     function: Callable[[argparse.Namespace], int] = arguments.function
     return function(arguments)
 

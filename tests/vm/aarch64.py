@@ -22,7 +22,7 @@ from pathlib import Path
 import vm_image
 from vm_image import GUEST_CLIENTS, GUEST_PROJECT, GUEST_SITE
 
-from mapdev.vm.tools import UnavailableError
+from mapdev.support.tools import UnavailableError
 
 TIMED_OUT = 124  # what timeout(1) gives
 ENVIRONMENT = {

@@ -10,7 +10,7 @@ import subprocess
 import pytest
 from aarch64 import run
 
-from mapdev.vm.tools import UnavailableError
+from mapdev.support.tools import UnavailableError
 
 # What does not depend on the processor, the command line, is not run again; nor is, as a user, what
 # does not depend on who runs it.

@@ -21,10 +21,10 @@ from pathlib import Path
 from stat import S_IFDIR, S_IFREG
 
 import mapdev.vm
+from mapdev.support.cache import cache_directory, made_once, recipe_of
+from mapdev.support.tools import run, say
 from mapdev.vm.archive import Archive
-from mapdev.vm.cache import cache_directory, made_once, recipe_of
 from mapdev.vm.debian import Apt, unpack
-from mapdev.vm.tools import run, say
 
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent.parent

@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from mapdev.vm.tools import UnavailableError, install, need, run, say
+from mapdev.support.tools import UnavailableError, install, need, run, say
 
 MIRROR = os.environ.get("MAPDEV_DEBIAN_MIRROR", "http://deb.debian.org")
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"

@@ -78,6 +78,8 @@ serve() {
         echo ready >$status
         $box setsid /bin/sh $run/command <$run/in >$run/out 2>$run/err
         code=$?
+        # What it left behind may keep the pipes open: end all outside of this session.
+        $box killall5 -9
         wait $copy_output $copy_errors
         echo "exit $code" >$status
     fi

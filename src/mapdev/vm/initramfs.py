@@ -14,9 +14,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from stat import S_IFDIR, S_IFREG
 
+from mapdev.support.tools import UnavailableError
 from mapdev.vm.archive import Archive
 from mapdev.vm.kernels import Kernel, busybox
-from mapdev.vm.tools import UnavailableError
 
 MESSAGE_SIZE = 512000  # bytes of a 9p message: the most that virtio takes at once
 _NEEDED = ("virtio_pci", "virtio_console", "virtio_rng", "9pnet_virtio", "9p", "overlay")

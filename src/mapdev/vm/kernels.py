@@ -13,9 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from mapdev.vm.cache import made_once, recipe_of
+from mapdev.module.headers import release_of
+from mapdev.support.cache import made_once, recipe_of
+from mapdev.support.tools import UnavailableError, say
 from mapdev.vm.debian import Apt, unpack
-from mapdev.vm.tools import UnavailableError, say
 
 # Debian's packages that always depend on the newest kernel of a series: {} is image or headers.
 SERIES = {"6.1": "linux-{}-amd64", "6.12": "linux-{}-6.12-amd64"}
@@ -49,7 +50,7 @@ def find(name: str) -> Kernel:
     path = Path(name).absolute()
     if path.is_file():
         return _image(path)
-    if (path / "include/config/kernel.release").exists():
+    if (path / "vmlinux").exists() and (path / "include/generated/utsrelease.h").exists():
         return _built(path)
     if (path / "boot").is_dir():
         return _unpacked(path, str(path))
@@ -102,7 +103,7 @@ def _release(path: Path) -> str:
 
 
 def _built(tree: Path) -> Kernel:
-    release = (tree / "include/config/kernel.release").read_text().strip()
+    release = release_of(tree)
     image = tree / "arch/x86/boot/bzImage"
     if not image.exists():
         raise UnavailableError(

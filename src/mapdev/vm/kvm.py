@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from mapdev.vm.cache import cache_directory
+from mapdev.support.cache import cache_directory
 
 _DEVICE = "/dev/kvm"
 

@@ -19,9 +19,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from mapdev.support.tools import UnavailableError, need
 from mapdev.vm import initramfs, kvm
 from mapdev.vm.kernels import Kernel
-from mapdev.vm.tools import UnavailableError, need
 
 PROGRAM, PACKAGE = "qemu-system-x86_64", "qemu-system-x86"
 _ACCELERATORS = {
