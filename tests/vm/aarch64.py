@@ -108,6 +108,8 @@ def run(
 
 def main() -> int:
     """Run the command given as arguments and return its exit status."""
+    if "XDG_CACHE_HOME" not in os.environ:  # as tests/conftest.py has it
+        os.environ.setdefault("MAPDEV_CACHE", str(vm_image.PROJECT / ".cache"))
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

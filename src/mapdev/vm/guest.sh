@@ -25,7 +25,7 @@ prepare() {
     mkdir /written/files /written/work
     mount -t overlay -o lowerdir=/host,upperdir=/written/files,workdir=/written/work root /root
     fill_root
-    cp /bin/busybox /init /settings /command /stage/* /root$run/
+    cp -r /bin/busybox /init /settings /command /stage/. /root$run/
     exec switch_root /root $box sh $run/init
 }
 
@@ -35,7 +35,10 @@ fill_root() {
     mkdir -p /root/dev/pts /root/dev/shm
     mount -t devpts -o ptmxmode=666 pts /root/dev/pts
     mount -t tmpfs -o mode=1777 shm /root/dev/shm
-    [ -e /root/dev/fd ] || ln -s /proc/self/fd /root/dev/fd
+    ln -s /proc/self/fd /root/dev/fd
+    ln -s /proc/self/fd/0 /root/dev/stdin
+    ln -s /proc/self/fd/1 /root/dev/stdout
+    ln -s /proc/self/fd/2 /root/dev/stderr
     mount -t proc proc /root/proc
     mount -t sysfs sys /root/sys
     mount -t tmpfs -o mode=755 run /root/run
@@ -60,6 +63,17 @@ load() {
     done
 }
 
+# End what the command left behind: it may keep the pipes open, and we wait for their end.
+end_the_rest() {
+    while [ -e /proc/$copy_output/exe ] || [ -e /proc/$copy_errors/exe ]; do
+        for process in /proc/[0-9]*; do
+            case ${process#/proc/} in 1 | $copy_output | $copy_errors) ;;
+            *) kill -9 "${process#/proc/}" 2>/dev/null ;; esac
+        done
+        $box usleep 20000
+    done
+}
+
 serve() {
     $box ip link set lo up
     $box hostname mapdev-vm
@@ -76,10 +90,10 @@ serve() {
         copy_errors=$!
         $box cat $input >$run/in &
         echo ready >$status
-        $box setsid /bin/sh $run/command <$run/in >$run/out 2>$run/err
+        # In a process of its own, which no child's end interrupts while it opens the pipes.
+        (exec $box setsid /bin/sh $run/command <$run/in >$run/out 2>$run/err)
         code=$?
-        # What it left behind may keep the pipes open: end all outside of this session.
-        $box killall5 -9
+        end_the_rest
         wait $copy_output $copy_errors
         echo "exit $code" >$status
     fi
