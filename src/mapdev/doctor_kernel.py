@@ -48,6 +48,8 @@ def _compiler() -> Finding:
 
 
 def _signatures() -> Finding:
+    if not Path("/proc/modules").exists():
+        return Finding("signatures", None, "the running kernel was built without modules")
     if lockdown.forbids_all():
         return Finding("signatures", None, "no module may be loaded until the next boot "
                        "(kernel.modules_disabled)")  # fmt: skip

@@ -15,6 +15,7 @@ from mapdev.module.users import users
 from mapdev.support.tools import UnavailableError
 
 CONTROL = Path("/dev") / source.NAME
+_NO_MODULES = "the running kernel was built without modules; `mapdev vm` boots another one"
 
 
 def load(module: Path, parameters: Sequence[str] = ()) -> state.State:
@@ -23,6 +24,8 @@ def load(module: Path, parameters: Sequence[str] = ()) -> state.State:
     :param parameters: the module's, each "key=value".
     :raises UnavailableError: it can't be loaded, or what is loaded is of another version.
     """
+    if not module.exists():
+        raise UnavailableError(f"{module} is not there")
     try:
         finit_module(module, " ".join(parameters))
     except OSError as error:
@@ -66,6 +69,8 @@ def unload() -> bool:
             raise UnavailableError(_who_uses(found)) from None
         if error.errno == errno.EPERM:
             raise UnavailableError(_not_permitted("unload")) from None
+        if error.errno == errno.ENOSYS:
+            raise UnavailableError(_NO_MODULES) from None
         raise UnavailableError(f"the module can't be unloaded: {error.strerror}") from None
     return True
 
@@ -85,6 +90,8 @@ def _why_not(error: OSError, module: Path, parameters: Sequence[str]) -> str:
             return f"{module} is not for the running kernel, Linux {release}: {_command('build')}"
         case errno.ENOENT:
             return f"{module} needs what Linux {release} does not have: see the end of dmesg"
+        case errno.ENOSYS:
+            return _NO_MODULES
         case errno.EINVAL:
             return f"the module does not take {' '.join(parameters) or 'this kernel'}: see dmesg"
     return f"{module} can't be loaded: {error.strerror}: see dmesg"

@@ -16,7 +16,8 @@ def finit_module(path: Path, parameters: str) -> None:
 
     :raises OSError: EPERM no CAP_SYS_MODULE, or modules may not be loaded any more; EEXIST it is
         loaded; ENOEXEC it is for another kernel; ENOENT it needs a symbol that this kernel lacks;
-        EINVAL a parameter is wrong; EKEYREJECTED, ENOKEY it has no signature that is trusted.
+        EINVAL a parameter is wrong; ENOSYS this kernel has no modules; EKEYREJECTED, ENOKEY it has
+        no signature that is trusted.
 
     Source: init_module(2)
     """
