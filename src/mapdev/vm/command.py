@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
         help="a device that the kernel host serves there, as with mapdev run",
     )  # fmt: skip
     parser.add_argument(
-        "-v", "--verbose", action="store_true", help="with -d: log each call; show how long it took"
+        "-v", "--verbose", action="store_true", help="with -d: log each call on standard error"
     )
     parser.add_argument(
         "-m", "--memory", default="2G", metavar="SIZE",

@@ -81,7 +81,7 @@ def _image(path: Path) -> Kernel:
     try:
         release = _release(path)
     except OSError as error:
-        raise UnavailableError(f"{path}: {error.strerror}") from None
+        raise UnavailableError(f"the kernel {path} can't be read: {error.strerror}") from None
     modules = path.parent.parent / "lib/modules" / release
     if not modules.is_dir():
         modules = Path("/lib/modules") / release
