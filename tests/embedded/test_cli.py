@@ -148,6 +148,10 @@ def test_doctor() -> None:
     done = mapdev("doctor")
     assert done.returncode == 0, done.stdout
     assert "a program opened and mapped one" in done.stdout
+    embedded, _, kernel = done.stdout.partition("the kernel host")
+    assert "mapdev can work here" in embedded
+    assert "FAIL" not in kernel
+    assert "module:" in kernel
 
 
 def test_help_and_version() -> None:

@@ -55,7 +55,14 @@ def loaded(tmp_path: Path) -> Path:
 def test_the_source_and_its_version(module_source: Path) -> None:
     assert source.directory() == module_source
     assert source.version() == "2.5"
-    assert [path.name for path in source.files()] == ["Kbuild", "dkms.conf", "main.c", "mapdev.h"]
+    assert [path.name for path in source.files()] == ["Kbuild", "main.c", "mapdev.h"]
+
+
+def test_dkms_knows_the_version() -> None:
+    directory = Path(__file__).parents[2] / "module"
+    if not (directory / "Kbuild").exists():
+        pytest.skip("the module's source is not in this tree")
+    assert f'PACKAGE_VERSION="{source.version()}"\n' in (directory / "dkms.conf").read_text()
 
 
 def test_no_source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

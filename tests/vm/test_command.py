@@ -79,20 +79,26 @@ def test_time_runs_out() -> None:
     assert done.stderr.endswith("mapdev: no end after 2 s\n")
 
 
-def test_ctrl_c_ends_the_machine() -> None:
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
+)
+def test_signals_end_the_machine(number: int, status: int, tmp_path: Path) -> None:
     process = subprocess.Popen(
-        command("--module", "none", "--", "sleep", "1000"), stderr=subprocess.PIPE, text=True
-    )
+        command("--module", "none", "--", "sleep", "1000"), stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )  # fmt: skip
     try:
         assert process.stderr
         assert "booting" in process.stderr.readline()
         while not children(process.pid):
             time.sleep(0.05)
         (qemu,) = children(process.pid)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=30) == 130
+        process.send_signal(number)
+        assert process.wait(timeout=30) == status
         assert process.stderr.read() == ""
-        assert not Path(f"/proc/{qemu}").exists()
+        while Path(f"/proc/{qemu}").exists():  # which the kernel ends when it is not us
+            time.sleep(0.01)
+        assert number == signal.SIGKILL or not list(tmp_path.iterdir())
     finally:
         process.kill()
         process.communicate()

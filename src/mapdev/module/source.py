@@ -29,8 +29,8 @@ def directory() -> Path:
 
 
 def files() -> list[Path]:
-    """Return the files of the source, and nothing that a compiler has left between them."""
-    kinds = {".c", ".h", ".S", ".conf"}
+    """Return what is compiled, and nothing that a compiler has left between it."""
+    kinds = {".c", ".h", ".S"}
     found = (
         path for path in directory().iterdir() if path.suffix in kinds and ".mod." not in path.name
     )

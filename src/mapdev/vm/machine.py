@@ -10,6 +10,7 @@ import contextlib
 import os
 import platform
 import selectors
+import shutil
 import socket
 import subprocess
 import tempfile
@@ -128,7 +129,7 @@ def _qemu(
         descriptors = {port: theirs.fileno() for port, (_, theirs) in pairs.items()}
         log = stack.enter_context((files / "qemu").open("w+b"))
         process = subprocess.Popen(
-            _arguments(kernel, files, memory, accelerator, descriptors),
+            _ends_with_us() + _arguments(kernel, files, memory, accelerator, descriptors),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -143,6 +144,12 @@ def _qemu(
             log.seek(0)
             text = log.read().decode(errors="replace").strip()
             raise UnavailableError(f"{PROGRAM} failed with status {process.returncode}:\n{text}")
+
+
+def _ends_with_us() -> list[str]:
+    """Return the start of a command line that has the kernel end the program when we are killed."""
+    program = shutil.which("setpriv")
+    return [program, "--pdeathsig", "KILL"] if program else []
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
