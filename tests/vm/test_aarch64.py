@@ -14,44 +14,42 @@ from vm_image import PROJECT
 
 from mapdev.support.tools import UnavailableError
 
-# Run again is what depends on the processor: its system-call numbers and structures, the filter,
-# registers and stops (ptrace), signals, page faults, the agent's machine code. Not run again is what
-# Python code decides alone, what only takes longer to come to the same limits, and, as a user, what
-# does not depend on who runs it. Of each family of calls that is left out some tests remain, so that
-# each number is used. MAPDEV_AARCH64=all runs it all, which takes more than twice as long.
+# Of tests/embedded, run again is what depends on the processor: its system-call numbers and
+# structures, the filter, registers and stops (ptrace), signals, page faults with the agent's machine
+# code. Not run again is what Python code decides alone, what only takes longer to come to the same
+# limits, and, as a user, what does not depend on who runs it. Of each family of calls that is left out
+# some tests remain, so that each number is used. MAPDEV_AARCH64=all runs all, and tests/unit: that
+# takes more than twice as long.
 SUITES = {
-    "root": {
-        "tests/unit": ("test_agent_code.py",),
-        "tests/embedded": (
-            "test_faults.py", "test_ioctl.py", "test_misbehaviour.py", "test_mmap.py",
-            "test_passing_on.py", "test_refused.py", "test_signals.py", "test_storms.py",
-            "test_wait_signals.py",
-            "test_areas.py::test_exec_ends_the_areas",
-            "test_areas.py::test_fork_and_the_child_s_end",
-            "test_areas.py::test_forks_that_are_killed_leave_no_stopped_child",
-            "test_areas.py::test_madvise_on_frames_that_a_driver_mapped",
-            "test_areas.py::test_mprotect_splits_and_is_never_merged_with_a_close",
-            "test_areas.py::test_mremap",
-            "test_areas.py::test_msync_and_mlock",
-            "test_areas.py::test_munmap",
-            "test_areas.py::test_threads_and_vfork_share_the_areas",
-            "test_descriptors.py::test_duplicates_are_the_same_file",
-            "test_descriptors.py::test_fcntl",
-            "test_descriptors.py::test_passing_a_descriptor_over_a_socket",
-            "test_io.py::test_bad_addresses",
-            "test_io.py::test_fsync",
-            "test_io.py::test_read_and_write_move_the_position",
-            "test_lifetime.py::test_kill",
-            "test_open.py::test_open_flags",
-            "test_open.py::test_relative_to_a_descriptor",
-            "test_open.py::test_stat_is_of_a_character_device",
-            "test_poll.py::test_a_wake_up_ends_the_wait",
-            "test_processes.py::test_exec_drops_mappings",
-            "test_processes.py::test_fork_keeps_descriptors_and_mappings",
-            "test_processes.py::test_vfork_exec_and_posix_spawn_in_a_static_program",
-        ),
-    },
-    "user": {"tests/embedded": ("test_faults.py", "test_passing_on.py", "test_signals.py")},
+    "root": (
+        "test_faults.py", "test_ioctl.py", "test_misbehaviour.py", "test_mmap.py",
+        "test_passing_on.py", "test_refused.py", "test_signals.py", "test_storms.py",
+        "test_wait_signals.py",
+        "test_areas.py::test_exec_ends_the_areas",
+        "test_areas.py::test_fork_and_the_child_s_end",
+        "test_areas.py::test_forks_that_are_killed_leave_no_stopped_child",
+        "test_areas.py::test_madvise_on_frames_that_a_driver_mapped",
+        "test_areas.py::test_mprotect_splits_and_is_never_merged_with_a_close",
+        "test_areas.py::test_mremap",
+        "test_areas.py::test_msync_and_mlock",
+        "test_areas.py::test_munmap",
+        "test_areas.py::test_threads_and_vfork_share_the_areas",
+        "test_descriptors.py::test_duplicates_are_the_same_file",
+        "test_descriptors.py::test_fcntl",
+        "test_descriptors.py::test_passing_a_descriptor_over_a_socket",
+        "test_io.py::test_bad_addresses",
+        "test_io.py::test_fsync",
+        "test_io.py::test_read_and_write_move_the_position",
+        "test_lifetime.py::test_kill",
+        "test_open.py::test_open_flags",
+        "test_open.py::test_relative_to_a_descriptor",
+        "test_open.py::test_stat_is_of_a_character_device",
+        "test_poll.py::test_a_wake_up_ends_the_wait",
+        "test_processes.py::test_exec_drops_mappings",
+        "test_processes.py::test_fork_keeps_descriptors_and_mappings",
+        "test_processes.py::test_vfork_exec_and_posix_spawn_in_a_static_program",
+    ),
+    "user": ("test_faults.py", "test_passing_on.py", "test_signals.py"),
 }  # fmt: skip
 # In these files, what the rule leaves out.
 LEFT_OUT = (
@@ -99,7 +97,7 @@ def test_suites_pass_on_aarch64(user: str) -> None:
 def _selection(user: str) -> list[str]:
     if os.environ.get("MAPDEV_AARCH64") == "all":
         return ALL[user]
-    chosen = [f"{folder}/{name}" for folder, names in SUITES[user].items() for name in names]
+    chosen = [f"tests/embedded/{name}" for name in SUITES[user]]
     return [*chosen, *(f"--deselect=tests/embedded/{name}" for name in LEFT_OUT)]
 
 
