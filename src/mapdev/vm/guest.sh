@@ -1,4 +1,5 @@
 #!/bin/busybox sh
+# shellcheck disable=SC1091,SC2086,SC2154 # settings come from /settings, and parameters are words
 # The machine's first process. It puts the host's root file system, seen through 9p and never
 # written, below a file system in memory that takes what is written, and makes that the root. Then
 # it runs itself again there, to run the command.
@@ -55,7 +56,7 @@ fill_root() {
 }
 
 load() {
-    for module in $run/*.ko; do
+    for module in "$run"/*.ko; do
         [ -e "$module" ] || continue
         $box insmod "$module" $parameters 2>$run/error && continue
         echo "failed $($box cat $run/error)" >"$1"
@@ -67,35 +68,44 @@ load() {
 end_the_rest() {
     while [ -e /proc/$copy_output/exe ] || [ -e /proc/$copy_errors/exe ]; do
         for process in /proc/[0-9]*; do
-            case ${process#/proc/} in 1 | $copy_output | $copy_errors) ;;
+            case ${process#/proc/} in 1 | "$copy_output" | "$copy_errors") ;;
             *) kill -9 "${process#/proc/}" 2>/dev/null ;; esac
         done
         $box usleep 20000
     done
 }
 
+# By their number: the driver names them after the bus, which may have other devices. They come one
+# after the other, some time after the driver.
+find_ports() {
+    status=
+    until [ -c "$status" ]; do
+        for port in /sys/class/virtio-ports/*; do
+            device=/dev/${port##*/}
+            case $port in *p1) input=$device ;; *p2) output=$device ;; *p3) errors=$device ;;
+            *p4) status=$device ;; esac
+        done
+    done
+}
+
 serve() {
     $box ip link set lo up
     $box hostname mapdev-vm
-    # Ports by their number: the driver names them after the bus, which may have other devices.
-    for port in /sys/class/virtio-ports/*; do
-        case $port in *p1) input=/dev/${port##*/} ;; *p2) output=/dev/${port##*/} ;;
-        *p3) errors=/dev/${port##*/} ;; *p4) status=/dev/${port##*/} ;; esac
-    done
+    find_ports
     $box mkfifo $run/in $run/out $run/err
-    if load $status; then
-        $box cat $run/out >$output &
+    if load "$status"; then
+        $box cat $run/out >"$output" &
         copy_output=$!
-        $box cat $run/err >$errors &
+        $box cat $run/err >"$errors" &
         copy_errors=$!
-        $box cat $input >$run/in &
-        echo ready >$status
+        $box cat "$input" >$run/in &
+        echo ready >"$status"
         # In a process of its own, which no child's end interrupts while it opens the pipes.
         (exec $box setsid /bin/sh $run/command <$run/in >$run/out 2>$run/err)
         code=$?
         end_the_rest
         wait $copy_output $copy_errors
-        echo "exit $code" >$status
+        echo "exit $code" >"$status"
     fi
     $box poweroff -f
 }

@@ -46,7 +46,7 @@ def write(
         "modules": str(kernel.modules) if kernel.modules.is_dir() else "",
         "msize": str(MESSAGE_SIZE),
         "directory": directory,
-        "parameters": shlex.join(parameters),
+        "parameters": " ".join(parameters),
     }
     with path.open("wb") as file, Archive(file) as archive:
         for name in _DIRECTORIES:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import re
 import selectors
 import shutil
 import socket
@@ -20,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from mapdev.support import tools
 from mapdev.support.tools import UnavailableError, need
 from mapdev.vm import initramfs, kvm
 from mapdev.vm.kernels import Kernel
@@ -32,6 +34,7 @@ _ACCELERATORS = {
 _KVM_TIMEOUT = 15  # seconds, for what takes one or two where it works
 _PORTS = ("input", "output", "errors", "status")  # in the order of their numbers, from 1 on
 _CHUNK = 65536
+_CONSOLE = 6000  # characters of it that are shown when something went wrong
 
 
 class MachineError(Exception):
@@ -53,6 +56,12 @@ def check() -> None:
     if platform.machine() != "x86_64":
         raise UnavailableError(f"virtual machines need an x86_64 host, not {platform.machine()}")
     need(PROGRAM, PACKAGE)
+
+
+def version() -> tuple[int, ...]:
+    """Return qemu's version. Under one before 8 Linux 6.12 crashes at random when it is emulated."""
+    found = re.search(r"version (\d+)\.(\d+)", tools.run(PROGRAM, "--version"))
+    return tuple(int(number) for number in found.groups()) if found else ()
 
 
 def run(
@@ -101,9 +110,7 @@ def run(
             status = talk.until_the_end(timeout)
         console = (files / "console").read_text(errors="replace")
         if status is None:
-            raise MachineError(
-                f"the machine ended before the command; its console:\n{console[-6000:]}"
-            )
+            raise MachineError(f"{talk.failure}; what the kernel said:\n{console[-_CONSOLE:]}")
         return Outcome(status, console)
 
 
@@ -194,6 +201,7 @@ class _Talk:
         self._ready = ready
         self._started = time.monotonic()
         self._status = b""
+        self.failure = "the machine ended before the command"
 
     def until_the_end(self, timeout: float | None) -> int | None:
         """Pass everything on until the machine hangs up; return the command's exit status.
@@ -229,7 +237,7 @@ class _Talk:
             if word == "exit":
                 return int(rest)
             if word == "failed":
-                raise MachineError(f"the module can't be loaded: {rest}")
+                self.failure = f"the module can't be loaded: {rest}"
         return None
 
 
