@@ -78,8 +78,8 @@ def _machine() -> Finding:
     except UnavailableError as error:
         return Finding("mapdev vm", None, str(error))
     if machine.version() < (8,):
-        return Finding("mapdev vm", None, f"{machine.PROGRAM} is older than 8: emulated kernels crash "
-                       "now and then; Debian's backports have a later one")  # fmt: skip
+        return Finding("mapdev vm", None, f"{machine.PROGRAM} is older than 8: emulated kernels "
+                       "crash now and then; Debian's backports have a later one")  # fmt: skip
     usable = os.access("/dev/kvm", os.R_OK | os.W_OK)
     return Finding("mapdev vm", True, f"{machine.PROGRAM} is there, "
                    f"{'and /dev/kvm' if usable else 'without /dev/kvm: slower'}")  # fmt: skip

@@ -59,7 +59,7 @@ def check() -> None:
 
 
 def version() -> tuple[int, ...]:
-    """Return qemu's version. Under one before 8 Linux 6.12 crashes at random when it is emulated."""
+    """Return qemu's version; before 8, Linux 6.12 crashes now and then when it is emulated."""
     found = re.search(r"version (\d+)\.(\d+)", tools.run(PROGRAM, "--version"))
     return tuple(int(number) for number in found.groups()) if found else ()
 
