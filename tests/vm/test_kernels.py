@@ -20,7 +20,7 @@ TIMEOUT = 600  # seconds; without KVM everything takes some ten times as long
 TESTS = "tests/kernel"
 # What the kernel says when the module made a mistake that it noticed.
 COMPLAINTS = re.compile(
-    r"^.*\b(WARNING|BUG|Oops|INFO: task|refcount_t|general protection).*$", re.M
+    r"^.*\b(?:WARNING|BUG|Oops|INFO: task|refcount_t|general protection).*$", re.M
 )
 
 
