@@ -2,16 +2,21 @@
 
 Exit status of `run`: the command's own; 128+N when signal N ended it; 127 it was not found, 126 it
 could not be executed; 125 mapdev itself failed; 2 wrong usage.
+
+What `run` does not need is imported where it is needed: a program should start at once.
 """
 
 from __future__ import annotations
 
-import argparse
-import logging
 import sys
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from mapdev import __version__
+from mapdev.linux.log import log
+
+if TYPE_CHECKING:
+    import argparse
 
 EX_USAGE = 2
 
@@ -23,7 +28,30 @@ examples:
 """
 
 
+def _plain_run(argv: Sequence[str]) -> tuple[list[str], Sequence[str], bool] | None:
+    """Read `run [-v] [-d DEVICE]... -- COMMAND...`, the usual form, without argparse.
+
+    Return devices, command and whether to be verbose; None for any other form.
+    """
+    if argv[:1] != ["run"] or "--" not in argv:
+        return None
+    end = argv.index("--")
+    devices, verbose, words = [], False, iter(argv[1:end])
+    for word in words:
+        value = next(words, "-") if word == "-d" else "-"
+        if not value.startswith("-"):
+            devices.append(value)
+        elif word == "-v":
+            verbose = True
+        else:
+            return None
+    command = argv[end + 1 :]
+    return (devices, command, verbose) if command else None
+
+
 def _parser() -> argparse.ArgumentParser:
+    import argparse
+
     parser = argparse.ArgumentParser(
         prog="mapdev",
         description="Serve Linux character devices written in Python, mmap included, to programs "
@@ -53,6 +81,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
+    import argparse
+
     parser.add_argument(
         "-d", "--device", action="append", default=[], metavar="/dev/NODE=DRIVER[,key=value]...",
         help="a device: DRIVER is a name that `mapdev drivers` lists, file.py:Class or "
@@ -79,6 +109,8 @@ def _descriptors(text: str) -> int | None:
     if text == "all":
         return None
     if not text.isdigit() or int(text) < 3:
+        import argparse
+
         raise argparse.ArgumentTypeError("it is a number from 3 on, or `all`")
     return int(text)
 
@@ -113,9 +145,22 @@ def _complain(text: str, status: int) -> int:
     return status
 
 
+def _set_logging_up() -> None:
+    import logging
+
+    logging.basicConfig(format="mapdev: %(message)s", level=logging.INFO)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
-    logging.basicConfig(format="mapdev: %(message)s", level=logging.INFO)
+    log.before_first_use(_set_logging_up)
+    argv = sys.argv[1:] if argv is None else argv
+    plain = _plain_run(argv)
+    if plain is not None:
+        from mapdev.run import run
+
+        devices, command, verbose = plain
+        return run(devices, command, verbose=verbose)
     arguments = _parser().parse_args(argv)
     function: Callable[[argparse.Namespace], int] = arguments.function
     return function(arguments)

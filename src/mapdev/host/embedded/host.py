@@ -7,7 +7,6 @@ files and mappings), `Server` (the thread). Needs Linux 5.14, no privilege.
 from __future__ import annotations
 
 import errno
-import logging
 import resource
 import socket
 import subprocess
@@ -29,8 +28,6 @@ from mapdev.host.embedded.processes import comm_of
 from mapdev.host.embedded.server import Server
 
 __all__ = ["EmbeddedHost"]
-
-log = logging.getLogger("mapdev")
 
 _PATIENCE = 5.0  # seconds that killed clients, and kernel threads, get to disappear
 

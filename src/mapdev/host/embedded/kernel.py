@@ -8,20 +8,17 @@ only, under the host's lock.
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import resource
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mapdev.host.device import Device
 from mapdev.host.dispatch import Dispatcher, WouldWait
 from mapdev.host.embedded.arch import ARCH
-from mapdev.host.embedded.areas import DeviceArea
 from mapdev.host.embedded.files import Files, OpenFile
 from mapdev.host.embedded.filter import Descriptors
-from mapdev.host.embedded.inject import StoppedThread
 from mapdev.host.embedded.machine import EmbeddedMachine
 from mapdev.host.embedded.node import R_OK, W_OK, may_access
 from mapdev.host.embedded.notify import Call
@@ -42,11 +39,14 @@ from mapdev.linux.fs import (
     File,
     Inode,
 )
+from mapdev.linux.log import log
 from mapdev.linux.mm import TaskStruct
 from mapdev.linux.numbers import PAGE_SHIFT, VM_IO, VM_PFNMAP, VM_READ, VM_SHARED, VM_WRITE
 from mapdev.linux.vma import vma_pages
 
-log = logging.getLogger("mapdev")
+if TYPE_CHECKING:
+    from mapdev.host.embedded.areas import DeviceArea
+    from mapdev.host.embedded.inject import StoppedThread
 
 _DROPPED_FLAGS = os.O_CREAT | os.O_EXCL | os.O_NOCTTY | os.O_TRUNC | os.O_CLOEXEC
 PATH_MAX = 4096
@@ -160,6 +160,8 @@ class Kernel:
 
     def stopped(self, call: Call) -> StoppedThread:
         """Return the thread of `call`, to be stopped and used for calls of ours."""
+        from mapdev.host.embedded.inject import StoppedThread  # here, for a quick start
+
         return StoppedThread(call, self.secret)
 
     # --- open files -------------------------------------------------------------------------

@@ -15,15 +15,18 @@ import errno
 import os
 import time
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from mapdev.host.dispatch import Dispatcher
-from mapdev.host.embedded.areas import DeviceArea, MmAreas
 from mapdev.host.embedded.files import OpenFile
 from mapdev.host.embedded.lease import Leases
 from mapdev.host.embedded.processes import tgid_of
 from mapdev.inspect.maps import MapsLine, read_maps
 from mapdev.linux.mm import TaskStruct
 from mapdev.linux.numbers import VM_EXEC, VM_READ, VM_WRITE
+
+if TYPE_CHECKING:
+    from mapdev.host.embedded.areas import DeviceArea, MmAreas
 
 _LONGEST_EXEC = 10.0  # seconds; one that fails leaves all as it was
 _ACCESS = {"r": VM_READ, "w": VM_WRITE, "x": VM_EXEC}
@@ -91,6 +94,8 @@ class Spaces:
 
     def make(self, tgid: int) -> MmAreas:
         """Return the address space of process `tgid`, a new one if there is none."""
+        from mapdev.host.embedded.areas import MmAreas  # here, for a quick start
+
         space = self.at(tgid)
         if space is None:
             space = MmAreas(tgid, self._dispatch, self._leases)
@@ -182,6 +187,14 @@ class Spaces:
         for space in self:
             if space.pager is not None:
                 space.pager.renew()
+
+    def __len__(self) -> int:
+        return len(self._by_tgid)
+
+    @property
+    def attentive(self) -> bool:
+        """Whether calls matter that are on no device: they may end or need what we know."""
+        return bool(self._by_tgid) and (bool(self._executing) or self.have_pagers)
 
     @property
     def have_pagers(self) -> bool:
