@@ -116,14 +116,12 @@ def _descriptors(text: str) -> int | None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from mapdev.run import run
-
     command = arguments.command
     if command[:1] == ["--"]:
         command = command[1:]
     if not command:
         return _complain("there is no command: mapdev run -d ... -- COMMAND [ARG]...", EX_USAGE)
-    return run(
+    return _import_run()(
         arguments.device, command, arguments.memory, arguments.descriptors, arguments.verbose
     )
 
@@ -145,6 +143,21 @@ def _complain(text: str, status: int) -> int:
     return status
 
 
+def _import_run() -> Callable[..., int]:
+    """Import what `run` needs, and keep the collector of garbage off it: there is none in it.
+
+    That saves a tenth of the time that is spent before and after the command.
+    """
+    import gc
+
+    gc.disable()
+    from mapdev.run import run
+
+    gc.freeze()
+    gc.enable()
+    return run
+
+
 def _set_logging_up() -> None:
     import logging
 
@@ -157,8 +170,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     plain = _plain_run(argv)
     if plain is not None:
-        from mapdev.run import run
-
+        run = _import_run()
         devices, command, verbose = plain
         return run(devices, command, verbose=verbose)
     arguments = _parser().parse_args(argv)

@@ -76,7 +76,7 @@ class Kernel:
         self.descriptors = descriptors
         self.secret = int.from_bytes(os.urandom(4), "little") | 1
         self.window = Window.of_this_machine()
-        self.spaces = Spaces(dispatcher, machine.leases)
+        self.spaces = Spaces(dispatcher, machine)
         machine.spaces = self.spaces
         machine.bring_in = self.bring_in
         machine.zap = lambda *args: self.in_host_thread(lambda: self._zap(*args))
@@ -359,12 +359,12 @@ class Kernel:
         """Find out which mappings ended, and let go of what they kept."""
         if self.spaces.unseen:
             self.refresh_areas()
-        for lease in self.machine.leases.sweep():
+        for lease in self.machine.leases.sweep() if self.machine.has_leases else ():
             self.unmapped(self._mapped_files.pop(lease.index))
 
     def shows_device(self, call: Call, addr: int) -> bool:
         """Say whether a device is mapped at `addr` in the client."""
-        if not len(self.machine.leases):
+        if not self.machine.has_leases or not len(self.machine.leases):
             return False
         space = self.spaces.of(call.tid)
         if space is not None and space.find(addr) is not None:

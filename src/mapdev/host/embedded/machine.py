@@ -40,6 +40,7 @@ BringIn = Callable[[int, int, int, bool], None]
 class EmbeddedMachine(PhysicalMemory):
     """Implements `mapdev.linux.context.Machine` for clients that run as ordinary processes.
 
+    :ivar leases_begin: called with `leases` when they are made.
     :ivar bring_in: while there are areas whose pages come when they are touched: brings those of a
         range in, since we would wait for ourselves if our own access touched them.
     :ivar woken: told of each wake-up, in whatever thread; `Parking.wake`.
@@ -48,7 +49,8 @@ class EmbeddedMachine(PhysicalMemory):
 
     def __init__(self, size: int) -> None:
         super().__init__(size)
-        self.leases = Leases(self)
+        self._leases: Leases | None = None
+        self.leases_begin: Callable[[Leases], None] = lambda leases: None
         self.install: InstallFile | None = None
         self.spaces: Spaces | None = None
         self.bring_in: BringIn | None = None
@@ -58,6 +60,24 @@ class EmbeddedMachine(PhysicalMemory):
         status = os.fstat(self.fd)
         self.dev, self.inode = status.st_dev, status.st_ino
         self._dev = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
+
+    @property
+    def leases(self) -> Leases:
+        """Which mappings live; made when it is needed, since to stop watching takes 10 ms."""
+        if self._leases is None:
+            self._leases = Leases(self)
+            self.leases_begin(self._leases)
+        return self._leases
+
+    @property
+    def has_leases(self) -> bool:
+        """Whether anything is mapped, or has been: if not, don't ask for `leases`."""
+        return self._leases is not None
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether the leases are to be swept again soon."""
+        return self._leases is not None and self._leases.unsettled
 
     def copy_from_user(self, task: TaskStruct, addr: int, size: int) -> bytes:
         """Read `size` bytes of the task's memory; EFAULT when not all of it is there."""
@@ -135,13 +155,14 @@ class EmbeddedMachine(PhysicalMemory):
         return line.inode == self.inode and line.dev == self._dev
 
     def _lease_of(self, line: MapsLine, tgid: int) -> tuple[Lease, int] | None:
-        if not self.is_frames(line):
+        if not self.is_frames(line) or not self.has_leases:
             return None
         return self.leases.find(line.offset >> PAGE_SHIFT, line.start, tgid)
 
     def close(self) -> None:
         """Give everything back."""
-        self.leases.close()
+        if self._leases is not None:
+            self._leases.close()
         super().close()
 
 

@@ -66,7 +66,7 @@ class Server:
         kernel.in_host_thread = self.in_thread
         kernel.spaces.watch = self._watch_input
         kernel.spaces.forget = self._unwatch
-        self._watch(kernel.machine.leases.events, select.EPOLLIN, lambda _: kernel.sweep())
+        kernel.machine.leases_begin = lambda leases: self._watch_input(leases.events, kernel.sweep)
 
     # --- from other threads -----------------------------------------------------------------
 
@@ -144,11 +144,11 @@ class Server:
     # --- in the host's thread ---------------------------------------------------------------
 
     def _run(self) -> None:
-        leases, spaces = self._kernel.machine.leases, self._kernel.spaces
+        machine, spaces = self._kernel.machine, self._kernel.spaces
         parking = self._parking
         parking.begin()
         while self._running:
-            chores = leases.unsettled or spaces.restless
+            chores = machine.unsettled or spaces.restless
             if not (chores or self._settling or parking.busy):
                 self._try(self._wait)
                 continue
@@ -160,7 +160,7 @@ class Server:
             busy = self._once(self._epoll.poll(timeout, _MANY), chores=chores)
             if self._settling:
                 self._passes += 1
-                if not (busy or leases.unsettled) or self._passes > _ENOUGH_PASSES:
+                if not (busy or machine.unsettled) or self._passes > _ENOUGH_PASSES:
                     self._passes = 0
                     while self._settling:
                         self._settling.pop().set()
@@ -202,7 +202,7 @@ class Server:
             self._handle_postponed()
 
     def _do_chores(self) -> None:
-        if self._kernel.machine.leases.unsettled:
+        if self._kernel.machine.unsettled:
             self._kernel.sweep()
         if self._kernel.spaces.restless:
             self._kernel.spaces.tick()

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 
 from mapdev.host.dispatch import Dispatcher
 from mapdev.host.embedded.files import OpenFile
-from mapdev.host.embedded.lease import Leases
 from mapdev.host.embedded.processes import tgid_of
 from mapdev.inspect.maps import MapsLine, read_maps
 from mapdev.linux.mm import TaskStruct
@@ -27,6 +26,7 @@ from mapdev.linux.numbers import VM_EXEC, VM_READ, VM_WRITE
 
 if TYPE_CHECKING:
     from mapdev.host.embedded.areas import DeviceArea, MmAreas
+    from mapdev.host.embedded.machine import EmbeddedMachine
 
 _LONGEST_EXEC = 10.0  # seconds; one that fails leaves all as it was
 _ACCESS = {"r": VM_READ, "w": VM_WRITE, "x": VM_EXEC}
@@ -64,9 +64,9 @@ class Spaces:
     :ivar ended: called when an address space has ended.
     """
 
-    def __init__(self, dispatch: Dispatcher, leases: Leases) -> None:
+    def __init__(self, dispatch: Dispatcher, machine: EmbeddedMachine) -> None:
         self._dispatch = dispatch
-        self._leases = leases
+        self._machine = machine
         self._by_tgid: dict[int, MmAreas] = {}
         self._pidfds: dict[int, int] = {}
         self._executing: dict[int, _Exec] = {}
@@ -98,7 +98,7 @@ class Spaces:
 
         space = self.at(tgid)
         if space is None:
-            space = MmAreas(tgid, self._dispatch, self._leases)
+            space = MmAreas(tgid, self._dispatch, self._machine.leases)
             self._add(space)
         return space
 

@@ -3,8 +3,7 @@
 A handler returns the call's result or a `Verdict`, or raises OSError. It sees one call at a time:
 the host's thread runs them one after another.
 
-What only clients need that map a device is imported when the first such call comes, so that others
-start sooner.
+But for paths, a family is imported when its first call comes, so that programs start sooner.
 """
 
 from __future__ import annotations
@@ -12,23 +11,32 @@ from __future__ import annotations
 from importlib import import_module
 
 from mapdev.host.embedded.arch import NUMBER_OF
-from mapdev.host.embedded.calls import file, path
+from mapdev.host.embedded.calls import path
 from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Result, Verdict
-from mapdev.host.embedded.filter import ON_AREA, SOCKET_CALLS
+from mapdev.host.embedded.filter import (
+    ON_AREA,
+    ON_DESCRIPTOR,
+    ON_HIGH_DESCRIPTOR,
+    ON_TWO_DESCRIPTORS,
+    SOCKET_CALLS,
+)
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.notify import Call
 
 __all__ = ["ANSWERED", "HANDLERS", "PASS_ON", "Handler", "Verdict"]
 
-_LATER = {
-    "descriptor": ("dup", "dup2", "dup3", "fcntl", "epoll_ctl", "pidfd_getfd", *SOCKET_CALLS),
+_DUP = ("dup", "dup2", "dup3")
+LATER = {
+    "file": (*(name for name in ON_DESCRIPTOR if name not in _DUP), *ON_HIGH_DESCRIPTOR,
+             *ON_TWO_DESCRIPTORS),
+    "descriptor": (*_DUP, "fcntl", "epoll_ctl", "pidfd_getfd", *SOCKET_CALLS),
     "mapping": ("mmap", "remap_file_pages", "io_uring_setup", "chroot", "pivot_root", "setns",
                 "unshare"),
     "area": ON_AREA,
     "remap": ("mremap",),
     "process": ("fork", "clone", "clone3", "exit"),
 }  # fmt: skip
-"""The calls whose families are imported late, by the name of the file."""
+"""The calls of each family, by the name of its file."""
 
 
 def _later(family: str, name: str) -> Handler:
@@ -43,8 +51,8 @@ def _later(family: str, name: str) -> Handler:
 
 
 _BY_NAME = (
-    path.HANDLERS | file.HANDLERS
-    | {name: _later(family, name) for family, names in _LATER.items() for name in names}
+    path.HANDLERS
+    | {name: _later(family, name) for family, names in LATER.items() for name in names}
 )  # fmt: skip
 
 HANDLERS: dict[int, Handler] = {
