@@ -41,7 +41,7 @@ def run(
     # Blocked before the host's thread starts, so that no thread takes them: they are read.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
     try:
-        with EmbeddedHost(memory, _trace if verbose else None, descriptors) as host:
+        with EmbeddedHost(memory, _trace if verbose else None, descriptors, False) as host:
             for text in devices:
                 _add(host, text)
             if "logging" in sys.modules:  # a driver's own

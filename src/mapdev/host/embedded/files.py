@@ -123,7 +123,10 @@ class Files:
     def discard(self, file: OpenFile) -> None:
         """Forget `file`, which no descriptor means any more."""
         self.by_link.pop(file.link, None)
-        self.polled.get(file.device.driver, {}).pop(file, None)
+        polled = self.polled.get(file.device.driver, {})
+        polled.pop(file, None)
+        if not polled:
+            self.polled.pop(file.device.driver, None)
 
     def at(self, tid: int, fd: int) -> OpenFile | None:
         """Return the open file that descriptor `fd` of thread `tid` means, if it is a device's."""

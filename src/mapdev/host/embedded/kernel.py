@@ -52,10 +52,35 @@ _DROPPED_FLAGS = os.O_CREAT | os.O_EXCL | os.O_NOCTTY | os.O_TRUNC | os.O_CLOEXE
 PATH_MAX = 4096
 
 
+class ClientTask(TaskStruct):
+    """A thread of a client; what is not known of it is found out when it is asked for."""
+
+    __slots__ = ()
+
+    def __init__(self, tid: int) -> None:
+        self.pid = tid
+        self.flags = 0
+        self._mm = None
+        self._tgid = 0
+
+    @property
+    def tgid(self) -> int:
+        """The process that the thread belongs to."""
+        if not self._tgid:
+            self._tgid = tgid_of(self.pid)
+        return self._tgid  # type: ignore[return-value]
+
+    @property
+    def comm(self) -> str:
+        """The command's name."""
+        return comm_of(self.pid)
+
+
 class Kernel:
     """Everything that a call handler may need.
 
     :ivar descriptors: the numbers that devices have in clients.
+    :ivar scratch_descriptor: where physical memory is in a client for the moment of a mapping.
     :ivar secret: marks the host's own calls in clients.
     :ivar window: where devices are mapped.
     :ivar spaces: the areas of clients.
@@ -74,6 +99,7 @@ class Kernel:
         self.machine = machine
         self.dispatch = dispatcher
         self.descriptors = descriptors
+        self.scratch_descriptor = descriptors.base + descriptors.room - 1
         self.secret = int.from_bytes(os.urandom(4), "little") | 1
         self.window = Window.of_this_machine()
         self.spaces = Spaces(dispatcher, machine)
@@ -100,8 +126,7 @@ class Kernel:
 
     def task(self, call: Call) -> TaskStruct:
         """Return the thread that makes `call`."""
-        tid = call.tid
-        return TaskStruct(tid, lambda: tgid_of(tid), lambda: comm_of(tid))
+        return ClientTask(call.tid)
 
     def file(self, call: Call, argument: int = 0) -> OpenFile | None:
         """Return the device's open file that a descriptor argument of `call` means, if any.
@@ -269,11 +294,6 @@ class Kernel:
             f"the client may have {limit} descriptors, and those from {base} on, which devices "
             "use, are taken: raise its limit (ulimit -n)",
         )
-
-    @property
-    def scratch_descriptor(self) -> int:
-        """The number at which physical memory is in a client for the moment of a mapping."""
-        return self.descriptors.base + self.descriptors.room - 1
 
     def _install_file(self, name: str, driver: Any, private: Any, flags: int) -> int:
         """Open a file without a node in the client: what anon_inode_getfd asks for."""

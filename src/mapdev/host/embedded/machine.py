@@ -63,11 +63,14 @@ class EmbeddedMachine(PhysicalMemory):
 
     @property
     def leases(self) -> Leases:
-        """Which mappings live; made when it is needed, since to stop watching takes 10 ms."""
-        if self._leases is None:
-            self._leases = Leases(self)
-            self.leases_begin(self._leases)
-        return self._leases
+        """Which mappings live."""
+        return self.begin_leases() if self._leases is None else self._leases
+
+    def begin_leases(self) -> Leases:
+        """Begin to watch mappings; not in vain, since to stop that takes the kernel 10 ms."""
+        self._leases = leases = Leases(self)
+        self.leases_begin(leases)
+        return leases
 
     @property
     def has_leases(self) -> bool:
@@ -95,13 +98,13 @@ class EmbeddedMachine(PhysicalMemory):
 
     def read_user(self, tid: int, addr: int, size: int) -> bytes:
         """Read up to `size` bytes at `addr` of thread `tid`; see `syscalls.read_memory`."""
-        if self.bring_in is not None:
+        if self.spaces and self.bring_in is not None:
             self.bring_in(tid, addr, size, False)
         return read_memory(tid, addr, size)
 
     def write_user(self, tid: int, addr: int, data: Any) -> int:
         """Write `data` at `addr` of thread `tid`; see `syscalls.write_memory`."""
-        if self.bring_in is not None:
+        if self.spaces and self.bring_in is not None:
             self.bring_in(tid, addr, len(data), True)
         return write_memory(tid, addr, data)
 

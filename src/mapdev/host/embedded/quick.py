@@ -1,23 +1,24 @@
 """Calls that are none of ours, found out and passed on in as few steps as possible.
 
 Most of the calls that the filter hands over are of programs that just open, look at and read files
-of their own. `Quick.wait` recognises nearly all of them before anything else is done: no `Call` is
-made, no handler looked for, no lock taken. What it passes on is what the handler in `calls` would
-pass on; in any doubt it leaves the call to that. It changes nothing.
+of their own. `Quick.events` recognises nearly all of them before anything else is done: no `Call`
+is made, no handler looked for, no lock taken. What it passes on is what the handler in `calls`
+would pass on; in any doubt it leaves the call to that. It changes nothing.
 
 A path leads to a device only if its last name is that of a node, or that of a symbolic link, or if
 it goes through /proc (see `paths`); a descriptor is a device's only if its link in /proc is known.
 
 This is written for speed, as nothing else here is: local names, and a table in place of functions.
-It runs in the host's thread. What it reads is changed by that thread alone, so not while `wait`
-runs, but for the names of nodes, to which another thread may add one, as between two calls.
+It runs in the host's thread. What it reads is changed by that thread alone, so not while it
+waits, but for the names of nodes, to which another thread may add one, as between two calls.
 """
 
 from __future__ import annotations
 
 import os
 import select
-from collections.abc import Callable, Container
+import time
+from collections.abc import Callable, Container, Generator
 from fcntl import ioctl
 from typing import TYPE_CHECKING
 
@@ -99,24 +100,30 @@ class Quick:
         self._checks = {NUMBER_OF[name]: check for name, check in _CHECKS.items()
                         if name in NUMBER_OF}  # fmt: skip
 
-    def wait(self, poll: Poll, listeners: Container[int]) -> tuple[Events, Notification | None]:
+    def events(
+        self, poll: Poll, listeners: Container[int]
+    ) -> Generator[tuple[Events, Notification | None], float | None, None]:
         """Wait for events and pass on calls, until there is anything but these.
 
-        To be called while nothing is due at a certain time.
-
-        :return: the events; if that is one call, also what was taken of it.
+        A generator, so that it need not look up its names for each call. What is sent to it is when
+        it must come back, by the monotonic clock, or None. It gives the events; if that is one
+        call, also what has been taken of it.
         """
         buffer, response = self._buffer, self._response
         unpack, pack_into = NOTIFICATION.unpack, RESPONSE.pack_into
         checks, native, is_foreign = self._checks, ARCH.AUDIT_ARCH, self._is_foreign
-        attentive = self._spaces.attentive
+        spaces, clock = self._spaces, time.monotonic
+        call: Notification | None = None
+        events: Events = []
+        due = yield events, call
+        attentive = spaces.attentive
         while True:
-            events = poll(None, _MANY)
-            if len(events) != 1:
-                return events, None
-            fd, event = events[0]
-            if fd not in listeners or event != select.EPOLLIN:
-                return events, None
+            events = poll(None if due is None else max(0.0, due - clock()), _MANY)
+            fd, event = events[0] if len(events) == 1 else (-1, 0)
+            if event != select.EPOLLIN or fd not in listeners:
+                due = yield events, None
+                attentive = spaces.attentive
+                continue
             buffer[:] = _NOTHING
             try:
                 ioctl(fd, SECCOMP_IOCTL_NOTIF_RECV, buffer)
@@ -125,7 +132,9 @@ class Quick:
             call = unpack(buffer)
             check = checks.get(call[_NR])
             if check is None or call[_ARCH] != native or attentive or not is_foreign(call, *check):
-                return events, call
+                due = yield events, call
+                attentive = spaces.attentive
+                continue
             pack_into(response, 0, call[0], 0, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE)
             try:
                 ioctl(fd, SECCOMP_IOCTL_NOTIF_SEND, response)

@@ -13,6 +13,7 @@ import os
 import select
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +26,7 @@ from mapdev.host.embedded.calls.verdict import PASS_ON, Result
 from mapdev.host.embedded.files import OpenFile
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.launch import receive_listener
-from mapdev.host.embedded.notify import Call, Listener, Notification
+from mapdev.host.embedded.notify import Call, Listener
 from mapdev.host.embedded.parking import Parking
 from mapdev.host.embedded.quick import Events, Quick
 from mapdev.host.embedded.tracee import ClientGone
@@ -144,50 +145,55 @@ class Server:
     # --- in the host's thread ---------------------------------------------------------------
 
     def _run(self) -> None:
-        machine, spaces = self._kernel.machine, self._kernel.spaces
-        parking = self._parking
+        machine, spaces, parking = self._kernel.machine, self._kernel.spaces, self._parking
         parking.begin()
         while self._running:
-            chores = machine.unsettled or spaces.restless
-            if not (chores or self._settling or parking.busy):
-                self._try(self._wait)
-                continue
-            timeout = parking.timeout() if parking.busy else _SWEEP_AGAIN
-            if chores:
-                timeout = _SWEEP_AGAIN
+            if machine.unsettled or spaces.restless:
+                self._once(_SWEEP_AGAIN)
             elif self._settling:
-                timeout = 0
-            busy = self._once(self._epoll.poll(timeout, _MANY), chores=chores)
-            if self._settling:
-                self._passes += 1
-                if not (busy or machine.unsettled) or self._passes > _ENOUGH_PASSES:
-                    self._passes = 0
-                    while self._settling:
-                        self._settling.pop().set()
+                self._settle()
+            else:
+                self._try(self._wait)
+
+    def _settle(self) -> None:
+        """Handle what is there, and tell those who wait for that when it is nothing any more."""
+        busy = self._once(0) or self._kernel.machine.unsettled
+        self._passes += 1
+        if not busy or self._passes > _ENOUGH_PASSES:
+            self._passes = 0
+            while self._settling:
+                self._settling.pop().set()
 
     def _wait(self) -> None:
-        """Handle what comes, when nothing else is to be done."""
-        self._once(*self._quick.wait(self._epoll.poll, self._listeners))
+        """Handle what comes, as long as there is nothing else to do."""
+        kernel, parking = self._kernel, self._parking
+        quick = self._quick.events(self._epoll.poll, self._listeners)
+        next(quick)
+        while not (self._settling or kernel.machine.unsettled or kernel.spaces.restless):
+            if not self._running:
+                return
+            events, taken = quick.send(parking.due if parking.busy else None)
+            with self._lock:
+                if taken is None:
+                    self._handle_batch(events)
+                else:
+                    self._handle(self._listeners[events[0][0]].call(taken))
+                    self._handle_postponed()
+                if parking.busy:
+                    parking.tend()
 
-    def _once(
-        self, events: Events, taken: Notification | None = None, chores: bool = False
-    ) -> bool:
-        """Handle events; False when nothing but calls of clients was.
-
-        :param taken: the call that is the only event.
-        :param chores: something is to be looked after besides.
-        """
+    def _once(self, timeout: float) -> bool:
+        """Do chores and handle what is there; False when that was nothing but calls of clients."""
+        if self._parking.busy:
+            timeout = min(timeout, max(0.0, self._parking.due - time.monotonic()))
+        events = self._epoll.poll(timeout, _MANY)
         with self._lock:
-            if taken is not None:
-                self._try(self._handle, self._listeners[events[0][0]].call(taken))
-                self._handle_postponed()
-            else:
-                self._handle_batch(events, chores)
+            self._handle_batch(events, chores=True)
             if self._parking.busy:
                 self._try(self._parking.tend)
         return any(fd not in self._listeners for fd, _ in events)
 
-    def _handle_batch(self, events: Events, chores: bool) -> None:
+    def _handle_batch(self, events: Events, chores: bool = False) -> None:
         # Hang-ups before calls: a client's close comes before what it does next, so release
         # must have run when an open that follows is handled.
         if len(events) > 1:

@@ -155,6 +155,8 @@ class Spaces:
 
     def calls(self, tid: int) -> None:
         """Thread `tid` makes a call: what it wanted to execute it does by now, or could not."""
+        if not self._executing:
+            return
         for tgid, execing in list(self._executing.items()):
             if execing.tid == tid:
                 if execing.is_done():
