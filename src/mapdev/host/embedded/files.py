@@ -136,7 +136,7 @@ class Files:
             found = self.by_link.get(os.readlink(f"/proc/{tid}/fd/{fd}"))
         except OSError:
             return None
-        if found is not None:
+        if found is not None and found.seen != (tid, fd):
             if found.seen is None:
                 found.mask = None  # what poll shows could not be changed: now it can
             found.seen = tid, fd

@@ -178,7 +178,8 @@ class Server:
                     self._handle_batch(events)
                 else:
                     self._handle(self._listeners[events[0][0]].call(taken))
-                    self._handle_postponed()
+                    if kernel.postponed:
+                        self._handle_postponed()
                 if parking.busy:
                     parking.tend()
 

@@ -167,9 +167,9 @@ def write_memory(pid: int, addr: int, data: Any) -> int:
     size = len(data)
     if size <= _SMALL:
         view[:size] = data
-    elif type(data) is memoryview and data.c_contiguous and not data.readonly:
-        address = _address(data)  # as a driver's own memory is
     else:
+        # Straight from a driver's memory it would often be slower: from a page's start to 16 bytes
+        # after one, as malloc gives them, the processor takes loads for such as depend on stores.
         data = bytes(data)
         address = _address_of_bytes(data)
     _fill(iovecs, address, addr, size)
