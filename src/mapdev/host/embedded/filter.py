@@ -51,7 +51,8 @@ ON_DESCRIPTOR = (
     "pwritev2", "ioctl", "lseek", "fstat", "dup", "dup2", "dup3", "fsync", "fdatasync",
     "ftruncate", "fallocate", "fadvise64", "fgetxattr", "flistxattr", "vmsplice",
 )  # fmt: skip
-# What says the same of a socket as of a device, so that low numbers need not be handed over.
+# What says the same of a socket as of a device, so that low numbers need not be handed over. (Of a
+# device opened with O_PATH it should say EBADF, and says ENOTDIR.)
 ON_HIGH_DESCRIPTOR = ("getdents", "getdents64")
 F_GETFD, F_SETFD = 1, 2  # of fcntl: the same
 ON_TWO_DESCRIPTORS = {

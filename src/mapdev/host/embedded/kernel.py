@@ -88,7 +88,7 @@ class Kernel:
         of any client while another one is being handled.
     :ivar postponed: calls that arrived meanwhile.
     :ivar in_host_thread: runs a function in the host's thread and returns its result.
-    :ivar current: the call for which driver code runs, or ran last.
+    :ivar current: the call for which driver code runs, None when it runs for none.
     """
 
     log = log

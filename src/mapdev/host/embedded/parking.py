@@ -190,6 +190,7 @@ class Parking:
                 # What a call's own operation woke before it waited was no news to itself.
                 if parked.call is not source and parked in self._calls:
                     self._run_again(parked)
+        self._kernel.current = None
 
     def _waiting_for(self, *keys: Hashable) -> Iterable[_Parked]:
         return [parked for key in keys for parked in self._queues.get(key, ())]

@@ -294,6 +294,7 @@ class Server:
         waiting = self._carry_out(call, handler, self._kernel, call)
         if waiting is not None:
             self._parking.park(call, waiting)
+        self._kernel.current = None  # what a release wakes is not this call's doing
 
     def _carry_out(self, call: Call, function: Callable[..., Result], *args: Any) -> Waiting | None:
         """Call `function` and answer `call` with what comes of it, or return what it waits for."""
