@@ -52,7 +52,7 @@ ON_DESCRIPTOR = (
     "ftruncate", "fallocate", "fadvise64", "fgetxattr", "flistxattr", "vmsplice",
 )  # fmt: skip
 # What says the same of a socket as of a device, so that low numbers need not be handed over. (Of a
-# device opened with O_PATH it should say EBADF, and says ENOTDIR.)
+# device opened with O_PATH it should say EBADF, and says ENOTDIR: see docs/fidelity.md.)
 ON_HIGH_DESCRIPTOR = ("getdents", "getdents64")
 F_GETFD, F_SETFD = 1, 2  # of fcntl: the same
 ON_TWO_DESCRIPTORS = {

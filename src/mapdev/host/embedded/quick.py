@@ -54,22 +54,23 @@ _GONE = (FileNotFoundError, InterruptedError, BlockingIOError)  # its thread was
 _TID, _ZERO, _NR, _ARCH = 1, 2, 3, 4
 _A0, _A1, _A2, _A3, _A4 = 6, 7, 8, 9, 10
 
-# How a call is looked at: where it has a descriptor (0: nowhere; of a path, the directory's), where
-# a path (0: nowhere), and where there are bits that are not 0 in some cases: if there is a path,
-# when a link in the last place is not followed, else when the call is about areas.
+# How a call is looked at: where it has a descriptor (_NONE: nowhere; of a path, the directory's),
+# where a path (0: nowhere), and where there are bits that are not 0 in some cases: if there is a
+# path, when a link in the last place is not followed, else when the call is about areas.
+_NONE = _ZERO
 _NEVER, _ALWAYS = (_ZERO, 0), (_ARCH, ARCH.AUDIT_ARCH)
 _Check = tuple[int, int, int, int]
 _CHECKS: dict[str, _Check] = {
-    "open": (0, _A0, _A1, os.O_NOFOLLOW),
+    "open": (_NONE, _A0, _A1, os.O_NOFOLLOW),
     "openat": (_A0, _A1, _A2, os.O_NOFOLLOW),
-    "stat": (0, _A0, *_NEVER),
-    "lstat": (0, _A0, *_ALWAYS),
+    "stat": (_NONE, _A0, *_NEVER),
+    "lstat": (_NONE, _A0, *_ALWAYS),
     "newfstatat": (_A0, _A1, _A3, _AT_SYMLINK_NOFOLLOW),
     "statx": (_A0, _A1, _A2, _AT_SYMLINK_NOFOLLOW),
-    "access": (0, _A0, *_NEVER),
+    "access": (_NONE, _A0, *_NEVER),
     "faccessat": (_A0, _A1, *_NEVER),
     "faccessat2": (_A0, _A1, *_NEVER),
-    "readlink": (0, _A0, *_ALWAYS),
+    "readlink": (_NONE, _A0, *_ALWAYS),
     "readlinkat": (_A0, _A1, *_ALWAYS),
     **dict.fromkeys(
         ("read", "write", "pread64", "pwrite64", "readv", "writev", "ioctl", "lseek", "fstat",
@@ -78,8 +79,9 @@ _CHECKS: dict[str, _Check] = {
         (_A0, 0, *_NEVER),
     ),
     "mmap": (_A4, 0, _A3, MAP_FIXED),
-    **dict.fromkeys(("fork", "clone", "clone3", "exit"), (0, 0, *_ALWAYS)),
+    **dict.fromkeys(("fork", "clone", "clone3", "exit"), (_NONE, 0, *_ALWAYS)),
 }  # fmt: skip
+_UNKNOWN = (_ARCH, 0, *_NEVER)  # of other calls: as if they were on a device
 
 
 class Quick:
@@ -112,6 +114,7 @@ class Quick:
         buffer, response = self._buffer, self._response
         unpack, pack_into = NOTIFICATION.unpack, RESPONSE.pack_into
         checks, native, is_foreign = self._checks, ARCH.AUDIT_ARCH, self._is_foreign
+        base, unknown = self._base, _UNKNOWN
         spaces, clock = self._spaces, time.monotonic
         call: Notification | None = None
         events: Events = []
@@ -130,12 +133,16 @@ class Quick:
             except _GONE:
                 continue
             call = unpack(buffer)
-            check = checks.get(call[_NR])
-            try:
-                passes = (check is not None and call[_ARCH] == native and not attentive
-                          and is_foreign(call, *check))  # fmt: skip
-            except Exception:
-                passes = False  # a call must not be lost, whatever is wrong here
+            fd_at, path_at, bits_at, bits = checks.get(call[_NR], unknown)
+            if not path_at and call[fd_at] & _INT >= base:
+                passes = False  # on what is probably a device, which `_handle` will look for
+            elif attentive or call[_ARCH] != native:
+                passes = False
+            else:
+                try:
+                    passes = is_foreign(call, fd_at, path_at, bits_at, bits)
+                except Exception:
+                    passes = False  # a call must not be lost, whatever is wrong here
             if not passes:
                 due = yield events, call
                 attentive = spaces.attentive
@@ -153,7 +160,7 @@ class Quick:
         if not path_at:
             if call[bits_at] & bits and self._spaces:
                 return False
-            return not fd_at or self._is_foreign_file(call[_TID], call[fd_at] & _INT)
+            return fd_at == _NONE or self._is_foreign_file(call[_TID], call[fd_at] & _INT)
         path = self._read_path(call[_TID], call[path_at])
         if path is None:
             return False
@@ -167,7 +174,7 @@ class Quick:
         if path.startswith(b"/"):
             if self._paths.roots_differ:
                 path = b"/proc/%d/root%b" % (call[_TID], path)
-        elif not fd_at or call[fd_at] & _INT == _CWD:
+        elif fd_at == _NONE or call[fd_at] & _INT == _CWD:
             path = b"/proc/%d/cwd/%b" % (call[_TID], path)
         else:
             path = b"/proc/%d/fd/%d/%b" % (call[_TID], call[fd_at] & _INT, path)
