@@ -15,15 +15,18 @@ import errno
 import os
 import time
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from mapdev.host.dispatch import Dispatcher
-from mapdev.host.embedded.areas import DeviceArea, MmAreas
 from mapdev.host.embedded.files import OpenFile
-from mapdev.host.embedded.lease import Leases
 from mapdev.host.embedded.processes import tgid_of
 from mapdev.inspect.maps import MapsLine, read_maps
 from mapdev.linux.mm import TaskStruct
 from mapdev.linux.numbers import VM_EXEC, VM_READ, VM_WRITE
+
+if TYPE_CHECKING:
+    from mapdev.host.embedded.areas import DeviceArea, MmAreas
+    from mapdev.host.embedded.machine import EmbeddedMachine
 
 _LONGEST_EXEC = 10.0  # seconds; one that fails leaves all as it was
 _ACCESS = {"r": VM_READ, "w": VM_WRITE, "x": VM_EXEC}
@@ -61,9 +64,9 @@ class Spaces:
     :ivar ended: called when an address space has ended.
     """
 
-    def __init__(self, dispatch: Dispatcher, leases: Leases) -> None:
+    def __init__(self, dispatch: Dispatcher, machine: EmbeddedMachine) -> None:
         self._dispatch = dispatch
-        self._leases = leases
+        self._machine = machine
         self._by_tgid: dict[int, MmAreas] = {}
         self._pidfds: dict[int, int] = {}
         self._executing: dict[int, _Exec] = {}
@@ -91,9 +94,11 @@ class Spaces:
 
     def make(self, tgid: int) -> MmAreas:
         """Return the address space of process `tgid`, a new one if there is none."""
+        from mapdev.host.embedded.areas import MmAreas  # here, for a quick start
+
         space = self.at(tgid)
         if space is None:
-            space = MmAreas(tgid, self._dispatch, self._leases)
+            space = MmAreas(tgid, self._dispatch, self._machine.leases)
             self._add(space)
         return space
 
@@ -150,6 +155,8 @@ class Spaces:
 
     def calls(self, tid: int) -> None:
         """Thread `tid` makes a call: what it wanted to execute it does by now, or could not."""
+        if not self._executing:
+            return
         for tgid, execing in list(self._executing.items()):
             if execing.tid == tid:
                 if execing.is_done():
@@ -182,6 +189,14 @@ class Spaces:
         for space in self:
             if space.pager is not None:
                 space.pager.renew()
+
+    def __len__(self) -> int:
+        return len(self._by_tgid)
+
+    @property
+    def attentive(self) -> bool:
+        """Whether calls matter that are on no device: they may end or need what we know."""
+        return bool(self._by_tgid) and (bool(self._executing) or self.have_pagers)
 
     @property
     def have_pagers(self) -> bool:
