@@ -439,7 +439,7 @@ static int mapdev_mmap_finish(struct mapdev_area *area, struct vm_area_struct *v
 		vma->vm_ops = &mapdev_vm_ops[mm->vm_ops & MAPDEV_VMOP_CALLS];
 		area = NULL;
 	}
-	/* Else it is as when a driver's mmap does nothing: without vm_ops. */
+	/* Else it is as when a driver's mmap does nothing: no operations, nothing there. */
 	kvfree(mm);
 	if (area) {
 		mapdev_holds_put(area->holds);

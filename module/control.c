@@ -4,6 +4,8 @@
  * buffers. It keeps no state of its own. Arguments are copied here, before any lock is taken and
  * after it was released.
  */
+#include <linux/fdtable.h>
+#include <linux/fdtable.h>
 #include <linux/module.h>
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
@@ -16,15 +18,21 @@ static int mapdev_control_open(struct inode *inode, struct file *file)
 	return file->private_data ? 0 : -ENOMEM;
 }
 
+static int mapdev_is_file(const void *file, struct file *other, unsigned int fd)
+{
+	return other == file;
+}
+
 /*
- * Each close of a descriptor comes here, and that of the dying. Copies that a fork made don't
- * count.
+ * A descriptor is closed, maybe because its process dies: then it has no table of them any more.
+ * With the last of the daemon's own the session ends. Those that a fork made don't count, nor do
+ * mappings.
  */
 static int mapdev_control_flush(struct file *file, fl_owner_t id)
 {
 	struct mapdev_session *s = file->private_data;
 
-	if (mapdev_is_owner(s))
+	if (mapdev_is_owner(s) && !iterate_fd(current->files, 0, mapdev_is_file, file))
 		mapdev_session_end(s);
 	return 0;
 }
@@ -209,6 +217,10 @@ static int mapdev_control_mmap(struct file *file, struct vm_area_struct *vma)
 
 	if (!mapdev_is_owner(s))
 		return -EPERM;
+	if (READ_ONCE(s->dead))
+		return -ENODEV;
+	if (READ_ONCE(s->dead))
+		return -ENODEV;
 	if (!smp_load_acquire(&s->ready) || !(vma->vm_flags & VM_SHARED))
 		return -EINVAL;
 	if (vma->vm_pgoff < MAPDEV_PAYLOAD_SIZE >> PAGE_SHIFT)

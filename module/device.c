@@ -347,9 +347,13 @@ static char *mapdev_devnode(mapdev_devnode_const struct device *device, umode_t 
 	mapdev_devnode_const struct mapdev_device *dev =
 		container_of(device, struct mapdev_device, dev);
 
-	*mode = dev->mode | S_IFCHR;	/* without a type, mode 0 would mean 0600 */
-	*uid = dev->uid;
-	*gid = dev->gid;
+	/* There is nowhere to put them when the node is removed. */
+	if (mode)
+		*mode = dev->mode | S_IFCHR;	/* without a type, mode 0 would mean 0600 */
+	if (uid)
+		*uid = dev->uid;
+	if (gid)
+		*gid = dev->gid;
 	return NULL;
 }
 

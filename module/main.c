@@ -99,8 +99,10 @@ static struct cdev mapdev_control_cdev;
 static char *mapdev_control_devnode(mapdev_devnode_const struct device *dev, umode_t *mode,
 				    kuid_t *uid, kgid_t *gid)
 {
-	*mode = group ? 0660 : 0600;
-	*gid = make_kgid(&init_user_ns, group);
+	if (mode)
+		*mode = group ? 0660 : 0600;
+	if (gid)
+		*gid = make_kgid(&init_user_ns, group);
 	return NULL;
 }
 

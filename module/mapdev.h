@@ -4,8 +4,9 @@
  *
  * A daemon opens the control device, which begins a session, and says MAPDEV_IOC_INIT. It makes
  * character devices and buffers, then serves calls in a loop around MAPDEV_IOC_NEXT, which delivers
- * the reply to one request and waits for the next. A session ends when the daemon closes the control
- * device or dies: its devices fail from then on, mappings stay until they are unmapped.
+ * the reply to one request and waits for the next. A session ends when the daemon closes its last
+ * descriptor of the control device or dies: its devices fail from then on, mappings stay until they
+ * are unmapped.
  *
  * Numbers are native-endian. Lengths and addresses are bytes, pgoff and nr_pages are pages. Fields
  * called reserved have to be zero, as have flags that are not listed (EINVAL). Pointers are __u64.

@@ -68,9 +68,10 @@ static unsigned int mapdev_order(struct page *page, struct page *head)
  */
 int mapdev_page_info(struct mapdev_session *s, struct mapdev_page *info)
 {
-	struct page *page = info->pfn <= ULONG_MAX >> PAGE_SHIFT ? pfn_to_online_page(info->pfn) : NULL;
-	struct page *head;
+	u64 nr_frames = mapdev_nr_frames();
+	struct page *page, *head;
 
+	page = info->pfn < nr_frames ? pfn_to_online_page(info->pfn) : NULL;
 	if (!page || info->reserved)
 		return -EINVAL;
 	head = compound_head(page);
@@ -87,7 +88,7 @@ int mapdev_page_info(struct mapdev_session *s, struct mapdev_page *info)
 		.head = page_to_pfn(head),
 		.address = (unsigned long)page_address(page),
 		.raw_flags = mapdev_page_flags(page),
-		.nr_frames = mapdev_nr_frames(),
+		.nr_frames = nr_frames,
 	};
 	mapdev_find_owner(s, info);
 	return 0;

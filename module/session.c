@@ -3,7 +3,7 @@
  * Sessions: one for each open control file, and what belongs to it.
  *
  * A session is made at open and belongs to the process that opened. It ends when that process
- * closes the file, which dying does too, whatever copies of the descriptor others have; then its
+ * closes its last descriptor, which dying does too, whatever copies of it others have; then its
  * devices are gone, all calls have failed and its tables are empty. It is freed with the last
  * reference: those of the control file (which VMAs of buffers and payload hold, too) and of
  * devices.
