@@ -413,8 +413,7 @@ static int mapdev_get_number(struct mapdev_device *dev, const struct mapdev_crea
 	int minor;
 
 	if (create->major) {
-		/* A cast could make another number of it. */
-		if (create->major > U32_MAX >> MINORBITS || create->minor > MINORMASK)
+		if (create->major >= CHRDEV_MAJOR_MAX || create->minor > MINORMASK)
 			return -EINVAL;
 		dev->own_number = true;
 		dev->dev.devt = MKDEV(create->major, create->minor);

@@ -6,6 +6,7 @@ complained.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -19,7 +20,7 @@ from . import daemon as daemons
 from .daemon import Client, Daemon
 
 _HOW = "run them in a machine with the module: mapdev vm --kernel 6.12 -- pytest tests/kernel"
-_COMPLAINT = re.compile(r"WARNING:|BUG|Oops|general protection|Call Trace|leak|still in use|stall")
+_COMPLAINT = re.compile(r"WARNING:|BUG|Oops|general protection|Call Trace|still in use|stall|mapdev:")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -38,8 +39,21 @@ def _missing() -> str:
     return ""
 
 
-def _log() -> str:
-    return subprocess.run(["dmesg"], capture_output=True, text=True, check=True).stdout
+class _Log:
+    """What the kernel says from now on."""
+
+    def __init__(self) -> None:
+        self._file = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+        os.lseek(self._file, 0, os.SEEK_END)
+
+    def read(self) -> str:
+        lines = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                with contextlib.suppress(BrokenPipeError):  # some were overwritten before we came
+                    lines.append(os.read(self._file, 8192).decode(errors="replace"))
+        os.close(self._file)
+        return "".join(lines)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -51,14 +65,14 @@ def debugfs() -> None:
 @pytest.fixture(autouse=True)
 def nothing_left(debugfs: None) -> Iterator[None]:
     """Fail a test after which the module has anything, or the kernel has complained."""
-    before = _log()
+    log = _Log()
     yield
     Client.kill_all()
     end = time.monotonic() + 5
     while any(daemons.counters().values()) and time.monotonic() < end:
         time.sleep(0.01)
     assert not any(daemons.counters().values()), daemons.counters()
-    news = _log()[len(before) :]
+    news = log.read()
     assert not _COMPLAINT.search(news), news
 
 

@@ -191,6 +191,33 @@ def test_ioctl_arguments(daemon: Daemon) -> None:
     ]
 
 
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="int 0x80 is of x86")
+def test_ioctl_of_a_32_bit_program(daemon: Daemon) -> None:
+    daemon.create()
+    seen = []
+
+    def ioctl(request: uapi.Request) -> int:
+        seen.append((request.flags, request.arg[0], request.arg[1]))
+        return 7
+
+    def client() -> int:
+        import ctypes
+        import mmap
+
+        code = mmap.mmap(-1, 4096, prot=7)
+        # push rbx; mov eax, 54 (ioctl); mov ebx, edi; mov ecx, esi; int 0x80; pop rbx; ret
+        code[:14] = bytes.fromhex("53b83600000089fb89f1cd805bc3")
+        address = ctypes.addressof(ctypes.c_char.from_buffer(code))
+        call = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_uint] * 3)(address)
+        with opened() as fd:
+            os._exit(call(fd, _IO, 0xFFFFF000))
+
+    process = Client(client)
+    daemon.serve({uapi.IOCTL: ioctl}, process)
+    assert process.status == 7 << 8
+    assert seen == [(uapi.COMPAT, _IO, 0xFFFFF000)]
+
+
 def test_ioctl_with_a_bad_pointer(daemon: Daemon) -> None:
     daemon.create()
     seen = []
