@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note OR MIT */
+/*
+ * mapdev: what a daemon and the module say to each other, on the control device /dev/mapdev.
+ *
+ * A daemon opens the control device, which begins a session, and says MAPDEV_IOC_INIT. It makes
+ * character devices and buffers, then serves calls in a loop around MAPDEV_IOC_NEXT, which delivers
+ * the reply to one request and waits for the next. A session ends when the daemon closes its last
+ * descriptor of the control device or dies: its devices fail from then on, mappings stay until they
+ * are unmapped.
+ *
+ * Numbers are native-endian. Lengths and addresses are bytes, pgoff and nr_pages are pages. Fields
+ * called reserved have to be zero, as have flags that are not listed (EINVAL). Pointers are __u64.
+ *
+ * Requests are delivered in the order in which clients made them, notices included: once a process
+ * has closed a file, whatever it does next comes after MAPDEV_RELEASE.
+ */
+#ifndef _UAPI_MAPDEV_H
+#define _UAPI_MAPDEV_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+#define MAPDEV_ABI_MAJOR	1	/* another one can't work together */
+#define MAPDEV_ABI_MINOR	0	/* a higher one has more features */
+#define MAPDEV_ABI		(MAPDEV_ABI_MAJOR << 16 | MAPDEV_ABI_MINOR)
+
+#define MAPDEV_NO_SLOT		0xffffffffU
+#define MAPDEV_INLINE		256	/* bytes of payload in a request or a reply itself */
+#define MAPDEV_NAME_MAX		128
+
+/* ---- the session ---------------------------------------------------------------------------- */
+
+/* Features: asked for, and what is granted of them. */
+#define MAPDEV_FEATURE_CONTIG	(1ULL << 0)	/* buffers longer than the largest order */
+#define MAPDEV_FEATURE_PHYS	(1ULL << 1)	/* MAPDEV_BUF_PHYS: CAP_SYS_RAWIO and the parameter */
+
+/*
+ * Payload memory is mapped from the control device at payload_offset: nr_slots request slots,
+ * nr_reply_slots reply slots, one command slot, all of slot_size bytes, in this order; slots are
+ * numbered through. Behind them lies one page, an array of __u32: element N is not zero while the
+ * client still copies from reply slot N (0 is the first reply slot). A request's slot belongs to the
+ * daemon until its next MAPDEV_IOC_NEXT, whatever that replies to.
+ */
+struct mapdev_init {
+	__u32 size;		/* of this struct */
+	__u32 abi;		/* in: the daemon's; out: the module's */
+	__u64 features;		/* in: wanted; out: granted */
+	__u32 timeout_ms;	/* in: 0 for the default, 0xffffffff for none; out: what a client waits
+				 * for an answer */
+	__u32 slot_size;	/* out */
+	__u32 nr_slots;		/* out */
+	__u32 nr_reply_slots;	/* out */
+	__u64 payload_offset;	/* out: for mmap */
+	__u64 payload_size;	/* out: slots and the page behind them */
+	__u64 max_pages;	/* out: buffers of the session may have that many */
+	__u64 reserved[4];
+};
+
+/* ---- devices -------------------------------------------------------------------------------- */
+
+/* The operations that a device has: for the others the kernel does what it does without them. */
+#define MAPDEV_HAS_READ		(1U << 0)
+#define MAPDEV_HAS_WRITE	(1U << 1)
+#define MAPDEV_HAS_LLSEEK	(1U << 2)
+#define MAPDEV_HAS_IOCTL	(1U << 3)
+#define MAPDEV_HAS_POLL		(1U << 4)
+#define MAPDEV_HAS_MMAP		(1U << 5)
+#define MAPDEV_HAS_FSYNC	(1U << 6)
+
+#define MAPDEV_CREATE_ANON	(1U << 0)	/* no node: for MAPDEV_INSTALL only */
+
+struct mapdev_create {
+	__u32 flags;		/* MAPDEV_CREATE_ */
+	__u32 has;		/* MAPDEV_HAS_ */
+	__u32 mode;		/* of the node, permissions only */
+	__u32 uid;
+	__u32 gid;
+	__u32 major;		/* in: 0 for any; out. A number in use: EBUSY */
+	__u32 minor;		/* in, if major is given; out */
+	__u32 id;		/* out */
+	char name[MAPDEV_NAME_MAX];	/* of the node below /dev, may have slashes. In use: EEXIST */
+	__u64 reserved[2];
+};
+
+/* Ends a device: new opens fail with ENODEV, calls on open files with EIO. */
+struct mapdev_destroy {
+	__u32 id;
+	__u32 reserved;
+};
+
+/* Wakes what waits in poll, select or epoll on a file, or on all of a device if file is 0. */
+struct mapdev_wake {
+	__u64 file;
+	__u32 device;
+	__u32 mask;		/* EPOLL bits that may have become true */
+};
+
+/* unmap_mapping_range on all that maps a device. */
+struct mapdev_unmap {
+	__u32 device;
+	__u32 even_cows;
+	__u64 start;
+	__u64 len;		/* 0: to the end */
+};
+
+/* ---- buffers -------------------------------------------------------------------------------- */
+
+enum mapdev_buffer_kind {
+	MAPDEV_BUF_PAGES = 0,	/* alloc_pages(order) */
+	MAPDEV_BUF_CONTIG = 1,	/* any number of pages in a row */
+	MAPDEV_BUF_VMALLOC = 2,	/* vmalloc_user */
+	MAPDEV_BUF_PHYS = 3,	/* a range of physical addresses: registers, reserved memory */
+};
+
+enum mapdev_cache {
+	MAPDEV_CACHED = 0,
+	MAPDEV_UNCACHED = 1,
+	MAPDEV_WRITECOMBINE = 2,
+};
+
+#define MAPDEV_ALLOC_COMP	(1U << 0)	/* MAPDEV_BUF_PAGES: a compound page, __GFP_COMP */
+#define MAPDEV_ALLOC_ATOMIC	(1U << 1)	/* don't reclaim, fail sooner */
+
+/*
+ * Memory is always zeroed. The daemon maps a buffer from the control device at mmap_offset. It lives
+ * until it was freed and nobody maps it. ENOMEM; EDQUOT: max_pages of the session.
+ */
+struct mapdev_alloc {
+	__u32 kind;
+	__u32 flags;		/* MAPDEV_ALLOC_ */
+	__u64 nr_pages;		/* PAGES: a power of two */
+	__u64 phys;		/* PHYS: the address, page-aligned */
+	__u32 cache;		/* how the daemon's own mapping is cached */
+	__u32 id;		/* out */
+	__u64 pfn;		/* out: of the first page */
+	__u64 address;		/* out: kernel address: page_address(), or what vmalloc gave; PHYS: 0 */
+	__u64 mmap_offset;	/* out */
+	__u64 reserved[2];
+};
+
+struct mapdev_free {
+	__u32 id;
+	__u32 reserved;
+};
+
+/* The frame numbers of a buffer: vmalloc_to_pfn() for each page. */
+struct mapdev_pfns {
+	__u32 id;
+	__u32 reserved;
+	__u64 pgoff;
+	__u64 count;
+	__u64 pfns;		/* pointer to count __u64 */
+};
+
+/* What struct page says: a snapshot. */
+#define MAPDEV_PAGE_RESERVED	(1U << 0)
+#define MAPDEV_PAGE_HEAD	(1U << 1)
+#define MAPDEV_PAGE_TAIL	(1U << 2)
+#define MAPDEV_PAGE_SLAB	(1U << 3)
+#define MAPDEV_PAGE_BUDDY	(1U << 4)
+#define MAPDEV_PAGE_BUFFER	(1U << 5)	/* it is in a buffer of this session */
+
+struct mapdev_page {
+	__u64 pfn;		/* in. None of the machine's: EINVAL */
+	__u32 flags;		/* out: MAPDEV_PAGE_ */
+	__u32 order;		/* out: of the compound page, or of the block if it is free */
+	__s32 refcount;		/* out */
+	__s32 mapcount;		/* out */
+	__u64 head;		/* out: pfn of the compound page's first page */
+	__u64 address;		/* out: page_address(), 0 if it has none */
+	__u64 raw_flags;	/* out: page->flags, as this kernel has them */
+	__u32 buffer;		/* out: with MAPDEV_PAGE_BUFFER */
+	__u32 reserved;
+	__u64 nr_frames;	/* out: the number behind the machine's last frame */
+};
+
+/* ---- requests ------------------------------------------------------------------------------- */
+
+enum mapdev_op {
+	MAPDEV_NONE = 0,	/* nothing came: a timeout, a kick, or MAPDEV_NEXT_NOWAIT */
+
+	/* Calls: have to be replied to. What arg[] holds stands behind them. */
+	MAPDEV_OPEN = 1,	/* 0: FMODE_ bits 1 read, 2 write */
+	MAPDEV_READ = 2,	/* 0: count, 1: position, 2: address of the client's buffer */
+	MAPDEV_WRITE = 3,	/* 0: count, 1: position, 2: address; payload: the data, if count fits a
+				 * slot and all of it can be read, else none */
+	MAPDEV_LLSEEK = 4,	/* 0: offset (signed), 1: whence, 2: f_pos */
+	MAPDEV_IOCTL = 5,	/* 0: cmd, 1: arg; payload: what arg points to, see MAPDEV_ARG_ */
+	MAPDEV_POLL = 6,	/* 0: events asked for */
+	MAPDEV_FSYNC = 7,	/* 0: start, 1: end, 2: datasync */
+	MAPDEV_MMAP = 8,	/* vma; 0: mm->map_count, 1: mm->total_vm; area: the new one */
+
+	/* Calls about an area: vma and area are set. */
+	MAPDEV_FAULT = 16,	/* 0: address, 1: MAPDEV_FAULT_, 2: pgoff, 3, 4: the range around it */
+	MAPDEV_PAGE_MKWRITE = 17,	/* 0: address, 1: MAPDEV_FAULT_, 2: pgoff, 3: pfn */
+	MAPDEV_PFN_MKWRITE = 18,	/* the same */
+	MAPDEV_MAY_SPLIT = 19,	/* 0: address */
+	MAPDEV_MREMAP = 20,	/* vma: the new place */
+	MAPDEV_MPROTECT = 21,	/* 0: start, 1: end, 2: new vm_flags */
+
+	/* Notices: nobody waits for a reply. */
+	MAPDEV_RELEASE = 32,	/* the last user of the file is gone */
+	MAPDEV_VMA_OPEN = 33,	/* area: a copy by split, fork or mremap; 0: area that it is a copy of,
+				 * 1: 1 if it is in another mm (fork) */
+	MAPDEV_VMA_CLOSE = 34,	/* area is gone; vma: what it was */
+	MAPDEV_VMA_ABORT = 35,	/* the mmap that would have made area failed after it was replied to;
+				 * 0: errno */
+	MAPDEV_INTERRUPT = 36,	/* 0: id of a request that said MAPDEV_REPLY_WAIT: a signal came */
+	MAPDEV_GONE = 37,	/* 0: id of a request: its client was killed, or waited too long */
+
+	MAPDEV_RESULT = 48,	/* what a command came to: 0: result; payload; id is the request's */
+};
+
+/* mapdev_request.flags */
+#define MAPDEV_COMPAT		(1U << 0)	/* IOCTL: of a 32-bit program */
+#define MAPDEV_ARG_COPIED	(1U << 1)	/* IOCTL: payload holds _IOC_SIZE bytes from arg */
+#define MAPDEV_ARG_WRITABLE	(1U << 2)	/* IOCTL: _IOC_SIZE bytes at arg could be written */
+
+/* arg[1] of MAPDEV_FAULT: include/linux/mm_types.h */
+#define MAPDEV_FAULT_WRITE	(1U << 0)
+#define MAPDEV_FAULT_MKWRITE	(1U << 1)
+#define MAPDEV_FAULT_USER	(1U << 2)
+#define MAPDEV_FAULT_REMOTE	(1U << 3)
+#define MAPDEV_FAULT_INSTRUCTION (1U << 4)
+
+/* vm_flags, as they cross the boundary, whatever bits this kernel has for them. */
+#define MAPDEV_VM_READ		0x00000001ULL
+#define MAPDEV_VM_WRITE		0x00000002ULL
+#define MAPDEV_VM_EXEC		0x00000004ULL
+#define MAPDEV_VM_SHARED	0x00000008ULL
+#define MAPDEV_VM_MAYREAD	0x00000010ULL
+#define MAPDEV_VM_MAYWRITE	0x00000020ULL
+#define MAPDEV_VM_MAYEXEC	0x00000040ULL
+#define MAPDEV_VM_MAYSHARE	0x00000080ULL
+#define MAPDEV_VM_GROWSDOWN	0x00000100ULL
+#define MAPDEV_VM_PFNMAP	0x00000400ULL
+#define MAPDEV_VM_LOCKED	0x00002000ULL
+#define MAPDEV_VM_IO		0x00004000ULL
+#define MAPDEV_VM_DONTCOPY	0x00020000ULL
+#define MAPDEV_VM_DONTEXPAND	0x00040000ULL
+#define MAPDEV_VM_ACCOUNT	0x00100000ULL
+#define MAPDEV_VM_NORESERVE	0x00200000ULL
+#define MAPDEV_VM_HUGETLB	0x00400000ULL
+#define MAPDEV_VM_DONTDUMP	0x04000000ULL
+#define MAPDEV_VM_MIXEDMAP	0x10000000ULL
+
+struct mapdev_vma {
+	__u64 vm_start;
+	__u64 vm_end;
+	__u64 vm_pgoff;
+	__u64 vm_flags;		/* MAPDEV_VM_ */
+};
+
+struct mapdev_request {
+	__u64 id;		/* never 0, never used again; notices have none */
+	__u32 op;		/* enum mapdev_op */
+	__u32 flags;
+	__u32 device;
+	__u32 pid;		/* of the thread, as the daemon's namespace numbers it */
+	__u32 tgid;
+	__u32 f_flags;
+	__u64 file;		/* one for each open; 0: none */
+	__u64 area;		/* one for each VMA of a device; 0: none */
+	struct mapdev_vma vma;
+	__u64 arg[6];
+	__u32 len;		/* bytes of payload */
+	__u32 slot;		/* where it is; MAPDEV_NO_SLOT: in data */
+	__u8 data[MAPDEV_INLINE];
+};
+
+/* ---- replies -------------------------------------------------------------------------------- */
+
+enum mapdev_reply_kind {
+	MAPDEV_REPLY_DONE = 0,	/* the call's result */
+	MAPDEV_REPLY_WAIT = 1,	/* it waits: the daemon keeps it, a signal makes MAPDEV_INTERRUPT */
+
+	/* Commands: the waiting client does something for the daemon, MAPDEV_RESULT says what came of it.
+	 * One at a time in a session. */
+	MAPDEV_COPY_FROM = 8,	/* len bytes at addr into the command slot; result: how many */
+	MAPDEV_COPY_TO = 9,	/* len bytes of the command slot to addr; result: how many */
+	MAPDEV_AREAS = 10,	/* struct mapdev_area_info in the command slot, from address addr on;
+				 * result: how many, and arg[1], [2] map_count, total_vm */
+	MAPDEV_INSTALL = 11,	/* a descriptor of anonymous device len, flags in addr, its name in
+				 * the command slot; result: the number, arg[1]: file */
+};
+
+/* Behind the areas' array, at name (from the slot's beginning), are their paths, ended by 0. */
+struct mapdev_area_info {
+	struct mapdev_vma vma;
+	__u64 area;		/* 0: of none of this session's devices */
+	__u64 file;
+	__u64 ino;
+	__u32 dev;		/* as new_encode_dev() makes it */
+	__u32 name;		/* 0: none */
+};
+
+/* mapdev_reply.flags */
+#define MAPDEV_REPLY_POS	(1U << 0)	/* READ, WRITE, LLSEEK: pos is the new f_pos */
+#define MAPDEV_REPLY_NONSEEKABLE (1U << 1)	/* OPEN: nonseekable_open() */
+#define MAPDEV_REPLY_STREAM	(1U << 2)	/* OPEN: stream_open() */
+
+struct mapdev_reply {
+	__u64 id;		/* 0: replies to nothing; out: 0, so that NEXT may be said again after
+				 * EINTR */
+	__u32 kind;		/* enum mapdev_reply_kind */
+	__u32 flags;
+	__s64 result;		/* of the operation, or -errno (-512, ERESTARTSYS, after INTERRUPT) */
+	__u64 addr;		/* IOCTL: where the payload goes; commands: see there */
+	__u64 pos;
+	__u32 len;		/* READ: result is len if that is the payload's */
+	__u32 slot;		/* a reply slot, the command slot, or MAPDEV_NO_SLOT: in data */
+	__s32 error;		/* out: 0; ENOENT: nobody waits for id; EINVAL: it made no sense and the
+				 * client got EIO; EBUSY: the RESULT of another command was not fetched */
+	__u32 reserved;
+	__u8 data[MAPDEV_INLINE];
+};
+
+/*
+ * The payload of the reply to MAPDEV_MMAP: one mapdev_mmap, then its mappings, by ascending address. If
+ * it has neither mappings nor vm_ops, it is as if a driver's mmap did nothing: no area. To MAPDEV_FAULT:
+ * mappings only, result is a VM_FAULT_ code; the one at the address of the fault need not come first.
+ */
+#define MAPDEV_VMOP_FAULT	(1U << 0)
+#define MAPDEV_VMOP_PAGE_MKWRITE (1U << 1)
+#define MAPDEV_VMOP_PFN_MKWRITE	(1U << 2)
+#define MAPDEV_VMOP_MAY_SPLIT	(1U << 3)
+#define MAPDEV_VMOP_MREMAP	(1U << 4)
+#define MAPDEV_VMOP_MPROTECT	(1U << 5)
+#define MAPDEV_VMOP_NOTICES	(1U << 6)	/* MAPDEV_VMA_OPEN, _CLOSE; else the area is silent */
+#define MAPDEV_VMOP_AROUND	(1U << 7)	/* replies to FAULT may have neighbours' pages */
+
+struct mapdev_mmap {
+	__u64 set_flags;	/* MAPDEV_VM_: IO, DONTCOPY, DONTEXPAND, DONTDUMP, PFNMAP, MIXEDMAP */
+	__u64 clear_flags;	/* MAPDEV_VM_MAY... */
+	__u32 vm_ops;		/* MAPDEV_VMOP_ */
+	__u32 cache;		/* enum mapdev_cache: vm_page_prot, for what comes by fault */
+	__u32 nr_mappings;
+	__u32 reserved;
+};
+
+enum mapdev_mapping_kind {
+	MAPDEV_MAP_PFN = 0,	/* remap_pfn_range, vmf_insert_pfn: one call for pages in a row */
+	MAPDEV_MAP_PAGE = 1,	/* vm_insert_pages; FAULT: vmf->page */
+};
+
+struct mapdev_mapping {
+	__u64 addr;
+	__u64 pgoff;		/* in the buffer */
+	__u64 nr_pages;
+	__u32 buffer;
+	__u16 kind;		/* enum mapdev_mapping_kind */
+	__u16 cache;		/* enum mapdev_cache */
+};
+
+/* ---- the loop ------------------------------------------------------------------------------- */
+
+#define MAPDEV_NEXT_NOWAIT	(1U << 0)	/* don't wait for a request */
+#define MAPDEV_NEXT_URGENT	(1U << 1)	/* only what a client's mm waits for (MMAP to MPROTECT, the
+						 * notices VMA_), and the RESULT of only;
+						 * MAPDEV_NONE at once if that has none to come */
+#define MAPDEV_NEXT_REPLY	(1U << 2)	/* fetch nothing, reply only */
+
+struct mapdev_next {
+	__u32 flags;		/* MAPDEV_NEXT_ */
+	__s32 timeout_ms;	/* -1: none */
+	__u64 only;
+	struct mapdev_reply reply;
+	struct mapdev_request request;	/* out */
+};
+
+struct mapdev_alive {
+	__u64 id;
+};
+
+#define MAPDEV_IOC_INIT		_IOWR('m', 0x80, struct mapdev_init)
+#define MAPDEV_IOC_NEXT		_IOWR('m', 0x81, struct mapdev_next)
+#define MAPDEV_IOC_CREATE	_IOWR('m', 0x82, struct mapdev_create)
+#define MAPDEV_IOC_DESTROY	_IOW('m', 0x83, struct mapdev_destroy)
+#define MAPDEV_IOC_ALLOC	_IOWR('m', 0x84, struct mapdev_alloc)
+#define MAPDEV_IOC_FREE		_IOW('m', 0x85, struct mapdev_free)
+#define MAPDEV_IOC_PFNS		_IOW('m', 0x86, struct mapdev_pfns)
+#define MAPDEV_IOC_PAGE		_IOWR('m', 0x87, struct mapdev_page)
+#define MAPDEV_IOC_WAKE		_IOW('m', 0x88, struct mapdev_wake)
+#define MAPDEV_IOC_UNMAP	_IOW('m', 0x89, struct mapdev_unmap)
+#define MAPDEV_IOC_ALIVE	_IOW('m', 0x8a, struct mapdev_alive)	/* ENOENT: nobody waits for id */
+#define MAPDEV_IOC_KICK		_IO('m', 0x8b)	/* make MAPDEV_IOC_NEXT return, now or the next time */
+
+#endif
