@@ -180,7 +180,8 @@ static int mapdev_alloc_phys(struct mapdev_buffer *buffer, u64 phys)
 	ret = security_locked_down(LOCKDOWN_DEV_MEM);
 	if (ret)
 		return ret;
-	if (region_intersects(phys, size, IORESOURCE_SYSTEM_RAM, IORES_DESC_NONE) != REGION_DISJOINT)
+	if (region_intersects(phys, size, IORESOURCE_SYSTEM_RAM, IORES_DESC_NONE) !=
+	    REGION_DISJOINT)
 		return -EPERM;
 	buffer->pfn = PHYS_PFN(phys);
 	return 0;
@@ -337,8 +338,8 @@ int mapdev_buffer_alloc(struct mapdev_session *s, struct mapdev_alloc *alloc)
 	buffer = mapdev_buffer_new(s, alloc);
 	if (IS_ERR(buffer))
 		return PTR_ERR(buffer);
-	ret = xa_alloc_cyclic(&s->buffers, &buffer->id, buffer, MAPDEV_BUFFER_LIMIT, &s->next_buffer,
-			      GFP_KERNEL);
+	ret = xa_alloc_cyclic(&s->buffers, &buffer->id, buffer, MAPDEV_BUFFER_LIMIT,
+			      &s->next_buffer, GFP_KERNEL);
 	if (ret < 0) {
 		mapdev_buffer_put(buffer);
 		return ret;

@@ -142,10 +142,15 @@ int mapdev_call_payload(struct mapdev_call *call, const void __user *from, size_
 
 /* ---- waiting -------------------------------------------------------------------------------- */
 
-#define mapdev_wait(call, old, killable, timeout)						\
-	((killable) ?										\
-	 wait_event_killable_timeout((call)->wait, READ_ONCE((call)->state) != (old), timeout) :	\
-	 wait_event_interruptible_timeout((call)->wait, READ_ONCE((call)->state) != (old), timeout))
+/* Until it is in another state. Return: what is left of the time; 0: nothing; < 0: a signal. */
+static long mapdev_wait(struct mapdev_call *call, enum mapdev_state old, bool killable,
+			long timeout)
+{
+	if (killable)
+		return wait_event_killable_timeout(call->wait, READ_ONCE(call->state) != old,
+						   timeout);
+	return wait_event_interruptible_timeout(call->wait, READ_ONCE(call->state) != old, timeout);
+}
 
 /*
  * The daemon does not know of it: as if it had not been made. To take it, the daemon need not wake
@@ -183,7 +188,8 @@ static s64 mapdev_leave(struct mapdev_call *call, enum mapdev_state state, int e
 	} else {
 		hash_del(&call->hash);
 		notice->op = MAPDEV_GONE;
-		if (list_empty(&notice->item.node)) {	/* else it was INTERRUPT, and has a reference */
+		/* Else it is queued as INTERRUPT, and has its reference. */
+		if (list_empty(&notice->item.node)) {
 			refcount_inc(&call->ref);
 			mapdev_notify_locked(s, notice);
 		}
@@ -302,8 +308,8 @@ static int mapdev_call_queue(struct mapdev_call *call)
  * mapdev_call_run - have the daemon carry out a call, and wait for it
  * @call: the call
  *
- * Return: the result, whose meaning depends on the operation; or -errno, from the daemon, or because
- * the call could not be made: EIO, ETIMEDOUT, ERESTARTSYS, EINTR.
+ * Return: the result, whose meaning depends on the operation; or -errno, from the daemon, or
+ * because the call could not be made: EIO, ETIMEDOUT, ERESTARTSYS, EINTR.
  */
 s64 mapdev_call_run(struct mapdev_call *call)
 {

@@ -100,9 +100,12 @@ static s64 mapdev_install(struct mapdev_call *call, void *slot)
 	struct mapdev_session *s = call->session;
 	char name[MAPDEV_NAME_MAX];
 
+	if (call->reply.addr > INT_MAX)
+		return -EINVAL;
 	memcpy(name, slot, sizeof(name));
 	name[sizeof(name) - 1] = '\0';
-	return mapdev_device_install(s, call->reply.len, name, call->reply.addr, &s->command.arg[0]);
+	return mapdev_device_install(s, call->reply.len, name, call->reply.addr,
+				     &s->command.arg[0]);
 }
 
 /**

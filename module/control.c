@@ -56,6 +56,7 @@ static int mapdev_begin(struct mapdev_session *s, struct mapdev_init *init)
 	s->features = init->features & mapdev_features();
 	s->timeout = ms == U32_MAX ? MAX_SCHEDULE_TIMEOUT : msecs_to_jiffies(ms);
 	s->max_pages = mapdev_max_pages();
+	/* Who sees this without the mutex sees the rest, too. */
 	smp_store_release(&s->ready, true);
 
 	init->features = s->features;
@@ -170,6 +171,7 @@ static long mapdev_control_ioctl(struct file *file, unsigned int cmd, unsigned l
 
 	if (!mapdev_is_owner(s))
 		return -EPERM;
+	/* Pairs with mapdev_begin(). */
 	if (cmd != MAPDEV_IOC_INIT && !smp_load_acquire(&s->ready))
 		return -EINVAL;
 	if (READ_ONCE(s->dead))
@@ -221,6 +223,7 @@ static int mapdev_control_mmap(struct file *file, struct vm_area_struct *vma)
 		return -ENODEV;
 	if (READ_ONCE(s->dead))
 		return -ENODEV;
+	/* Pairs with mapdev_begin(). */
 	if (!smp_load_acquire(&s->ready) || !(vma->vm_flags & VM_SHARED))
 		return -EINVAL;
 	if (vma->vm_pgoff < MAPDEV_PAYLOAD_SIZE >> PAGE_SHIFT)

@@ -85,7 +85,7 @@ struct mapdev_session {
 	struct kref ref;
 	struct pid *owner;		/* the process that may use the control file */
 	struct pid_namespace *pid_ns;
-	struct mutex mutex;
+	struct mutex mutex;		/* devices and buffers come and go, the session ends */
 	bool ready;			/* MAPDEV_IOC_INIT was said */
 	bool dead;			/* written under both locks */
 
@@ -174,6 +174,22 @@ struct mapdev_buffer {
 	void *vmalloc;
 };
 
+/* What one mmap call, and faults in the areas that came of it, have mapped. */
+struct mapdev_holds {
+	refcount_t ref;			/* areas */
+	struct xarray buffers;		/* by serial */
+};
+
+struct mapdev_area {
+	refcount_t ref;			/* the VMA, notices that are queued */
+	u64 id;
+	u32 vm_ops;			/* MAPDEV_VMOP_ */
+	struct mapdev_file *mf;		/* only as long as the VMA is there */
+	struct mapdev_holds *holds;	/* the same */
+	struct mapdev_notice opened;
+	struct mapdev_notice closed;	/* or aborted */
+};
+
 /* main.c */
 extern struct class *mapdev_class;
 extern atomic_t mapdev_nr_pages, mapdev_nr_areas, mapdev_nr_files, mapdev_nr_sessions;
@@ -222,6 +238,7 @@ static inline void mapdev_slot_busy(struct mapdev_session *s, unsigned int slot,
 {
 	u32 *array = s->payload + MAPDEV_BUSY_OFFSET;
 
+	/* The copying that it stands for is over when the daemon sees 0. */
 	smp_store_release(&array[slot - MAPDEV_REQUEST_SLOTS], busy);
 }
 
@@ -233,16 +250,36 @@ extern dev_t mapdev_numbers;	/* the first of ours: the control device's */
 int mapdev_device_init(void);
 void mapdev_device_exit(void);
 int mapdev_device_create(struct mapdev_session *s, struct mapdev_create *create);
+struct mapdev_device *mapdev_device_get(dev_t number);
 struct mapdev_device *mapdev_device_find(struct mapdev_session *s, u32 id);
 int mapdev_device_destroy(struct mapdev_session *s, u32 id);
 int mapdev_device_wake(struct mapdev_session *s, const struct mapdev_wake *wake);
-int mapdev_device_install(struct mapdev_session *s, u32 id, const char *name, int flags, u64 *file);
+int mapdev_device_install(struct mapdev_session *s, u32 id, const char *name, int flags,
+			  u64 *id_out);
+
+/* file.c */
+void mapdev_file_init(struct file_operations *fops, u32 has);
+struct mapdev_file *mapdev_file_new(struct mapdev_device *dev);
+void mapdev_file_drop(struct mapdev_file *mf);
 
 /* area.c */
 void mapdev_area_init(void);
 int mapdev_area_mmap(struct file *file, struct vm_area_struct *vma);
 struct mapdev_vma mapdev_vma(const struct vm_area_struct *vma);
 u64 mapdev_area_id(struct mapdev_session *s, const struct vm_area_struct *vma);
+bool mapdev_is_cow(vm_flags_t flags);
+int mapdev_hold(struct mapdev_holds *holds, struct mapdev_buffer *buffer);
+struct mapdev_call *mapdev_area_call(struct mapdev_area *area, struct vm_area_struct *vma, u32 op);
+bool mapdev_mapping_valid(const struct vm_area_struct *vma, const struct mapdev_mapping *m);
+struct mapdev_buffer *mapdev_mapping_buffer(struct mapdev_session *s,
+					    const struct mapdev_mapping *m);
+struct page *mapdev_counted_page(const struct mapdev_buffer *buffer, unsigned long pgoff);
+void *mapdev_copy_payload(struct mapdev_call *call);
+
+/* fault.c */
+vm_fault_t mapdev_vm_fault(struct vm_fault *vmf);
+vm_fault_t mapdev_vm_page_mkwrite(struct vm_fault *vmf);
+vm_fault_t mapdev_vm_pfn_mkwrite(struct vm_fault *vmf);
 
 /* buffer.c */
 int mapdev_buffer_alloc(struct mapdev_session *s, struct mapdev_alloc *alloc);

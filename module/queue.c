@@ -92,7 +92,8 @@ void mapdev_throttle(struct mapdev_session *s, bool urgent)
 	if (likely(READ_ONCE(queue->notices) < MAPDEV_MANY_NOTICES) || mapdev_is_owner(s))
 		return;
 	wait_event_killable_timeout(s->room, READ_ONCE(s->dead) ||
-				    READ_ONCE(queue->notices) < MAPDEV_MANY_NOTICES, s->timeout);
+				    READ_ONCE(queue->notices) < MAPDEV_MANY_NOTICES,
+				    min_t(long, s->timeout, msecs_to_jiffies(mapdev_timeout_ms())));
 }
 
 /* session->lock is held. */
@@ -312,6 +313,7 @@ static void mapdev_fill_result(struct mapdev_session *s, struct mapdev_request *
 	request->len = s->command.len;
 	request->slot = s->command.len ? MAPDEV_COMMAND_SLOT : MAPDEV_NO_SLOT;
 	s->command.id = 0;
+	s->command.ready = false;
 }
 
 /* session->lock is held. */
@@ -341,7 +343,7 @@ static bool mapdev_take(struct mapdev_session *s, struct mapdev_next *next,
 	struct mapdev_queue *queue;
 	struct mapdev_item *item;
 
-	if (s->command.ready && s->command.id &&
+	if (s->command.ready &&
 	    (!(next->flags & MAPDEV_NEXT_URGENT) || next->only == s->command.id)) {
 		mapdev_fill_result(s, &next->request);
 		return true;
@@ -444,7 +446,8 @@ static void mapdev_return_slots(struct mapdev_session *s)
  * @s: the session
  * @arg: the daemon's
  *
- * What was replied to is gone from the daemon's struct, so that it may repeat the ioctl after EINTR.
+ * What was replied to is gone from the daemon's struct, so that it may repeat the ioctl after
+ * EINTR.
  *
  * Return: 0 or an error: EFAULT, EINVAL, EINTR, ENODEV (the session has ended).
  */

@@ -20,7 +20,9 @@ from . import daemon as daemons
 from .daemon import Client, Daemon
 
 _HOW = "run them in a machine with the module: mapdev vm --kernel 6.12 -- pytest tests/kernel"
-_COMPLAINT = re.compile(r"WARNING:|BUG|Oops|general protection|Call Trace|still in use|stall|mapdev:")
+_COMPLAINT = re.compile(
+    r"WARNING:|BUG|Oops|general protection|Call Trace|still in use|stall|mapdev:"
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -15,6 +15,7 @@ import pickle
 import signal
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterable
 from ctypes import sizeof
 from pathlib import Path
@@ -143,14 +144,15 @@ class Buffer:
 class Daemon:
     """A session, and the loop that serves it."""
 
+    keep = True  # what came
+
     def __init__(self, timeout_ms: int = 0, features: int = 0) -> None:
         self.fd = os.open(CONTROL, os.O_RDWR | os.O_CLOEXEC)
-        self.init = Init(
-            size=sizeof(Init), abi=uapi.ABI, features=features, timeout_ms=timeout_ms
-        )
+        self.init = Init(size=sizeof(Init), abi=uapi.ABI, features=features, timeout_ms=timeout_ms)
         uapi.ioctl(self.fd, uapi.IOC_INIT, self.init)
         self.payload = mmap.mmap(self.fd, self.init.payload_size, offset=self.init.payload_offset)
         self.seen: list[Request] = []
+        self.count: Counter[int] = Counter()  # of requests, by operation
         self._buffers: list[Buffer] = []
 
     def __enter__(self) -> Daemon:
@@ -217,7 +219,9 @@ class Daemon:
             say.reply = reply
         uapi.ioctl(self.fd, uapi.IOC_NEXT, say)
         if say.request.op != uapi.NONE:
-            self.seen.append(say.request)
+            self.count[say.request.op] += 1
+            if self.keep:
+                self.seen.append(say.request)
         return say.request, say.reply.error
 
     def get(self, op: int, seconds: float = 20) -> Request:
@@ -237,9 +241,7 @@ class Daemon:
     def command(self, request: Request, kind: int, **fields: Any) -> Request:
         """Have the client do something; return the RESULT."""
         reply = Reply(id=request.id, kind=kind, slot=uapi.NO_SLOT, **fields)
-        result, error = self.next(
-            reply, flags=uapi.NEXT_URGENT, only=request.id, timeout_ms=20000
-        )
+        result, error = self.next(reply, flags=uapi.NEXT_URGENT, only=request.id, timeout_ms=20000)
         assert not error, os.strerror(error)
         assert result.op == uapi.RESULT and result.id == request.id
         return result
@@ -303,12 +305,15 @@ def default(request: Request) -> int | None:
 
 
 def mapping(
-    addr: int, buffer: Buffer, pgoff: int = 0, pages: int | None = None, kind: int = 0, cache: int = 0
+    addr: int,
+    buffer: Buffer,
+    pgoff: int = 0,
+    pages: int | None = None,
+    kind: int = 0,
+    cache: int = 0,
 ) -> Mapping:
     pages = buffer.pages - pgoff if pages is None else pages
-    return Mapping(
-        addr=addr, pgoff=pgoff, nr_pages=pages, buffer=buffer.id, kind=kind, cache=cache
-    )
+    return Mapping(addr=addr, pgoff=pgoff, nr_pages=pages, buffer=buffer.id, kind=kind, cache=cache)
 
 
 def mmap_answer(request: Request, *mappings: Mapping, **fields: Any) -> Reply:

@@ -9,6 +9,7 @@ import mmap
 import os
 import select
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -337,9 +338,9 @@ def test_what_is_mapped_survives_the_daemon() -> None:
         buffer = daemon.alloc(2)
         buffer.memory[:2] = b"ab"
         handlers = {
-            uapi.MMAP: lambda r: mmap_answer(r, vm_ops=uapi.VMOP_FAULT)
-            if r.vma.vm_pgoff
-            else maps(buffer)(r),
+            uapi.MMAP: lambda r: (
+                mmap_answer(r, vm_ops=uapi.VMOP_FAULT) if r.vma.vm_pgoff else maps(buffer)(r)
+            ),
             uapi.POLL: lambda _: 0,
         }
         while True:
@@ -652,8 +653,6 @@ def test_backpressure() -> None:
 
 def test_faults_wait_for_a_slow_daemon(daemon: Daemon) -> None:
     """Threads of one process fault at the same time, and another unmaps meanwhile."""
-    import threading
-
     daemon.create()
     buffer = daemon.alloc(16, uapi.BUF_VMALLOC)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import mmap
 import os
@@ -13,7 +14,18 @@ from pathlib import Path
 import pytest
 
 from . import uapi
-from .daemon import Buffer, Client, Daemon, answer, default, mapping, maps, mmap_answer, opened
+from .daemon import (
+    Buffer,
+    Client,
+    Daemon,
+    answer,
+    counters,
+    default,
+    mapping,
+    maps,
+    mmap_answer,
+    opened,
+)
 from .uapi import PAGE
 
 PATH = "/dev/mapdev-test"
@@ -140,9 +152,7 @@ def test_hole(daemon: Daemon) -> None:
     daemon.create()
     buffer = daemon.alloc(1)
     process = Client(lambda: mapped(2)[PAGE])
-    daemon.serve(
-        {uapi.MMAP: lambda r: mmap_answer(r, mapping(r.vma.vm_start, buffer))}, process
-    )
+    daemon.serve({uapi.MMAP: lambda r: mmap_answer(r, mapping(r.vma.vm_start, buffer))}, process)
     assert process.status == SIGBUS
 
 
@@ -236,11 +246,7 @@ def test_private_area_of_pfn_faults(daemon: Daemon) -> None:
 
     with pytest.raises(OSError) as caught:
         daemon.run(
-            {
-                uapi.MMAP: lambda r: mmap_answer(
-                    r, set_flags=uapi.VM_PFNMAP, vm_ops=uapi.VMOP_FAULT
-                )
-            },
+            {uapi.MMAP: lambda r: mmap_answer(r, set_flags=uapi.VM_PFNMAP, vm_ops=uapi.VMOP_FAULT)},
             client,
         )
     assert caught.value.errno == errno.EINVAL
@@ -297,8 +303,6 @@ def test_copies_of_an_area(daemon: Daemon) -> None:
     buffer = daemon.alloc(4)
 
     def client() -> None:
-        import ctypes
-
         libc = ctypes.CDLL(None)
         area = mapped(4)
         address = ctypes.addressof(ctypes.c_char.from_buffer(area))
@@ -325,8 +329,6 @@ def test_copies_of_an_area(daemon: Daemon) -> None:
 
 @pytest.mark.parametrize("kind", [uapi.MAP_PFN, uapi.MAP_PAGE])
 def test_buffer_lives_as_long_as_it_is_mapped(daemon: Daemon, kind: int) -> None:
-    from .daemon import counters
-
     daemon.create()
     buffer = daemon.alloc(1)
     buffer.memory[:4] = b"data"
@@ -355,6 +357,39 @@ def test_buffer_lives_as_long_as_it_is_mapped(daemon: Daemon, kind: int) -> None
     daemon.serve({}, process)
     assert process.result() == b"data"
     assert counters()["pages"] == 50
+
+
+@pytest.mark.parametrize("name", ["compound", "contig", "vmalloc"])
+def test_pages_that_are_pinned_for_longer(daemon: Daemon, name: str) -> None:
+    """A pipe keeps pages of an area that is gone: they are no one else's until it lets go."""
+    daemon.create()
+    buffer = daemon.alloc(2, KINDS[name][0], flags=KINDS[name][1])
+    pfns = (uapi.c_uint64 * 2)()
+    query = uapi.Pfns(id=buffer.id, count=2, pfns=ctypes.addressof(pfns))
+    uapi.ioctl(daemon.fd, uapi.IOC_PFNS, query)
+    for page in range(2):
+        buffer.memory[page * PAGE : page * PAGE + 4] = b"pin%d" % page
+    read, write = os.pipe()
+
+    def client() -> None:
+        area = mapped(2)
+        at = ctypes.addressof(ctypes.c_char.from_buffer(area))
+        iovec = (ctypes.c_size_t * 2)(at, 2 * PAGE)
+        libc = ctypes.CDLL(None, use_errno=True)
+        os._exit(libc.vmsplice(write, iovec, ctypes.c_ulong(1), 0) != 2 * PAGE)
+
+    process = Client(client)
+    daemon.serve({uapi.MMAP: maps(buffer, uapi.MAP_PAGE)}, process)
+    assert process.status == 0
+    buffer.unmap()
+    buffer.free()
+    assert counters()["pages"] == 0
+    others = [daemon.alloc(1) for _ in range(200)]
+    assert not {one.pfn for one in others} & set(pfns)
+    text = os.read(read, 2 * PAGE)
+    assert (text[:4], text[PAGE : PAGE + 4]) == (b"pin0", b"pin1")
+    os.close(read)
+    os.close(write)
 
 
 def test_unmap_of_a_device(daemon: Daemon) -> None:
@@ -389,8 +424,6 @@ def test_calls_about_an_area(daemon: Daemon, op: str, result: int) -> None:
     }[op]  # fmt: skip
 
     def client() -> int:
-        import ctypes
-
         libc = ctypes.CDLL(None, use_errno=True)
         libc.mremap.restype = ctypes.c_void_p
         area = mapped(4)
@@ -454,8 +487,6 @@ def test_owner_is_refused(daemon: Daemon) -> None:
 def test_buffers_of_the_daemon(daemon: Daemon) -> None:
     buffer: Buffer = daemon.alloc(4, uapi.BUF_VMALLOC)
     pfns = (uapi.c_uint64 * 4)()
-    import ctypes
-
     query = uapi.Pfns(id=buffer.id, count=4, pfns=ctypes.addressof(pfns))
     uapi.ioctl(daemon.fd, uapi.IOC_PFNS, query)
     assert pfns[0] == buffer.pfn and len(set(pfns)) == 4
