@@ -176,7 +176,7 @@ def test_all_descriptors() -> None:
     assert (done.stdout, done.stderr) == ("b'hi'\n", "")
 
 
-LOGGING = '''
+LOGGING = """
 import logging
 from mapdev import Driver
 
@@ -184,7 +184,7 @@ class Chatty(Driver):
     def open(self, inode, file):
         logging.getLogger("chatty").info("somebody opens it")
         raise ValueError("not today")
-'''
+"""
 
 
 @pytest.mark.parametrize("option", [[], ["-m", "64M"]], ids=["plain", "by argparse"])

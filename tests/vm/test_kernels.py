@@ -18,6 +18,7 @@ from mapdev.vm.kernels import Kernel
 PROJECT = Path(__file__).parents[2]
 TIMEOUT = 600  # seconds; without KVM everything takes some ten times as long
 TESTS = "tests/kernel"
+PARAMETERS = ("raw=0xfed00000+8K,0x100000+4K",)  # registers of the HPET, and memory
 # What the kernel says when the module made a mistake that it noticed.
 COMPLAINTS = re.compile(
     r"^.*\b(?:WARNING|BUG|Oops|INFO: task|refcount_t|general protection).*$", re.M
@@ -41,7 +42,7 @@ def test_the_kernel_host(
     try:
         outcome = machine.run(
             kernel, [sys.executable, "-m", "pytest", *options, TESTS], module=module,
-            timeout=TIMEOUT, write=lambda _, data: said.append(data.decode(errors="replace")),
+            parameters=PARAMETERS, timeout=TIMEOUT, write=lambda _, data: said.append(data.decode(errors="replace")),
         )  # fmt: skip
     except UnavailableError as error:
         unavailable(error)
