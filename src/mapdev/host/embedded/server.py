@@ -80,7 +80,8 @@ class Server:
         self._running = False
         self._poke()
         self._thread.join()
-        self._kernel.closed = lambda _: None  # nothing is watched any more
+        # Nothing is watched any more. A process whose filter is gone may be about to end still.
+        self._kernel.closed = self._kernel.spaces.forget = lambda _: None
         with self._lock:
             self._parking.close()
         self._coroutines.stop()
