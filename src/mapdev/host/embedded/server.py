@@ -81,7 +81,8 @@ class Server:
         self._poke()
         self._thread.join()
         # Nothing is watched any more. A process whose filter is gone may be about to end still.
-        self._kernel.closed = self._kernel.spaces.forget = lambda _: None
+        self._kernel.closed = lambda _: None
+        self._kernel.spaces.forget = lambda _: None
         with self._lock:
             self._parking.close()
         self._coroutines.stop()
