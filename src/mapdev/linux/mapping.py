@@ -253,9 +253,15 @@ def remap_vmalloc_range(vma: VmAreaStruct, addr: int, pgoff: int) -> None:
     nr_pages = now.machine.vmalloc_size(addr) >> PAGE_SHIFT
     if pgoff < 0 or pgoff + vma_pages(vma) > nr_pages:
         raise _invalid(what, f"{vma!r} from page {pgoff} on reaches past {nr_pages} pages")
-    for user in range(vma.vm_start, vma.vm_end, PAGE_SIZE):
-        kernel = addr + (pgoff << PAGE_SHIFT) + user - vma.vm_start
-        vm_insert_page(vma, user, Page(now.machine, now.machine.vmalloc_to_pfn(kernel)))
+    runs = now.machine.vmalloc_runs(addr, pgoff, vma_pages(vma))
+    first = Page(now.machine, runs[0][0])
+    vm_insert_page(vma, vma.vm_start, first)  # what is true of one is true of all
+    at = vma.vm_start + PAGE_SIZE
+    runs[0] = first.pfn + 1, runs[0][1] - 1
+    if vma.is_mapped(at, vma.vm_end):
+        pages = [Page(now.machine, pfn + page) for pfn, count in runs for page in range(count)]
+        vm_insert_pages(vma, at, pages)  # up to that
+    vma.record_runs(at, runs, "page", vma.vm_page_prot)
     vm_flags_set(vma, VM_DONTEXPAND | VM_DONTDUMP)
 
 

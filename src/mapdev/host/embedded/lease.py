@@ -92,17 +92,14 @@ class Leases:
         fd = os.open(self._path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
         index = self._next
         self._next += 1
-        lock_byte(fd, index)
+        lock_byte(fd, index, writable)
         return fd, index
 
     def add(self, index: int, vma: VmAreaStruct, tgid: int) -> Lease:
         """Count the mapping `vma`, made through description `index`, as alive."""
-        kinds = {run.kind for run in vma.mapped}
         holds = [
-            self._memory.hold(
-                [(run.pfn, run.nr_pages) for run in vma.mapped if run.kind == kind], kind
-            )
-            for kind in kinds
+            self._memory.hold([(run[1], run[2]) for run in vma.mapped if run[3] == kind], kind)
+            for kind in {run[3] for run in vma.mapped}
         ]
         lease = Lease(index, vma, tgid, holds)
         self._live[index] = self._dying[index] = lease

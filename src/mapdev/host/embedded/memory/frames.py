@@ -42,13 +42,20 @@ class Counts(NamedTuple):
 class Hold:
     """A claim on frames that a client maps."""
 
-    __slots__ = ("heads", "kind", "runs")
+    __slots__ = ("heads", "kind", "parts", "runs")
 
-    def __init__(self, runs: Sequence[tuple[int, int]], kind: str, heads: list[int]) -> None:
+    def __init__(
+        self,
+        runs: Sequence[tuple[int, int]],
+        kind: str,
+        heads: list[int],
+        parts: list[tuple[int, int]],
+    ) -> None:
         """Describe a claim; `hold` in holds.py makes it."""
         self.runs = runs
         self.kind = kind
         self.heads: list[int] | None = heads  # one entry an allocation a run; None once released
+        self.parts = parts  # of allocations longer than a page: the head, how many pages
 
 
 class Frames:
