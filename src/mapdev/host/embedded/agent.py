@@ -17,10 +17,11 @@ import itertools
 import os
 import select
 import socket
-import struct
+from collections.abc import Sequence
 
-from mapdev.host.embedded.arch import ARCH, NUMBER_OF
-from mapdev.host.embedded.inject import StoppedThread, marked
+from mapdev.host.embedded.arch import ARCH
+from mapdev.host.embedded.batch import CALL, CallError, Request, is_error, pack
+from mapdev.host.embedded.inject import StoppedThread
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.loan import HELPERS_CALL, call_of
 from mapdev.host.embedded.processes import tgid_of
@@ -35,15 +36,11 @@ from mapdev.linux.numbers import (
     PROT_WRITE,
 )
 
-_CALL = struct.Struct("<7Q")  # number and six arguments
 _MESSAGE = 4096  # bytes, what the agent takes at once; a page is no smaller
-_AT_ONCE = _MESSAGE // _CALL.size
+_AT_ONCE = _MESSAGE // CALL.size * CALL.size
 _ULONG_MAX = (1 << 64) - 1
 _TIE = 0  # the socket's number in the agent's own table
 _PATIENCE = 20  # milliseconds between two looks whether the thread was stopped
-
-Request = tuple[str, tuple[int, ...], int | None]
-"""A call for an agent: name, arguments, and which argument is a descriptor of the agent's."""
 
 
 class Agent:
@@ -59,20 +56,22 @@ class Agent:
         self.tie = tie
         self._kernel = kernel
         self._mark = kernel.secret << 32
+        self._sent = b""
         self._numbers = {_TIE}
 
-    def run(self, requests: list[Request]) -> list[int]:
-        """Have calls made one after another and return their results.
+    def run(self, requests: Sequence[Request]) -> None:
+        """Have calls made one after another, up to the first that fails.
 
-        :raises OSError: the errno of the first that failed; those after it were not made.
+        :raises CallError: that of the call that failed.
         :raises ClientGone: the client is gone, or about to go.
         """
-        results: list[int] = []
-        for at in range(0, len(requests), _AT_ONCE):
-            part = requests[at : at + _AT_ONCE]
-            self._send(part)
-            results += self._receive(part)
-        return results
+        self.make(pack(requests, self._mark))
+
+    def make(self, calls: bytes) -> None:
+        """Do what `run` does, for calls that are packed."""
+        for at in range(0, len(calls), _AT_ONCE):
+            self._send(calls[at : at + _AT_ONCE])
+            self._receive(at // CALL.size)
 
     def lend(self, description: int) -> int:
         """Put a copy of our descriptor into the agent's table and return its number there.
@@ -81,8 +80,7 @@ class Agent:
         :raises ClientGone: as above.
         """
         number = next(number for number in itertools.count() if number not in self._numbers)
-        request: list[Request] = [(HELPERS_CALL, (), None)]
-        self._send(request, unmarked=True)
+        self._send(pack([(HELPERS_CALL, (), None)], 0))  # without a mark: it is handed over
         thread = self._thread()
         call = call_of(self._kernel, thread)
         try:
@@ -94,7 +92,7 @@ class Agent:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE)) from None
         finally:
             call.answer(0)
-            self._receive(request, thread)
+            self._receive(0, thread)
         self._numbers.add(number)
         return number
 
@@ -107,14 +105,10 @@ class Agent:
         """Let the thread end."""
         self.tie.close()
 
-    def _send(self, requests: list[Request], unmarked: bool = False) -> None:
-        mark = 0 if unmarked else self._mark
-        message = b"".join(
-            _CALL.pack(NUMBER_OF[name], *marked(args, descriptor, mark))
-            for name, args, descriptor in requests
-        )
+    def _send(self, calls: bytes) -> None:
+        self._sent = calls
         try:
-            self.tie.send(message, socket.MSG_NOSIGNAL)
+            self.tie.send(calls, socket.MSG_NOSIGNAL)
         except OSError:
             raise ClientGone from None
 
@@ -123,7 +117,7 @@ class Agent:
             "stopped", tgid_of(self.tid), "is stopped by a debugger in the middle of a page fault; "
             "all other clients wait for it to be continued or killed"))  # fmt: skip
 
-    def _receive(self, requests: list[Request], thread: Wakeful | None = None) -> list[int]:
+    def _receive(self, before: int, thread: Wakeful | None = None) -> None:
         self._wait(thread or self._thread())
         try:
             answer = self.tie.recv(_MESSAGE)
@@ -131,12 +125,11 @@ class Agent:
             answer = b""
         if not answer:
             raise ClientGone
-        results = [words[0] for words in _CALL.iter_unpack(answer)]
-        if results[-1] > _ULONG_MAX - 4095:
-            code = _ULONG_MAX + 1 - results[-1]
-            name = requests[len(results) - 1][0]
-            raise OSError(code, f"{name} in the client: {os.strerror(code)}")
-        return results
+        last = len(answer) - CALL.size
+        result = CALL.unpack_from(answer, last)[0]
+        if is_error(result):
+            number = CALL.unpack_from(self._sent, last)[0]
+            raise CallError(result, number, before + last // CALL.size)
 
     def _wait(self, thread: Wakeful) -> None:
         """Wait for an answer, which must come though the process may be stopped (SIGSTOP)."""

@@ -15,8 +15,9 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from mapdev.host.embedded.agent import Agent, Request
+from mapdev.host.embedded.agent import Agent
 from mapdev.host.embedded.areas import DeviceArea, MmAreas
+from mapdev.host.embedded.batch import Request
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.processes import (
     live_threads,

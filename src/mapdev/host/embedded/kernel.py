@@ -13,12 +13,14 @@ import os
 import resource
 from collections import deque
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 from mapdev.host.device import Device
 from mapdev.host.dispatch import Dispatcher, WouldWait
 from mapdev.host.embedded.arch import ARCH
 from mapdev.host.embedded.areas import DeviceArea
+from mapdev.host.embedded.batch import Batch
 from mapdev.host.embedded.files import Files, OpenFile
 from mapdev.host.embedded.filter import Descriptors
 from mapdev.host.embedded.inject import StoppedThread
@@ -101,7 +103,7 @@ class Kernel:
     def task(self, call: Call) -> TaskStruct:
         """Return the thread that makes `call`."""
         tid = call.tid
-        return TaskStruct(tid, lambda: tgid_of(tid), lambda: comm_of(tid))
+        return TaskStruct(tid, lambda: self.spaces.tgid_of(tid), lambda: comm_of(tid))
 
     def file(self, call: Call, argument: int = 0) -> OpenFile | None:
         """Return the device's open file that a descriptor argument of `call` means, if any.
@@ -281,6 +283,11 @@ class Kernel:
         open_file.file.private_data = private
         return self.install(self.current, open_file, bool(flags & os.O_CLOEXEC))
 
+    @cached_property
+    def batch(self) -> Batch:
+        """What makes lists of calls in clients; there is none until one is needed."""
+        return Batch()
+
     # --- mappings ---------------------------------------------------------------------------
 
     def mapped(self, index: int, area: DeviceArea, tgid: int, holds: bool = True) -> None:
@@ -398,6 +405,8 @@ class Kernel:
     def close(self) -> list[str]:
         """Release what is still open, since no client lives; return a line for each."""
         self.spaces.close()
+        if "batch" in self.__dict__:
+            self.batch.close()
         left = {*self.files, *self._mapped_files.values()}
         for open_file in left:
             open_file.has_descriptor = False

@@ -20,8 +20,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from mapdev.host.embedded.agent import Agent, Request, start_agent
+from mapdev.host.embedded.agent import Agent, start_agent
 from mapdev.host.embedded.areas import DeviceArea, MmAreas
+from mapdev.host.embedded.batch import Request
 from mapdev.host.embedded.client_pages import ClientPages
 from mapdev.host.embedded.inject import PTRACE_EVENT_STOP, PTRACE_SINGLESTEP, StoppedThread
 from mapdev.host.embedded.kernel import Kernel

@@ -73,7 +73,11 @@ class Spaces:
 
     def of(self, tid: int) -> MmAreas | None:
         """Return the address space of the process of thread `tid`, if it maps any device."""
-        return self.at(tgid_of(tid)) if self._by_tgid else None
+        return self.at(self.tgid_of(tid)) if self._by_tgid else None
+
+    def tgid_of(self, tid: int) -> int:
+        """Return the process of thread `tid`; nothing is read for the main thread of one here."""
+        return tid if tid in self._by_tgid else tgid_of(tid)
 
     def at(self, tgid: int) -> MmAreas | None:
         """Return the address space of process `tgid`, if it maps any device."""

@@ -23,6 +23,13 @@ AGENT = bytes.fromhex(
 )
 AGENT_PAGE, AGENT_SOCKET = 19, 20  # x19, x20
 
+# The code of a batch, made of aarch64_batch.S; where in it the program counter is at its trap.
+BATCH = bytes.fromhex(
+    "680240f9608640a9628e41a9649642a9010000d473e200911f0440b1680000547f0214ebe3feff54000020d4"
+)
+BATCH_END = 40
+BATCH_FIRST, BATCH_LAST = 19, 20  # x19, x20
+
 MAP_32BIT = 0
 O_LARGEFILE = 0o400000  # what fcntl(F_GETFL) shows of every file; Python's os.O_LARGEFILE is 0
 

@@ -22,6 +22,13 @@ AGENT = bytes.fromhex(
 )
 AGENT_PAGE, AGENT_SOCKET = 5, 3  # rbx, r12
 
+# The code of a batch, made of x86_64_batch.S; where in it the program counter is at its trap.
+BATCH = bytes.fromhex(
+    "488b03488b7b08488b7310488b53184c8b53204c8b43284c8b4b300f054883c338483d00f0ffff77054c39eb72d2cc"
+)
+BATCH_END = 47
+BATCH_FIRST, BATCH_LAST = 5, 2  # rbx, r13
+
 MAP_32BIT = 0x40
 O_LARGEFILE = 0o100000  # what fcntl(F_GETFL) shows of every file; Python's os.O_LARGEFILE is 0
 
