@@ -179,17 +179,21 @@ class VmAreaStruct:
 
     def record(self, addr: int, pfn: int, nr_pages: int, kind: Kind, prot: int) -> None:
         """Write down that a free stretch shall show these frames; the caller has checked it all."""
-        last = self.mapped[-1] if self.mapped else None
-        if (
-            last is not None
-            and last.end == addr
-            and last.pfn + last.nr_pages == pfn
-            and last.kind == kind
-            and last.prot == prot
-        ):
-            self.mapped[-1] = last._replace(nr_pages=last.nr_pages + nr_pages)
-        else:
-            self.mapped.append(Mapped(addr, pfn, nr_pages, kind, prot))
+        self._append(_new_mapped((addr, pfn, nr_pages, kind, prot)))
+
+    def _append(self, run: Mapped) -> None:
+        addr, pfn, nr_pages, kind, prot = run
+        if self.mapped:
+            start, first, length, last_kind, last_prot = self.mapped[-1]
+            if (
+                first + length == pfn
+                and start + (length << PAGE_SHIFT) == addr
+                and last_kind == kind
+                and last_prot == prot
+            ):
+                self.mapped.pop()
+                run = Mapped(start, first, length + nr_pages, kind, prot)
+        self.mapped.append(run)
         self._cover(addr, addr + (nr_pages << PAGE_SHIFT))
 
     def record_runs(

@@ -50,9 +50,10 @@ class DeviceArea(VmAreaStruct):
 
     def record(self, addr: int, pfn: int, nr_pages: int, kind: Kind, prot: int) -> None:
         """Write down that a free stretch shall show these frames."""
-        super().record(addr, pfn, nr_pages, kind, prot)
+        run = Mapped(addr, pfn, nr_pages, kind, prot)
+        self._append(run)
         if self.fresh is not None:
-            self.fresh.append(Mapped(addr, pfn, nr_pages, kind, prot))
+            self.fresh.append(run)
 
     def record_runs(
         self, addr: int, runs: Sequence[tuple[int, int]], kind: Kind, prot: int

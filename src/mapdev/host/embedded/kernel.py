@@ -13,7 +13,6 @@ import os
 import resource
 from collections import deque
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any
 
 from mapdev.host.device import Device
@@ -60,6 +59,7 @@ class Kernel:
     :ivar descriptors: the numbers that devices have in clients.
     :ivar secret: marks the host's own calls in clients.
     :ivar window: where devices are mapped.
+    :ivar batch: what makes lists of calls in clients.
     :ivar spaces: the areas of clients.
     :ivar opened, closed, next_call: how `Server` is told of open files, and asked for the next call
         of any client while another one is being handled.
@@ -82,6 +82,7 @@ class Kernel:
         machine.spaces = self.spaces
         machine.bring_in = self.bring_in
         machine.zap = lambda *args: self.in_host_thread(lambda: self._zap(*args))
+        self.batch = Batch()
         self.files = Files()
         self.polling = Polling(self.files, dispatcher)
         self.paths = Paths(self.files, (machine.dev, machine.inode))
@@ -283,11 +284,6 @@ class Kernel:
         open_file.file.private_data = private
         return self.install(self.current, open_file, bool(flags & os.O_CLOEXEC))
 
-    @cached_property
-    def batch(self) -> Batch:
-        """What makes lists of calls in clients; there is none until one is needed."""
-        return Batch()
-
     # --- mappings ---------------------------------------------------------------------------
 
     def mapped(self, index: int, area: DeviceArea, tgid: int, holds: bool = True) -> None:
@@ -405,8 +401,7 @@ class Kernel:
     def close(self) -> list[str]:
         """Release what is still open, since no client lives; return a line for each."""
         self.spaces.close()
-        if "batch" in self.__dict__:
-            self.batch.close()
+        self.batch.close()
         left = {*self.files, *self._mapped_files.values()}
         for open_file in left:
             open_file.has_descriptor = False

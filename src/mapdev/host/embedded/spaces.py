@@ -84,7 +84,10 @@ class Spaces:
         execing = self._executing.get(tgid)
         if execing is not None and execing.is_done():
             self._end(tgid)
-        return self._by_tgid.get(tgid)
+        space = self._by_tgid.get(tgid)
+        if space is not None and space.pager is not None:
+            space.pager.settle()  # so that what is done now is done to what is noted here
+        return space
 
     def mapped(self, tid: int, start: int, end: int) -> OpenFile | None:
         """Return what the area from `start` to `end` of the process of `tid` shows, if a device."""
@@ -169,11 +172,10 @@ class Spaces:
     @property
     def restless(self) -> bool:
         """Whether a `tick` is due soon."""
-        if not self._by_tgid:
-            return False  # as for most calls
-        return bool(self._executing) or any(
-            space.pager is not None and space.pager.stale for space in self._by_tgid.values()
-        )
+        for space in self._by_tgid.values():  # most calls are made when there is none
+            if space.pager is not None and space.pager.stale:
+                return True
+        return bool(self._executing)
 
     def tick(self) -> None:
         """Do what has to be done some time after something else."""

@@ -16,10 +16,10 @@ NO_RESTART: int | None = None  # the kernel decides on a restart before the stop
 
 # The code of an agent, made of aarch64_agent.S, and which registers hold what it works with.
 AGENT = bytes.fromhex(
-    "e81980d2e00314aae10313aa020082d2e3031faae4031faae5031faa010000d41f0000f1cd020054"
-    "f50313aa7602008ba80240f9a08640a9a28e41a9a49642a9010000d4a08603f81f0440b168000054"
-    "bf0216ebe3feff54c81980d2e00314aae10313aaa20213cb030088d2e4031faae5031faa010000d4"
-    "e2ffff17a80b80d2e0031faa010000d4"
+    "e81980d2e00314aae10313aa020082d2e3031faae4031faae5031faa010000d41f0000f12d030054"
+    "f50313aa7602008ba80240f9a08640a9a28e41a9a49642a9010000d4a08603f81f0440b1c8000054"
+    "a0e200911f0016ebc9feff54bf0216eb03fdff54c81980d2e00314aae10313aaa20213cb030088d2"
+    "e4031faae5031faa010000d4dfffff17a80b80d2e0031faa010000d4"
 )
 AGENT_PAGE, AGENT_SOCKET = 19, 20  # x19, x20
 

@@ -123,7 +123,8 @@ class Frames:
 
     def frame(self, pfn: int) -> FrameState:
         """Give a snapshot of a frame's state."""
-        self.check(pfn)
+        if not 0 <= pfn < self.nr_frames:
+            self.check(pfn)
         use = self.map.use[pfn]
         if use == mm.FREE:
             order = max(self.buddy.order_of(pfn), 0)  # single frames in stock are in no block
@@ -256,7 +257,10 @@ class Frames:
         if self.map.refcount[head] == 1 and self.map.use[head] in _PARTS:
             how = _FREED_BY[self.map.use[head]]
             raise OSError(errno.EINVAL, f"put_page: pfn {pfn:#x} is in use, {how} frees it")
-        self.drop((head,))
+        if self.map.refcount[head] > 1 and self.map.use[head] not in _PARTS:
+            self.map.refcount[head] -= 1
+        else:
+            self.drop((head,))
 
     def free(self, pfn: int, nr_pages: int, uses: tuple[int, ...], what: str) -> None:
         """Drop the reference that came with an allocation, after checking that this is one."""
@@ -305,6 +309,8 @@ class Frames:
 
     def give_back(self, heads: list[int]) -> None:
         """Make allocations free; long ones and many in a row at once."""
+        if not heads:
+            return
         state = self.map
         heads.sort()
         at = 0

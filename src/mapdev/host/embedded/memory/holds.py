@@ -77,8 +77,9 @@ class Holds:
                 mapcount[run[0]] += step
             else:
                 longer.append(run)
-        for pfn, nr_pages in _joined(sorted(longer)):
-            state.add_to_mapcounts(pfn, nr_pages, step)
+        if longer:
+            for pfn, nr_pages in _joined(sorted(longer)):
+                state.add_to_mapcounts(pfn, nr_pages, step)
         for head, pages in hold.parts:
             count = references.get(head, 0) + step * pages
             if count:
