@@ -27,6 +27,8 @@ Request = tuple[str, tuple[int, ...], int | None]
 CALL = struct.Struct("<7Q")  # number and six arguments
 SIZE = max(1 << 16, 2 * PAGE_SIZE)  # bytes in a client: a page of code, the rest for the list
 _MOST = (SIZE - PAGE_SIZE) // CALL.size * CALL.size
+_FEW = 16  # calls that are packed faster one by one
+_MMAP = NUMBER_OF["mmap"]
 _MASK64 = (1 << 64) - 1
 
 
@@ -72,6 +74,12 @@ def pack_mmaps(
     runs: Sequence[tuple[int, int, int]], prot: int, flags: int, number: int, mark: int
 ) -> bytes:
     """Return the calls that map each of `runs`: address, bytes, offset in the file `number`."""
+    if len(runs) < _FEW:
+        number = number & 0xFFFFFFFF | mark
+        return b"".join(
+            CALL.pack(_MMAP, addr, length, prot, flags, number, offset)
+            for addr, length, offset in runs
+        )
     request: Request = ("mmap", (0, 0, prot, flags, number, 0), 4)
     words = array("Q", pack([request], mark) * len(runs))
     for place, column in zip((1, 2, 6), zip(*runs, strict=True), strict=False):

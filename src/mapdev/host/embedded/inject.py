@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -69,10 +70,13 @@ class StoppedThread(Tracee):
             self.seize()
         return self
 
-    def stop(self) -> None:
-        """Bring the thread to a stop at the end of its call, which this answers."""
+    def stop(self, answer: Callable[[], object] | None = None) -> None:
+        """Bring the thread to a stop at the end of its call, which this answers, or `answer`."""
         self.ptrace(PTRACE_INTERRUPT)
-        self._call.answer(0)
+        if answer is None:
+            self._call.answer(0)
+        else:
+            answer()
         self.wait()
         registers = self.get_registers()
         if registers[ARCH.PC] not in (self._call.ip, self._call.ip - ARCH.SYSCALL_INSTRUCTION_SIZE):
@@ -249,13 +253,7 @@ class StoppedThread(Tracee):
         if self.gone:
             return
         try:
-            if self._saved:
-                self._restore()
-            else:  # never stopped: a stop is due before a thread can be let go
-                self.ptrace(PTRACE_INTERRUPT)
-                self._call.fail(error.errno or errno.EIO if isinstance(error, OSError)
-                                else errno.EIO)  # fmt: skip
-                self.wait()
+            self._restore()
             self.ptrace(PTRACE_DETACH)
             self.gone = True
         except ClientGone:

@@ -60,9 +60,37 @@ class Loan:
 
 def lend_to_caller(
     kernel: Kernel, call: Call, thread: StoppedThread, writable: bool, with_batch: bool
-) -> Loan:
-    """Lend memory to the thread of `call`, which is about to be stopped as `thread`."""
-    return Loan(thread, _put(kernel, call, writable, with_batch), writable, is_helper=False)
+) -> Loan | None:
+    """Lend memory to the thread of `call`, which is stopped as `thread` by that.
+
+    :return: None if its call was cancelled by the stop, as before Linux 5.19.
+    :raises OSError: EMFILE it may have no more descriptors; it is stopped all the same.
+    """
+    batch = _add_batch(kernel, call) if with_batch else None
+    description, index = kernel.machine.leases.open_description(writable)
+    lent: list[int | OSError] = []
+
+    def answer() -> None:
+        # The descriptor is the answer: the thread wakes up once for both.
+        try:
+            lent.append(_add(kernel, call, description, answer=True))
+        except ClientGone:
+            pass  # or cancelled: the stop will tell
+        except OSError as error:
+            lent.append(error)
+            call.answer(0)
+
+    try:
+        thread.stop(answer)
+    finally:
+        os.close(description)
+    if lent and isinstance(lent[0], int):
+        return Loan(thread, (lent[0], index, batch), writable, is_helper=False)
+    if batch is not None:
+        thread.syscall("close", batch)
+    if lent and isinstance(lent[0], OSError):
+        raise lent[0]
+    return None
 
 
 def lend_to_helper(kernel: Kernel, thread: StoppedThread, writable: bool, with_batch: bool) -> Loan:
@@ -111,23 +139,25 @@ def _put(
         number = _add(kernel, call, description)
     finally:
         os.close(description)
-    batch = None
-    if with_batch:
-        with contextlib.suppress(OSError):  # none is free, or the client is about to be found dead
-            batch = call.add_descriptor(kernel.batch.fd, None, cloexec=True)
-    return number, index, batch
+    return number, index, _add_batch(kernel, call) if with_batch else None
 
 
-def _add(kernel: Kernel, call: Call, description: int) -> int:
+def _add_batch(kernel: Kernel, call: Call) -> int | None:
+    with contextlib.suppress(OSError):  # none is free, or the client is about to be found dead
+        return call.add_descriptor(kernel.batch.fd, None, cloexec=True)
+    return None
+
+
+def _add(kernel: Kernel, call: Call, description: int, answer: bool = False) -> int:
     wanted = kernel.scratch_descriptor
     try:
         if not os.path.lexists(f"/proc/{call.tid}/fd/{wanted}"):
             try:
-                return call.add_descriptor(description, wanted, cloexec=True)
+                return call.add_descriptor(description, wanted, True, answer)
             except OSError as error:
                 if error.errno != errno.EBADF:  # beyond the client's limit
                     raise
-        return call.add_descriptor(description, None, cloexec=True)
+        return call.add_descriptor(description, None, True, answer)
     except OSError as error:
         if error.errno == errno.ENOENT:
             raise ClientGone from None

@@ -165,7 +165,8 @@ class Server:
             if len(events) > 1:
                 events.sort(key=lambda event: event[0] in self._listeners)
             self._batch = dict(events)
-            if self._kernel.machine.leases.unsettled:
+            leases = self._kernel.machine.leases
+            if leases.unsettled and leases.events not in self._batch:
                 self._try(self._kernel.sweep)
             if self._kernel.spaces.restless:
                 self._try(self._kernel.spaces.tick)

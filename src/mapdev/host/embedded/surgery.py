@@ -96,11 +96,11 @@ class Surgery:
         if isinstance(error, OSError):
             self.result = -(error.errno or errno.EIO)
         try:
+            thread = self.thread  # stopped: a result is nothing but a number then, even -512
             if self._loan is not None:
-                self._stopped(self._loan)
                 self._loan.give_back()
-            self._thread.result = self.result
-            self._thread.__exit__(kind, error, trace)
+            thread.result = self.result
+            thread.__exit__(kind, error, trace)
         except ClientGone:
             return True
         return isinstance(error, OSError | ClientGone)
@@ -119,29 +119,24 @@ class Surgery:
             with_batch = space is not None and space.takes_batch and not space.batch
             if self.is_alone and not self._thread.is_stopped:
                 loan = lend_to_caller(self._kernel, self._call, self._thread, writable, with_batch)
-            else:
+            if loan is None:
                 loan = lend_to_helper(self._kernel, self.thread, writable, with_batch)
             self._loan = loan
             if loan.batch is not None and space is not None:
-                self._map_batch(loan, space)
+                self._map_batch(loan.thread, loan.batch, space)
         return loan
 
-    def _map_batch(self, loan: Loan, space: MmAreas) -> None:
+    def _map_batch(self, thread: StoppedThread, batch: int, space: MmAreas) -> None:
         """Give the client the pages that make lists of calls, if it can have them."""
-        assert loan.batch is not None
         where = self._kernel.window.start + 2 * PAGE_SIZE  # before it there is room for an agent's
         how = MAP_SHARED | MAP_FIXED_NOREPLACE
-        thread = self._stopped(loan)
         space.takes_batch = False
         with contextlib.suppress(OSError):
-            thread.syscall("mmap", where, SIZE, PROT_READ | PROT_EXEC, how, loan.batch, 0,
+            thread.syscall("mmap", where, SIZE, PROT_READ | PROT_EXEC, how, batch, 0,
                            descriptor=4)  # fmt: skip
             space.batch = where
             thread.syscall("madvise", where, SIZE, MADV_DONTFORK)
             space.takes_batch = True
-
-    def _stopped(self, loan: Loan) -> StoppedThread:
-        return self.thread if loan.thread is self._thread else loan.thread
 
     def run(self, loan: Loan, calls: bytes, last: bool = False) -> None:
         """Have a list of calls made by who has the loan.
@@ -149,7 +144,7 @@ class Surgery:
         :param last: the loan is not needed any more.
         :raises CallError: that of the call that failed; those after it were not made.
         """
-        thread, space = self._stopped(loan), self._kernel.spaces.of(self._call.tid)
+        thread, space = loan.thread, self._kernel.spaces.of(self._call.tid)
         if last:
             calls += pack(loan.closing(), self._kernel.secret << 32)
         if space is not None and space.batch:

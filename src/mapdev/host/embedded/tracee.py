@@ -192,13 +192,15 @@ class Tracee:
 
     def get_registers(self) -> list[int]:
         """Return the registers, in the order of `ARCH`."""
-        self.ptrace(PTRACE_GETREGSET, NT_PRSTATUS, _buffers.registers.iovec)
-        return list(_WORDS.unpack(_buffers.registers.raw))
+        registers = _buffers.registers
+        self.ptrace(PTRACE_GETREGSET, NT_PRSTATUS, registers.iovec)
+        return list(_WORDS.unpack(registers.raw))
 
     def set_registers(self, values: list[int]) -> None:
         """Set the registers."""
-        _WORDS.pack_into(_buffers.registers.raw, 0, *values)
-        self.ptrace(PTRACE_SETREGSET, NT_PRSTATUS, _buffers.registers.iovec)
+        registers = _buffers.registers
+        _WORDS.pack_into(registers.raw, 0, *values)
+        self.ptrace(PTRACE_SETREGSET, NT_PRSTATUS, registers.iovec)
 
     def get_sigmask(self) -> int:
         """Return the blocked signals, signal N as bit N - 1."""

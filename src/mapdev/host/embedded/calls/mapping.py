@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import resource
 from collections.abc import Iterator
 
 from mapdev.host.embedded.arch import ARCH
@@ -181,7 +182,7 @@ class _Mapping:
         """Map `vma`, which has no address yet, and return its address."""
         space, length = self._space, vma.vm_end
         start = None
-        if not addr and not flags & _PLACEMENT and space.is_tidy and self._surgery.is_alone:
+        if not addr and not flags & _PLACEMENT and self._need_not_reserve():
             start = self._map_in_window(vma, flags)
         if start is None:
             start = self._map_where_there_is_room(vma, addr, flags)
@@ -197,11 +198,23 @@ class _Mapping:
         space.merge(start, end)
         return start
 
+    def _need_not_reserve(self) -> bool:
+        """Say whether a place in the window can't but be had.
+
+        No other thread may be there to take it, and no limit on address space that the kernel would
+        check before it asks the driver.
+        """
+        if not self._space.is_tidy or not self._surgery.is_alone:
+            return False
+        with contextlib.suppress(ProcessLookupError):  # it has been killed
+            limit = resource.prlimit(self._call.tid, resource.RLIMIT_AS)[0]
+            return limit == resource.RLIM_INFINITY
+        return False
+
     def _map_in_window(self, vma: DeviceArea, flags: int) -> int | None:
         """Map at a place that is free, for all we know; None if it is not.
 
-        That needs no reservation: no other thread could take the place. The driver is asked before
-        the thread is stopped.
+        The driver is asked before the thread is stopped.
         """
         place = next(iter(places(self._kernel, self._space, vma.vm_end)), None)
         if place is None:
