@@ -18,6 +18,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 from mapdev.host.embedded.agent import Agent, start_agent
@@ -321,12 +322,13 @@ def start_pager(
     :param parent: the pager of the process that this one was forked from.
     :raises OSError: EPERM the machine does not allow it; EAGAIN, ENOMEM as for `start_agent`.
     """
-    userfault = make_in(thread, space.tgid)
-    try:
+    with ExitStack() as unless_started:
+        userfault = make_in(thread, space.tgid)
+        unless_started.callback(userfault.close)
         agent = start_agent(kernel, thread, parent.agent.page if parent else 0)
-    except BaseException:
-        userfault.close()
-        raise
+        unless_started.callback(agent.close)
+        pager = Pager(kernel, space, agent, userfault)
+        unless_started.pop_all()
     if not userfault.kernel_too:
         kernel.say_of(
             "userfaultfd", space.tgid,
@@ -334,8 +336,8 @@ def start_pager(
             "since this machine allows no userfaultfd for them: run as root, or set "
             "vm.unprivileged_userfaultfd=1 (sysctl)",
         )  # fmt: skip
-    space.pager = Pager(kernel, space, agent, userfault)
-    return space.pager
+    space.pager = pager
+    return pager
 
 
 def _fault(vmf: VmFault) -> int:
