@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from mapdev.host.device import Device
 from mapdev.host.dispatch import Dispatcher, WouldWait
 from mapdev.host.embedded.arch import ARCH
+from mapdev.host.embedded.batch import Batch
 from mapdev.host.embedded.files import Files, OpenFile
 from mapdev.host.embedded.filter import Descriptors
 from mapdev.host.embedded.machine import EmbeddedMachine
@@ -83,6 +84,7 @@ class Kernel:
     :ivar scratch_descriptor: where physical memory is in a client for the moment of a mapping.
     :ivar secret: marks the host's own calls in clients.
     :ivar window: where devices are mapped.
+    :ivar batch: what makes lists of calls in clients.
     :ivar spaces: the areas of clients.
     :ivar opened, closed, next_call: how `Server` is told of open files, and asked for the next call
         of any client while another one is being handled.
@@ -106,6 +108,7 @@ class Kernel:
         machine.spaces = self.spaces
         machine.bring_in = self.bring_in
         machine.zap = lambda *args: self.in_host_thread(lambda: self._zap(*args))
+        self.batch = Batch()
         self.files = Files()
         self.polling = Polling(self.files, dispatcher)
         self.paths = Paths(self.files, (machine.dev, machine.inode))
@@ -420,6 +423,7 @@ class Kernel:
     def close(self) -> list[str]:
         """Release what is still open, since no client lives; return a line for each."""
         self.spaces.close()
+        self.batch.close()
         left = {*self.files, *self._mapped_files.values()}
         for open_file in left:
             open_file.has_descriptor = False

@@ -134,7 +134,10 @@ class EmbeddedMachine(PhysicalMemory):
         areas: list[VmAreaStruct] = []
         space = self.spaces.at(task.tgid) if self.spaces is not None else None
         before: Lease | None = None
+        hidden = space.hidden if space is not None else range(0)
         for line in read_maps(task.pid):
+            if line.start in hidden:
+                continue
             known = space.find(line.start) if space is not None else None
             found = self._lease_of(line, task.tgid) if known is None else None
             last = areas[-1] if areas else None

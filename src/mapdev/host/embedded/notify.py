@@ -23,6 +23,7 @@ SECCOMP_IOCTL_NOTIF_SET_FLAGS = 0x40082104
 SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP = 1
 SECCOMP_USER_NOTIF_FLAG_CONTINUE = 1
 SECCOMP_ADDFD_FLAG_SETFD = 1
+SECCOMP_ADDFD_FLAG_SEND = 2
 
 NOTIFICATION = struct.Struct("<QIIiIQ6Q")  # struct seccomp_notif
 RESPONSE = struct.Struct("<QqiI")  # struct seccomp_notif_resp
@@ -70,13 +71,16 @@ class Call:
         """Say whether the thread still waits: it may have been killed."""
         return self.listener.is_valid(self.id)
 
-    def add_descriptor(self, fd: int, at: int | None, cloexec: bool) -> int:
+    def add_descriptor(self, fd: int, at: int | None, cloexec: bool, answer: bool = False) -> int:
         """Put a copy of our descriptor `fd` into the client, at number `at` or the lowest free.
 
+        :param answer: the call returns that number to the client; else it still waits.
         :raises OSError: EBADF `at` is beyond the client's limit, EMFILE no number is free, ENOENT
             the client is gone.
         """
         flags = 0 if at is None else SECCOMP_ADDFD_FLAG_SETFD
+        if answer:
+            flags |= SECCOMP_ADDFD_FLAG_SEND
         request = _ADDFD.pack(self.id, flags, fd, at or 0, os.O_CLOEXEC if cloexec else 0)
         # A bytearray, since with bytes fcntl.ioctl returns those and not the call's own result.
         number: int = fcntl.ioctl(self.listener.fd, SECCOMP_IOCTL_NOTIF_ADDFD, bytearray(request))

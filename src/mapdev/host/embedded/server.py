@@ -211,7 +211,8 @@ class Server:
             self._handle_postponed()
 
     def _do_chores(self) -> None:
-        if self._kernel.machine.unsettled:
+        machine = self._kernel.machine
+        if machine.unsettled and machine.leases.events not in self._batch:
             self._kernel.sweep()
         if self._kernel.spaces.restless:
             self._kernel.spaces.tick()

@@ -76,14 +76,21 @@ class Spaces:
 
     def of(self, tid: int) -> MmAreas | None:
         """Return the address space of the process of thread `tid`, if it maps any device."""
-        return self.at(tgid_of(tid)) if self._by_tgid else None
+        return self.at(self.tgid_of(tid)) if self._by_tgid else None
+
+    def tgid_of(self, tid: int) -> int:
+        """Return the process of thread `tid`; nothing is read for the main thread of one here."""
+        return tid if tid in self._by_tgid else tgid_of(tid)
 
     def at(self, tgid: int) -> MmAreas | None:
         """Return the address space of process `tgid`, if it maps any device."""
         execing = self._executing.get(tgid)
         if execing is not None and execing.is_done():
             self._end(tgid)
-        return self._by_tgid.get(tgid)
+        space = self._by_tgid.get(tgid)
+        if space is not None and space.pager is not None:
+            space.pager.settle()  # so that what is done now is done to what is noted here
+        return space
 
     def mapped(self, tid: int, start: int, end: int) -> OpenFile | None:
         """Return what the area from `start` to `end` of the process of `tid` shows, if a device."""
@@ -172,11 +179,10 @@ class Spaces:
     @property
     def restless(self) -> bool:
         """Whether a `tick` is due soon."""
-        if not self._by_tgid:
-            return False  # as for most calls
-        return bool(self._executing) or any(
-            space.pager is not None and space.pager.stale for space in self._by_tgid.values()
-        )
+        for space in self._by_tgid.values():  # most calls are made when there is none
+            if space.pager is not None and space.pager.stale:
+                return True
+        return bool(self._executing)
 
     def tick(self) -> None:
         """Do what has to be done some time after something else."""

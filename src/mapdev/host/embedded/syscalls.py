@@ -251,12 +251,11 @@ _F_OFD_GETLK, _F_OFD_SETLK = 36, 37
 IN_CLOSE = 0x8 | 0x10
 
 
-def lock_byte(fd: int, offset: int) -> None:
+def lock_byte(fd: int, offset: int, writable: bool) -> None:
     """Take the lock of the byte at `offset` for the open file description of `fd` (F_OFD_SETLK).
 
     The kernel drops it when the last descriptor *and the last mapping* of the description is gone.
     """
-    writable = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
     kind = fcntl.F_WRLCK if writable else fcntl.F_RDLCK
     fcntl.fcntl(fd, _F_OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, offset, 1, 0))
 
