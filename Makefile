@@ -15,7 +15,7 @@ demo: ## real programs draw on a framebuffer written in Python, through mmap
 	@tools/setup.sh demo
 	@$(PYTHON_RUN) demo/demo.py $(ARGS)
 
-test: ## run all tests, those on aarch64 in a VM
+test: ## run all tests, some of them in virtual machines
 	@tools/setup.sh test
 	@$(PYTHON_RUN) -m pytest $(ARGS)
 

@@ -30,7 +30,7 @@ from bench.drivers import Bench as Device
 from bench.harness import Bench
 from mapdev.driver import Driver
 from mapdev.host.dispatch import Dispatcher
-from mapdev.host.embedded import files, notify
+from mapdev.host.embedded import files, notify, quick
 from mapdev.host.embedded.host import EmbeddedHost
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.machine import EmbeddedMachine
@@ -46,9 +46,9 @@ COLORS = ("#4477aa", "#66ccee", "#228833", "#ccbb44", "#ee6677", "#aa3377", "#bb
 WAIT = "*epoll_wait"
 SEND = "*ioctl: send the answer; the client wakes, goes on, calls again"
 STAGES: dict[str, list[tuple[Any, str]]] = {
-    "the host's loop": [(Server, "_once")],
-    "handler: checks, closures, poll": [(Server, "_handle"), (Kernel, "refresh_poll")],
-    "receive: unpack, make a Call": [(Listener, "receive")],
+    "the host's loop: unpack, is it ours, lock": [(Server, "_wait")],
+    "make a Call": [(Listener, "call")],
+    "find the handler; its checks": [(Server, "_handle")],
     "which open file it is": [(Kernel, "file")],
     "dispatch: context, errors, result": [(Dispatcher, "ioctl"), (Dispatcher, "read"),
                                           (Dispatcher, "write")],
@@ -102,6 +102,7 @@ def clocked(host: EmbeddedHost) -> Iterator[Clock]:
     }  # fmt: skip
     changes: list[tuple[Any, str, Any]] = [
         (notify, "fcntl", types.SimpleNamespace(ioctl=ioctl)),
+        (quick, "ioctl", ioctl),
         (files, "os", _like(os, readlink=clock.wrap("*readlink of /proc/TID/fd/N", os.readlink))),
         (server, "_epoll", _like(server._epoll, poll=clock.wrap(WAIT, server._epoll.poll))),
     ]
@@ -112,6 +113,7 @@ def clocked(host: EmbeddedHost) -> Iterator[Clock]:
               for owner, name, _ in changes]  # fmt: skip
     for change in changes:
         setattr(*change)
+    host.settle()  # so that the loop begins anew, with these
     try:
         yield clock
     finally:

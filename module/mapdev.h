@@ -4,8 +4,9 @@
  *
  * A daemon opens the control device, which begins a session, and says MAPDEV_IOC_INIT. It makes
  * character devices and buffers, then serves calls in a loop around MAPDEV_IOC_NEXT, which delivers
- * the reply to one request and waits for the next. A session ends when the daemon closes the control
- * device or dies: its devices fail from then on, mappings stay until they are unmapped.
+ * the reply to one request and waits for the next. A session ends when the daemon closes its last
+ * descriptor of the control device or dies: its devices fail from then on, mappings stay until they
+ * are unmapped.
  *
  * Numbers are native-endian. Lengths and addresses are bytes, pgoff and nr_pages are pages. Fields
  * called reserved have to be zero, as have flags that are not listed (EINVAL). Pointers are __u64.
@@ -44,7 +45,8 @@ struct mapdev_init {
 	__u32 size;		/* of this struct */
 	__u32 abi;		/* in: the daemon's; out: the module's */
 	__u64 features;		/* in: wanted; out: granted */
-	__u32 timeout_ms;	/* in: 0 for the default; out: what a client waits for an answer */
+	__u32 timeout_ms;	/* in: 0 for the default, 0xffffffff for none; out: what a client waits
+				 * for an answer */
 	__u32 slot_size;	/* out */
 	__u32 nr_slots;		/* out */
 	__u32 nr_reply_slots;	/* out */
@@ -179,8 +181,9 @@ enum mapdev_op {
 
 	/* Calls: have to be replied to. What arg[] holds stands behind them. */
 	MAPDEV_OPEN = 1,	/* 0: FMODE_ bits 1 read, 2 write */
-	MAPDEV_READ = 2,	/* 0: count, 1: position */
-	MAPDEV_WRITE = 3,	/* 0: count, 1: position; payload: the data, if count fits a slot */
+	MAPDEV_READ = 2,	/* 0: count, 1: position, 2: address of the client's buffer */
+	MAPDEV_WRITE = 3,	/* 0: count, 1: position, 2: address; payload: the data, if count fits a
+				 * slot and all of it can be read, else none */
 	MAPDEV_LLSEEK = 4,	/* 0: offset (signed), 1: whence, 2: f_pos */
 	MAPDEV_IOCTL = 5,	/* 0: cmd, 1: arg; payload: what arg points to, see MAPDEV_ARG_ */
 	MAPDEV_POLL = 6,	/* 0: events asked for */
@@ -197,9 +200,11 @@ enum mapdev_op {
 
 	/* Notices: nobody waits for a reply. */
 	MAPDEV_RELEASE = 32,	/* the last user of the file is gone */
-	MAPDEV_VMA_OPEN = 33,	/* area: a copy by split, fork or mremap; 0: area that it is a copy of */
+	MAPDEV_VMA_OPEN = 33,	/* area: a copy by split, fork or mremap; 0: area that it is a copy of,
+				 * 1: 1 if it is in another mm (fork) */
 	MAPDEV_VMA_CLOSE = 34,	/* area is gone; vma: what it was */
-	MAPDEV_VMA_ABORT = 35,	/* the mmap that would have made area failed after it was replied to */
+	MAPDEV_VMA_ABORT = 35,	/* the mmap that would have made area failed after it was replied to;
+				 * 0: errno */
 	MAPDEV_INTERRUPT = 36,	/* 0: id of a request that said MAPDEV_REPLY_WAIT: a signal came */
 	MAPDEV_GONE = 37,	/* 0: id of a request: its client was killed, or waited too long */
 
@@ -295,7 +300,8 @@ struct mapdev_area_info {
 #define MAPDEV_REPLY_STREAM	(1U << 2)	/* OPEN: stream_open() */
 
 struct mapdev_reply {
-	__u64 id;		/* 0: replies to nothing */
+	__u64 id;		/* 0: replies to nothing; out: 0, so that NEXT may be said again after
+				 * EINTR */
 	__u32 kind;		/* enum mapdev_reply_kind */
 	__u32 flags;
 	__s64 result;		/* of the operation, or -errno (-512, ERESTARTSYS, after INTERRUPT) */
@@ -304,13 +310,14 @@ struct mapdev_reply {
 	__u32 len;		/* READ: result is len if that is the payload's */
 	__u32 slot;		/* a reply slot, the command slot, or MAPDEV_NO_SLOT: in data */
 	__s32 error;		/* out: 0; ENOENT: nobody waits for id; EINVAL: it made no sense and the
-				 * client got EIO */
+				 * client got EIO; EBUSY: the RESULT of another command was not fetched */
 	__u32 reserved;
 	__u8 data[MAPDEV_INLINE];
 };
 
 /*
- * The payload of the reply to MAPDEV_MMAP: one mapdev_mmap, then its mappings. To MAPDEV_FAULT:
+ * The payload of the reply to MAPDEV_MMAP: one mapdev_mmap, then its mappings, by ascending address. If
+ * it has neither mappings nor vm_ops, it is as if a driver's mmap did nothing: no area. To MAPDEV_FAULT:
  * mappings only, result is a VM_FAULT_ code; the one at the address of the fault need not come first.
  */
 #define MAPDEV_VMOP_FAULT	(1U << 0)
@@ -349,7 +356,8 @@ struct mapdev_mapping {
 
 #define MAPDEV_NEXT_NOWAIT	(1U << 0)	/* don't wait for a request */
 #define MAPDEV_NEXT_URGENT	(1U << 1)	/* only what a client's mm waits for (MMAP to MPROTECT, the
-						 * notices VMA_), and the RESULT of only */
+						 * notices VMA_), and the RESULT of only;
+						 * MAPDEV_NONE at once if that has none to come */
 #define MAPDEV_NEXT_REPLY	(1U << 2)	/* fetch nothing, reply only */
 
 struct mapdev_next {

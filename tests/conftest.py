@@ -12,6 +12,9 @@ from typing import NoReturn
 import pytest
 
 CLIENTS = Path(__file__).parent / "clients"
+# What is downloaded for the tests is kept with the sources, and goes with `make clean`.
+if "XDG_CACHE_HOME" not in os.environ:
+    os.environ.setdefault("MAPDEV_CACHE", str(Path(__file__).parents[1] / ".cache"))
 
 
 def missing(what: str, install: str) -> NoReturn:

@@ -12,7 +12,9 @@ cd "$(dirname "$0")/.."
 
 demo_packages=(busybox-static fbcat fbset ffmpeg)
 test_packages=("${demo_packages[@]}" gcc libc6-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross
-    qemu-system-arm debian-archive-keyring)
+    make debian-archive-keyring)
+qemu_packages=(qemu-system-x86 qemu-system-arm)
+qemu_oldest=1:8 # under 7.2, which Debian 12 has, Linux 6.12 crashes at random
 bench_packages=(gcc libc6-dev pkg-config libfuse3-dev fuse3 umockdev libumockdev-dev)
 venv=.venv
 apt_options=(-qq -y --no-install-recommends -oDPkg::Lock::Timeout=300 -oAcquire::Retries=3)
@@ -64,6 +66,31 @@ install_packages() {
     [ "${CI:-}" != true ] || fail "CI has to have them all"
 }
 
+# Install qemu, on Debian 12 from its backports. These are known to apt for this one call only: the
+# machine's sources stay as they are.
+install_qemu() {
+    local codename version package sources
+    codename=$(. /etc/os-release 2>/dev/null && echo "${VERSION_CODENAME:-}" || true)
+    for package in "${qemu_packages[@]}"; do
+        [ "$codename" = bookworm ] && can_be_root || break
+        version=$(dpkg-query -W -f '${Version}' "$package" 2>/dev/null || true)
+        dpkg --compare-versions "${version:-0}" lt "$qemu_oldest" || continue
+        say "Installing from Debian's backports: ${qemu_packages[*]}"
+        sources=$(mktemp -d)
+        find /etc/apt/sources.list.d -type f -exec ln -s -t "$sources" {} + 2>/dev/null || true
+        echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]" \
+            "${MAPDEV_DEBIAN_MIRROR:-http://deb.debian.org}/debian bookworm-backports main" \
+            >"$sources/mapdev-backports.list"
+        as_root apt-get "${apt_options[@]}" -oDir::Etc::SourceParts="$sources" update >&2 || true
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get "${apt_options[@]}" \
+            -oDir::Etc::SourceParts="$sources" -t bookworm-backports install "${qemu_packages[@]}" \
+            </dev/null >&2 || echo "setup: no qemu from the backports: Debian's own has to do" >&2
+        rm -r "$sources"
+        break
+    done
+    install_packages "virtual machines" "${qemu_packages[@]}"
+}
+
 find_python() {
     for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do
         if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
@@ -105,7 +132,11 @@ install_extra() {
 for part; do
     case $part in
         demo) install_packages "the demo" "${demo_packages[@]}"; install_extra dev ;;
-        test) install_packages "make test" "${test_packages[@]}"; install_extra dev ;;
+        test)
+            install_packages "make test" "${test_packages[@]}"
+            install_qemu
+            install_extra dev
+            ;;
         docs) install_extra docs ;;
         bench)
             install_packages "make bench" "${bench_packages[@]}"

@@ -11,7 +11,7 @@ import platform
 import resource
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -124,9 +124,9 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
 )  # fmt: skip
 
 
-def findings() -> Iterator[Finding]:
+def findings(checks: Sequence[Callable[[], Finding]] = CHECKS) -> Iterator[Finding]:
     """Make all checks, the cheap ones first."""
-    for check in CHECKS:
+    for check in checks:
         try:
             yield check()
         except Exception as error:
@@ -134,11 +134,20 @@ def findings() -> Iterator[Finding]:
 
 
 def examine() -> int:
-    """Print what the checks found; return 1 when something is in the way."""
+    """Print what the checks found; return 1 when something is in the embedded host's way."""
+    from mapdev.doctor_kernel import CHECKS as KERNEL_CHECKS
+
+    status = _show(findings())
+    print("mapdev can work here" if not status else "mapdev can't work here: see FAIL above")
+    print("\nthe kernel host, which most programs do without:")
+    _show(findings(KERNEL_CHECKS))
+    return status
+
+
+def _show(found: Iterator[Finding]) -> int:
     status = 0
-    for what, ok, text in findings():
+    for what, ok, text in found:
         mark = {True: "ok  ", None: "note", False: "FAIL"}[ok]
         print(f"{mark}  {what + ':':<13} {text}", flush=True)
         status = max(status, int(ok is False))
-    print("mapdev can work here" if not status else "mapdev can't work here: see FAIL above")
     return status

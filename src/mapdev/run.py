@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import select
-import shutil
 import signal
 import sys
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from mapdev.host.embedded.host import EmbeddedHost
 from mapdev.host.embedded.launch import ClientProcess
 from mapdev.host.embedded.syscalls import read_signal, signalfd
 from mapdev.host.loading import DriverError, parse_device
+from mapdev.linux.log import log
 
 _PASSED_ON = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1,
               signal.SIGUSR2}  # fmt: skip
@@ -35,15 +35,17 @@ def run(
     verbose: bool = False,
 ) -> int:
     """Run `command` with `devices` and return the exit status of ``mapdev run``."""
-    if shutil.which(command[0]) is None and "/" not in command[0]:
+    if "/" not in command[0] and not _is_on_path(command[0]):
         # Not left to execvp: to that, a directory of PATH that may not be searched counts more.
         return _complain(f"{command[0]}: command not found", _NOT_FOUND)
     # Blocked before the host's thread starts, so that no thread takes them: they are read.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
     try:
-        with EmbeddedHost(memory, _trace if verbose else None, descriptors) as host:
+        with EmbeddedHost(memory, _trace if verbose else None, descriptors, False) as host:
             for text in devices:
                 _add(host, text)
+            if "logging" in sys.modules:  # a driver's own
+                log.prepare()
             status = _serve(host, command)
     except (DriverError, ValueError) as error:
         return _complain(error, _USAGE)
@@ -59,6 +61,11 @@ def run(
     for leak in host.leaks:
         _complain(f"left behind: {leak}", 0)
     return status
+
+
+def _is_on_path(name: str) -> bool:
+    paths = (os.path.join(directory, name) for directory in os.get_exec_path())  # noqa: PTH118
+    return any(os.access(path, os.X_OK) and not os.path.isdir(path) for path in paths)  # noqa: PTH112
 
 
 def _forget_pending_signals() -> None:

@@ -148,6 +148,10 @@ def test_doctor() -> None:
     done = mapdev("doctor")
     assert done.returncode == 0, done.stdout
     assert "a program opened and mapped one" in done.stdout
+    embedded, _, kernel = done.stdout.partition("the kernel host")
+    assert "mapdev can work here" in embedded
+    assert "FAIL" not in kernel
+    assert "module:" in kernel
 
 
 def test_help_and_version() -> None:
@@ -170,3 +174,31 @@ def test_all_descriptors() -> None:
         "run", "--descriptors", "all", "-d", "/dev/x=contiguous", "--", sys.executable, "-c", code
     )
     assert (done.stdout, done.stderr) == ("b'hi'\n", "")
+
+
+LOGGING = """
+import logging
+from mapdev import Driver
+
+class Chatty(Driver):
+    def open(self, inode, file):
+        logging.getLogger("chatty").info("somebody opens it")
+        raise ValueError("not today")
+"""
+
+
+@pytest.mark.parametrize("option", [[], ["-m", "64M"]], ids=["plain", "by argparse"])
+def test_what_is_logged_by_a_driver_and_of_it(tmp_path: Path, option: list[str]) -> None:
+    (tmp_path / "chatty.py").write_text(LOGGING)
+    device = f"/dev/g={tmp_path}/chatty.py:Chatty"
+    done = mapdev("run", *option, "-d", device, "--", "sh", "-c", "exec 2>/dev/null; cat /dev/g")
+    lines = done.stderr.splitlines()
+    assert lines[0] == "mapdev: somebody opens it"
+    assert lines[1].startswith("mapdev: /dev/g: open failed: ValueError('not today')")
+
+
+def test_what_is_logged_first_by_mapdev_itself(tmp_path: Path) -> None:
+    driver = LOGGING.replace("import logging", "").replace("logging.getLogger", "print  #")
+    (tmp_path / "quiet.py").write_text(driver)
+    done = mapdev("run", "-d", f"/dev/g={tmp_path}/quiet.py:Chatty", "--", "cat", "/dev/g")
+    assert "mapdev: /dev/g: open failed: ValueError('not today')" in done.stderr

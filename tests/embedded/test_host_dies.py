@@ -47,10 +47,15 @@ try: os.open("/dev/x", os.O_RDWR)
 except OSError as error: print("failed", error.errno, flush=True)
 """
 
+MMAP = f"mmap.mmap(fd, {PAGE_SIZE}, offset={PAGE_SIZE})"
+# With other threads about, a place is reserved before the driver is asked: the client is stopped.
+ANOTHER_THREAD = "import threading, time; threading.Thread(target=time.sleep, args=(9,)).start()"
+
 
 @pytest.mark.parametrize(
     ("call", "survives"),
-    [("fcntl.ioctl(fd, 1)", True), (f"mmap.mmap(fd, {PAGE_SIZE}, offset={PAGE_SIZE})", False)],
+    [("fcntl.ioctl(fd, 1)", True), (MMAP, True), (f"{ANOTHER_THREAD}; {MMAP}", False)],
+    ids=["ioctl", "mmap", "mmap with threads"],
 )
 def test_a_killed_host(call: str, survives: bool) -> None:
     code = HOST.format(tests=str(Path(__file__).parent), client=CLIENT % call)

@@ -261,7 +261,7 @@ def test_vmalloc_page_by_page(mapdev: EmbeddedHost, client: Client, pages: int) 
                 remap_pfn_range(vma, vma.vm_start + at, pfn, PAGE_SIZE, vma.vm_page_prot)
 
         def ioctl(self, file: File, cmd: int, arg: int) -> None:
-            self.real = [line for line in read_maps(current().pid) if "memfd:" in line.path]
+            self.real = [line for line in read_maps(current().pid) if "memfd:mapdev (" in line.path]
 
     driver = mapdev.add(Vmalloc, "/dev/x")
     for page in range(pages):

@@ -20,7 +20,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import vm_image
-from vm_image import GUEST_CLIENTS, GUEST_PROJECT, GUEST_SITE, UnavailableError
+from vm_image import GUEST_CLIENTS, GUEST_PROJECT, GUEST_SITE
+
+from mapdev.support.tools import UnavailableError
 
 TIMED_OUT = 124  # what timeout(1) gives
 ENVIRONMENT = {
@@ -106,6 +108,8 @@ def run(
 
 def main() -> int:
     """Run the command given as arguments and return its exit status."""
+    if "XDG_CACHE_HOME" not in os.environ:  # as tests/conftest.py has it
+        os.environ.setdefault("MAPDEV_CACHE", str(vm_image.PROJECT / ".cache"))
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -9,23 +9,22 @@ Builders of the same base are serialised by a lock file; a base is complete once
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import importlib.util
 import io
-import os
 import py_compile
 import shlex
 import shutil
-import subprocess
 import sys
-import tempfile
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from stat import S_IFDIR, S_IFREG
 
-from vm_archive import Archive
+import mapdev.vm
+from mapdev.support.cache import cache_directory, made_once, recipe_of
+from mapdev.support.tools import run, say
+from mapdev.vm.archive import Archive
+from mapdev.vm.debian import Apt, unpack
 
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent.parent
@@ -34,13 +33,6 @@ GUEST_CLIENTS = "opt/clients"
 GUEST_SITE = "opt/site"
 USER_ID = 1000
 
-MIRROR = os.environ.get("MAPDEV_DEBIAN_MIRROR", "http://deb.debian.org")
-SOURCES = """\
-deb [signed-by={key}] {mirror}/debian bookworm main
-deb [signed-by={key}] {mirror}/debian bookworm-updates main
-deb [signed-by={key}] {mirror}/debian-security bookworm-security main
-"""
-KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 KERNEL_PACKAGE = "linux-image-cloud-arm64"
 MODULES = ("virtio", "virtio_ring", "virtio_mmio", "virtio_console", "brd")
 DEBIAN_PACKAGES = (
@@ -62,39 +54,15 @@ LEFT_OUT = (
 PROJECT_FILES = ("pyproject.toml", "README.md", "src", "tests", "docs", "demo")
 
 
-class UnavailableError(Exception):
-    """The VM can't be built here; the text says what is missing and what would provide it."""
-
-
-def cache_directory() -> Path:
-    """Where images are kept: $XDG_CACHE_HOME/mapdev, or .cache in the repository."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return Path(base) / "mapdev" if base else PROJECT / ".cache"
-
-
 def base() -> tuple[Path, Path]:
     """Return the kernel and the base initramfs; build them when the cache has none.
 
     :raises UnavailableError: a tool or the network is missing.
     """
-    recipe = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
-    directory = cache_directory() / f"aarch64-{recipe}"
-    files = directory / "vmlinuz", directory / "base.cpio"
-    if directory.exists():
-        return files
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    with (directory.parent / "aarch64.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not directory.exists():
-            work = directory.with_suffix(".new")
-            shutil.rmtree(work, ignore_errors=True)
-            work.mkdir()
-            _build_base(work)
-            for outdated in directory.parent.glob("aarch64-*"):
-                if outdated != work:
-                    shutil.rmtree(outdated)
-            work.rename(directory)
-    return files
+    package = Path(mapdev.vm.__file__).parent
+    recipe = recipe_of(Path(__file__), package / "archive.py", package / "debian.py")
+    directory = made_once("aarch64", recipe, _build_base)
+    return directory / "vmlinuz", directory / "base.cpio"
 
 
 def project(command: Sequence[str], *, user: str, environment: Mapping[str, str]) -> bytes:
@@ -159,7 +127,7 @@ def _clients() -> Iterable[Path]:
     for source in sources:
         program = directory / source.stem
         if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
-            _run("aarch64-linux-gnu-gcc", "-O2", "-g", "-Wall", "-pthread", "-static", "-o",
+            run("aarch64-linux-gnu-gcc", "-O2", "-g", "-Wall", "-pthread", "-static", "-o",
                  str(program), str(source))  # fmt: skip
         yield program
 
@@ -174,18 +142,18 @@ def _build_base(work: Path) -> None:
         (root / name).mkdir(parents=True, exist_ok=True)
 
     debs = _download_debs(work)
-    _say("unpacking")
+    say("unpacking")
     kernel = work / "kernel"
     kernel.mkdir()
     for deb in debs:
         target = kernel if deb.name.startswith("linux-image") else root
-        _unpack(deb, target)
+        unpack(deb, target)
     shutil.copy(next((kernel / "boot").glob("vmlinuz-*")), work / "vmlinuz")
     for module in MODULES:
         shutil.copy(next(kernel.rglob(f"{module}.ko")), root / "lib" / "modules")
 
-    _say("downloading Python packages")
-    _run(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+    say("downloading Python packages")
+    run(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
          "--target", str(root / GUEST_SITE), "--python-version", "3.11", "--implementation", "cp",
          "--platform", "manylinux_2_28_aarch64", "--platform", "manylinux2014_aarch64",
          "--only-binary", ":all:", "--no-compile", *PYTHON_PACKAGES)  # fmt: skip
@@ -207,43 +175,10 @@ def _build_base(work: Path) -> None:
 
 
 def _download_debs(work: Path) -> list[Path]:
-    """Download the packages and what they depend on, in an apt world apart from the machine's."""
-    _need("apt-get", "apt")
-    _need("dpkg-deb", "dpkg")
-    if not Path(KEYRING).exists():
-        raise UnavailableError(f"{KEYRING} is missing: apt-get install debian-archive-keyring")
-    apt = work / "apt"
-    archives = apt / "cache" / "archives"
-    for directory in (archives / "partial", apt / "lists" / "partial"):
-        directory.mkdir(parents=True)
-    (apt / "status").touch()
-    (apt / "sources.list").write_text(SOURCES.format(key=KEYRING, mirror=MIRROR))
-    options = [
-        f"-o{option}"
-        for option in (
-            "APT::Architecture=arm64", "APT::Architectures=arm64", "APT::Sandbox::User=",
-            "APT::Install-Recommends=0", "Acquire::Languages=none", "Debug::NoLocking=1",
-            f"Dir::State::Lists={apt}/lists", f"Dir::State::status={apt}/status",
-            f"Dir::Cache={apt}/cache", f"Dir::Etc::SourceList={apt}/sources.list",
-            "Dir::Etc::SourceParts=-", "Dir::Etc::Preferences=-", "Dir::Etc::PreferencesParts=-",
-        )
-    ]  # fmt: skip
-    _say("reading Debian's package lists (arm64)")
-    _run("apt-get", *options, "-qq", "-oAPT::Update::Error-Mode=any", "update")
-    _say("downloading Debian packages")
-    _run("apt-get", *options, "-qq", "-y", "--download-only", "install", *DEBIAN_PACKAGES)
-    shown = _run("apt-cache", *options, "show", "--no-all-versions", KERNEL_PACKAGE)
-    depends = next(line for line in shown.splitlines() if line.startswith("Depends:"))
-    _run("apt-get", *options, "-qq", "download", depends.split()[1], cwd=archives)
-    return sorted(archives.glob("*.deb"))
-
-
-def _unpack(deb: Path, target: Path) -> None:
-    """Unpack a package; unlike dpkg-deb --extract this keeps the links of a merged /usr."""
-    with tempfile.NamedTemporaryFile() as tar:
-        subprocess.run(("dpkg-deb", "--fsys-tarfile", str(deb)), check=True, stdout=tar)
-        _run("tar", "-x", "-f", tar.name, "-C", str(target), "--no-same-owner",
-             "--keep-directory-symlink")  # fmt: skip
+    apt = Apt(work / "apt", "arm64")
+    say("downloading Debian packages")
+    apt.download_with_dependencies(*DEBIAN_PACKAGES)
+    return apt.download(apt.depends(KERNEL_PACKAGE)[0])
 
 
 def _compile(root: Path) -> None:
@@ -253,7 +188,7 @@ def _compile(root: Path) -> None:
     """
     if sys.version_info[:2] != (3, 11):
         return
-    _say("compiling Python files")
+    say("compiling Python files")
     for source in root.rglob("*.py"):
         if source.is_symlink():
             continue
@@ -267,25 +202,3 @@ def _compile(root: Path) -> None:
             )
         except py_compile.PyCompileError:
             continue
-
-
-def _need(program: str, package: str) -> None:
-    if shutil.which(program) is None:
-        raise UnavailableError(f"{program} is missing: apt-get install {package}")
-
-
-def _run(*command: str, cwd: Path | None = None) -> str:
-    try:
-        done = subprocess.run(
-            command, cwd=cwd, check=True, stdin=subprocess.DEVNULL, capture_output=True, text=True
-        )
-    except FileNotFoundError:
-        raise UnavailableError(f"{command[0]} is missing: run tools/setup.sh") from None
-    except subprocess.CalledProcessError as error:
-        text = (error.stdout + error.stderr).strip()
-        raise UnavailableError(f"{shlex.join(command)} failed:\n{text}") from None
-    return done.stdout
-
-
-def _say(text: str) -> None:
-    print(f"aarch64 VM: {text}", file=sys.stderr, flush=True)

@@ -9,7 +9,6 @@ Locks: `lock` is held while driver code runs, in whichever thread.
 from __future__ import annotations
 
 import abc
-import logging
 import posixpath
 import subprocess
 import threading
@@ -23,10 +22,9 @@ from mapdev.host.device import Device
 from mapdev.host.dispatch import Dispatcher
 from mapdev.host.loading import DriverError, check_parameters, load
 from mapdev.linux.context import Context, Machine, enter, reset
+from mapdev.linux.log import log
 
 __all__ = ["Host"]
-
-log = logging.getLogger("mapdev")
 
 AnyDriver = TypeVar("AnyDriver", bound=Driver)
 

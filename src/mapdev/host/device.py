@@ -12,6 +12,7 @@ from mapdev.linux.fs import MKDEV, Inode
 __all__ = ["Device"]
 
 _inode_numbers = count(1000)
+_OPERATIONS = ("read", "write", "llseek", "ioctl", "fsync", "poll", "mmap")
 
 
 class Device:
@@ -19,14 +20,16 @@ class Device:
 
     Several devices may share a driver object; they differ in their minor number.
 
+    :ivar has: the operations that the driver has itself, see `Driver.has`.
     :ivar node: absolute path of the node as clients name it.
     :ivar inode: what `Driver.open` and `Driver.release` get.
     """
 
-    __slots__ = ("driver", "inode", "made", "node")
+    __slots__ = ("driver", "has", "inode", "made", "node")
 
     def __init__(self, driver: Driver, node: str, minor: int) -> None:
         self.driver = driver
+        self.has = frozenset(filter(driver.has, _OPERATIONS))
         self.node = node
         self.made = time.time_ns()
         self.inode = Inode(

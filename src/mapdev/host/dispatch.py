@@ -10,7 +10,6 @@ This knows nothing of how a request came in, how it is kept or how memory is man
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import time
 from collections.abc import Callable, Coroutine
@@ -21,10 +20,9 @@ from mapdev.driver import DEFAULT_POLLMASK
 from mapdev.host.device import Device
 from mapdev.linux.context import Context, Machine, enter, reset
 from mapdev.linux.fs import File, Inode
+from mapdev.linux.log import log
 from mapdev.linux.mm import TaskStruct
 from mapdev.linux.vma import VM_FAULT_OOM, VM_FAULT_SIGBUS, VmAreaStruct
-
-log = logging.getLogger("mapdev")
 
 Trace = Callable[[Device, str, str, str, float], None]
 """Called with device, operation, arguments, result and seconds of each operation."""

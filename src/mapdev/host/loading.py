@@ -6,9 +6,10 @@ The gallery is `mapdev.drivers`; other packages add to it by the entry-point gro
 from __future__ import annotations
 
 import importlib
-import importlib.util
+import os
 import sys
-from pathlib import Path
+from collections.abc import Callable
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from mapdev.driver import Driver
@@ -41,7 +42,7 @@ def load(spec: str) -> type[Driver]:
     target, colon, name = spec.rpartition(":")
     if not colon:
         return _from_gallery(spec)
-    module = _from_file(Path(target)) if target.endswith(".py") else _from_module(target)
+    module = _from_file(target) if target.endswith(".py") else _from_module(target)
     found = getattr(module, name, None)
     if not (isinstance(found, type) and issubclass(found, Driver)):
         classes = [
@@ -64,13 +65,16 @@ def _from_gallery(name: str) -> type[Driver]:
     return load(spec)
 
 
-def _from_file(path: Path) -> Any:
-    if not path.is_file():
+def _from_file(path: str) -> Any:
+    import importlib.util
+
+    if not os.path.isfile(path):  # noqa: PTH113 - pathlib takes long to import
         raise DriverError(f"there is no file {path}")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    name = os.path.splitext(os.path.basename(path))[0]  # noqa: PTH119, PTH122
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault(path.stem, module)
+    sys.modules.setdefault(name, module)
     try:
         spec.loader.exec_module(module)
     except Exception as error:
@@ -119,10 +123,24 @@ def check_parameters(driver: type[Driver], values: dict[str, Any]) -> None:
 
     :raises DriverError: it knows no such parameter, or one is missing.
     """
-    import inspect
+    if _are_taken(driver.probe, values):
+        return
+    import inspect  # takes as long as all that has been imported until here
 
     try:
         inspect.signature(driver.probe).bind(None, **values)
     except TypeError as error:
         known = ", ".join(str(parameter) for parameter in parameters(driver)) or "none"
         raise DriverError(f"{driver.name}: {error}; its parameters are: {known}") from None
+
+
+def _are_taken(probe: Callable[..., Any], values: dict[str, Any]) -> bool:
+    """Say whether a plain method takes just `values`; if not, `inspect` will say what is wrong."""
+    if type(probe) is not FunctionType or hasattr(probe, "__wrapped__"):
+        return False
+    code, defaults = probe.__code__, probe.__defaults__ or ()
+    if code.co_posonlyargcount or code.co_kwonlyargcount:
+        return False
+    names = code.co_varnames[1 : code.co_argcount]
+    required = names[: len(names) - len(defaults)]
+    return set(required) <= values.keys() <= set(names)

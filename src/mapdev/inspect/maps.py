@@ -5,13 +5,13 @@ Source: proc_pid_maps(5)
 
 from __future__ import annotations
 
+import functools
 import re
-from pathlib import Path
 from typing import NamedTuple
 
 __all__ = ["MapsLine", "read_maps"]
 
-_LINE = re.compile(
+_LINE = (
     r"(?P<start>[0-9a-f]+)-(?P<end>[0-9a-f]+) (?P<perms>[-rwxsp]{4}) (?P<offset>[0-9a-f]+) "
     r"(?P<dev>[0-9a-f]+:[0-9a-f]+) (?P<inode>\d+) *(?P<path>.*)"
 )
@@ -42,8 +42,14 @@ def read_maps(pid: int | str) -> list[MapsLine]:
 
     :raises OSError: ESRCH or ENOENT no such process, EACCES not allowed to look.
     """
-    lines = Path(f"/proc/{pid}/maps").read_text(errors="surrogateescape").splitlines()
-    return [parse_line(line) for line in lines]
+    with open(f"/proc/{pid}/maps", "rb", buffering=0) as file:  # noqa: PTH123 - imports much
+        text = file.read().decode(errors="surrogateescape")
+    return [parse_line(line) for line in text.splitlines()]
+
+
+@functools.cache
+def _line() -> re.Pattern[str]:
+    return re.compile(_LINE)  # takes long, and is not needed to start
 
 
 def parse_line(line: str) -> MapsLine:
@@ -51,7 +57,7 @@ def parse_line(line: str) -> MapsLine:
 
     :raises ValueError: it is none.
     """
-    match = _LINE.fullmatch(line)
+    match = _line().fullmatch(line)
     if match is None:
         raise ValueError(f"not a line of /proc/PID/maps: {line!r}")
     start, end, perms, offset, dev, inode, path = match.groups()

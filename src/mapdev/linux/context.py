@@ -82,6 +82,12 @@ class Machine(Protocol):
     def vmalloc_to_pfn(self, addr: int) -> int:
         """Find the frame behind a vmalloc address; EINVAL when there is none."""
 
+    def vmalloc_runs(self, addr: int, first: int, nr_pages: int) -> "list[tuple[int, int]]":
+        """Give the frames behind a part of the area that starts at ``addr``: (pfn, nr_pages).
+
+        The part, from page ``first`` on, must lie in the area; neighbours are joined.
+        """
+
     def vmalloc_size(self, addr: int) -> int:
         """Give the usable bytes of the area that starts at ``addr``; EINVAL when none does."""
 

@@ -8,17 +8,15 @@ asks it to when its device is removed.
 """
 
 import errno
-import logging
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 from mapdev.linux.context import Context, context, enter
+from mapdev.linux.log import log
 from mapdev.linux.mm import MmStruct, TaskStruct
 from mapdev.linux.numbers import HZ, PF_KTHREAD
-
-log = logging.getLogger("mapdev")
 
 _COMM_LEN = 15  # characters that a task's name has at most
 

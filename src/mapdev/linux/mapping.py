@@ -8,7 +8,7 @@ when a check fails. Whose frames they are is checked too: a driver can map its o
 import errno
 from collections.abc import Sequence
 
-from mapdev.linux.context import FrameState, context
+from mapdev.linux.context import Context, FrameState, context
 from mapdev.linux.fs import AddressSpace
 from mapdev.linux.numbers import (
     PAGE_ALIGN,
@@ -57,21 +57,26 @@ def pgprot_writecombine(prot: int) -> int:
     return prot & ~CACHE_MASK | CACHE_WRITECOMBINE
 
 
-def _own_frames(what: str, pfn: int, nr_pages: int) -> FrameState:
-    """Check that frames are allocated to the device whose code runs; gives the first's state."""
+def _own_frames(what: str, pfn: int, nr_pages: int) -> None:
+    """Check that frames are allocated to the device whose code runs."""
     now = context()
-    first = now.machine.frame(pfn)
-    now.machine.frame(pfn + nr_pages - 1)  # so that a bad end is EINVAL whatever the frames are
-    state, at = first, pfn
+    state = now.machine.frame(pfn)
+    if nr_pages > 1:
+        now.machine.frame(pfn + nr_pages - 1)  # so that a bad end is EINVAL whatever the frames are
+    at, end = pfn, pfn + nr_pages
     while True:
-        if state.nr_pages == 0:
-            raise OSError(errno.EPERM, f"{what}: pfn {at:#x} is not allocated")
-        if state.owner != now.owner:
-            raise OSError(errno.EPERM, f"{what}: pfn {at:#x} belongs to {state.owner!r}")
+        _check_own(what, now, at, state)
         at = state.head + state.nr_pages
-        if at >= pfn + nr_pages:
-            return first
+        if at >= end:
+            return
         state = now.machine.frame(at)
+
+
+def _check_own(what: str, now: Context, pfn: int, state: FrameState) -> None:
+    if state.nr_pages == 0:
+        raise OSError(errno.EPERM, f"{what}: pfn {pfn:#x} is not allocated")
+    if state.owner != now.owner:
+        raise OSError(errno.EPERM, f"{what}: pfn {pfn:#x} belongs to {state.owner!r}")
 
 
 def _invalid(what: str, why: str, error: int = errno.EINVAL) -> OSError:
@@ -152,20 +157,16 @@ def vm_iomap_memory(vma: VmAreaStruct, start: int, length: int) -> None:
 
 
 def _check_insertable(what: str, page: Page) -> None:
-    if page.state.refcount == 0:
+    state = page.state
+    if state.refcount == 0:
         raise _invalid(
             what,
             f"pfn {page.pfn:#x} has no references: it is free, or part of a block that was "
             "allocated without __GFP_COMP",
         )
-    state = _own_frames(what, page.pfn, 1)
+    _check_own(what, context(), page.pfn, state)
     if state.flags & 1 << PG_slab:
         raise _invalid(what, f"pfn {page.pfn:#x} is kmalloc'ed: use alloc_pages or vmalloc")
-
-
-def _check_mixed(what: str, vma: VmAreaStruct) -> None:
-    if vma.vm_flags & VM_PFNMAP:
-        raise _invalid(what, f"{vma!r} was filled by remap_pfn_range, which can't be mixed")
 
 
 def vm_insert_page(vma: VmAreaStruct, addr: int, page: Page) -> None:
@@ -188,11 +189,12 @@ def vm_insert_page(vma: VmAreaStruct, addr: int, page: Page) -> None:
     if not vma.vm_start <= addr < vma.vm_end:
         raise _invalid(what, f"{addr:#x} is outside of {vma!r}", errno.EFAULT)
     _check_insertable(what, page)
-    _check_mixed(what, vma)
+    if vma.vm_flags & VM_PFNMAP:
+        raise _invalid(what, f"{vma!r} was filled by remap_pfn_range, which can't be mixed")
     addr &= PAGE_MASK
     if vma.is_mapped(addr, addr + PAGE_SIZE):
         raise _invalid(what, f"{addr:#x} is mapped already", errno.EBUSY)
-    vm_flags_set(vma, VM_MIXEDMAP)
+    vma.vm_flags |= VM_MIXEDMAP
     vma.record(addr, page.pfn, 1, "page", vma.vm_page_prot)
 
 
@@ -253,9 +255,15 @@ def remap_vmalloc_range(vma: VmAreaStruct, addr: int, pgoff: int) -> None:
     nr_pages = now.machine.vmalloc_size(addr) >> PAGE_SHIFT
     if pgoff < 0 or pgoff + vma_pages(vma) > nr_pages:
         raise _invalid(what, f"{vma!r} from page {pgoff} on reaches past {nr_pages} pages")
-    for user in range(vma.vm_start, vma.vm_end, PAGE_SIZE):
-        kernel = addr + (pgoff << PAGE_SHIFT) + user - vma.vm_start
-        vm_insert_page(vma, user, Page(now.machine, now.machine.vmalloc_to_pfn(kernel)))
+    runs = now.machine.vmalloc_runs(addr, pgoff, vma_pages(vma))
+    first = Page(now.machine, runs[0][0])
+    vm_insert_page(vma, vma.vm_start, first)  # what is true of one is true of all
+    at = vma.vm_start + PAGE_SIZE
+    runs[0] = first.pfn + 1, runs[0][1] - 1
+    if vma.is_mapped(at, vma.vm_end):
+        pages = [Page(now.machine, pfn + page) for pfn, count in runs for page in range(count)]
+        vm_insert_pages(vma, at, pages)  # up to that
+    vma.record_runs(at, runs, "page", vma.vm_page_prot)
     vm_flags_set(vma, VM_DONTEXPAND | VM_DONTDUMP)
 
 

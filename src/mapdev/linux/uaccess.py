@@ -6,14 +6,15 @@ program.
 
 import errno
 
-from mapdev.linux.context import machine
+from mapdev.linux.context import context
 from mapdev.linux.mm import TaskStruct, current
 from mapdev.linux.numbers import PF_KTHREAD
 
 
-def _user() -> TaskStruct:
+def _user(task: TaskStruct | None) -> TaskStruct:
     """Give the program whose memory is meant."""
-    task = current()
+    if task is None:
+        return current()  # which raises
     if task.flags & PF_KTHREAD:
         raise OSError(errno.EFAULT, f"the kernel thread {task.comm} has no user memory")
     return task
@@ -30,8 +31,9 @@ def copy_from_user(addr: int, size: int) -> bytes:
     Source: include/linux/uaccess.h
     Fidelity: gives the bytes and raises; in C it fills a buffer and returns what it could not copy.
     """
-    task = _user()
-    return machine().copy_from_user(task, addr, size)
+    now = context()
+    task = _user(now.task)
+    return now.machine.copy_from_user(task, addr, size)
 
 
 def copy_to_user(addr: int, data: bytes | bytearray | memoryview) -> None:
@@ -46,5 +48,6 @@ def copy_to_user(addr: int, data: bytes | bytearray | memoryview) -> None:
     Fidelity: raises; in C it returns how many bytes it could not copy.
     """
     plain = data if isinstance(data, bytes) else memoryview(data).cast("B")
-    task = _user()
-    machine().copy_to_user(task, addr, plain)
+    now = context()
+    task = _user(now.task)
+    now.machine.copy_to_user(task, addr, plain)

@@ -6,7 +6,9 @@ to the operation that handles it; it has no lock of its own.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import accumulate, repeat
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from mapdev.linux.numbers import (
@@ -42,6 +44,9 @@ class Mapped(NamedTuple):
     def end(self) -> int:
         """The first user address after the run."""
         return self.addr + (self.nr_pages << PAGE_SHIFT)
+
+
+_new_mapped: Callable[[Iterable[Any]], Mapped] = partial(tuple.__new__, Mapped)
 
 
 class VmOperationsStruct:
@@ -167,20 +172,50 @@ class VmAreaStruct:
             return True
         return before < len(self._starts) and self._starts[before] < end
 
+    @property
+    def is_full(self) -> bool:
+        """Whether the driver has asked for all of the area's pages."""
+        return self._starts == [self.vm_start] and self._ends == [self.vm_end]
+
     def record(self, addr: int, pfn: int, nr_pages: int, kind: Kind, prot: int) -> None:
         """Write down that a free stretch shall show these frames; the caller has checked it all."""
-        end = addr + (nr_pages << PAGE_SHIFT)
-        last = self.mapped[-1] if self.mapped else None
-        if (
-            last is not None
-            and last.end == addr
-            and last.pfn + last.nr_pages == pfn
-            and last.kind == kind
-            and last.prot == prot
-        ):
-            self.mapped[-1] = last._replace(nr_pages=last.nr_pages + nr_pages)
-        else:
-            self.mapped.append(Mapped(addr, pfn, nr_pages, kind, prot))
+        self._append(_new_mapped((addr, pfn, nr_pages, kind, prot)))
+
+    def _append(self, run: Mapped) -> None:
+        addr, pfn, nr_pages, kind, prot = run
+        if self.mapped:
+            start, first, length, last_kind, last_prot = self.mapped[-1]
+            if (
+                first + length == pfn
+                and start + (length << PAGE_SHIFT) == addr
+                and last_kind == kind
+                and last_prot == prot
+            ):
+                self.mapped.pop()
+                run = Mapped(start, first, length + nr_pages, kind, prot)
+        self.mapped.append(run)
+        self._cover(addr, addr + (nr_pages << PAGE_SHIFT))
+
+    def record_runs(
+        self, addr: int, runs: Sequence[tuple[int, int]], kind: Kind, prot: int
+    ) -> None:
+        """Do what `record` does, for runs of frames (first, number) at addresses in a row.
+
+        Neighbours among `runs` are joined already. One of no pages is taken for none.
+        """
+        if runs:
+            self.record(addr, *runs[0], kind, prot)
+            ends = list(accumulate([nr_pages << PAGE_SHIFT for _, nr_pages in runs], initial=addr))
+            pfns, counts = zip(*runs, strict=True)
+            places = zip(ends[1:-1], pfns[1:], counts[1:], repeat(kind), repeat(prot), strict=False)
+            self.mapped += map(_new_mapped, places)
+            if len(runs) > 1:
+                self._cover(ends[1], ends[-1])
+
+    def _cover(self, addr: int, end: int) -> None:
+        """Note that there is something in a stretch that was free."""
+        if addr == end:
+            return
         at = bisect_right(self._starts, addr)
         joins_before = at > 0 and self._ends[at - 1] == addr
         joins_after = at < len(self._starts) and self._starts[at] == end

@@ -3,8 +3,9 @@
 Pages that appear when they are touched have to be mapped by somebody in the client, at any moment,
 without disturbing the thread that waits for its page. So a client with such areas gets one thread
 more, which runs a few instructions of ours (`ARCH.AGENT`): it reads calls from a socket, makes them
-and answers with the results. It has a table of descriptors of its own, in which are the socket and
-what is lent to it; no code of the client ever runs with them.
+and answers with the results, or, for what was posted, with failures only. It has a table of
+descriptors of its own, in which are the socket and what is lent to it; no code of the client ever
+runs with them.
 
 Objects: an `Agent` lives until its client's process ends or executes a program, or until `close`.
 Used in the host's thread only.
@@ -17,10 +18,11 @@ import itertools
 import os
 import select
 import socket
-import struct
+from collections.abc import Callable, Sequence
 
 from mapdev.host.embedded.arch import ARCH, NUMBER_OF
-from mapdev.host.embedded.inject import StoppedThread, marked
+from mapdev.host.embedded.batch import CALL, CallError, Request, is_error, pack
+from mapdev.host.embedded.inject import StoppedThread
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.loan import HELPERS_CALL, call_of
 from mapdev.host.embedded.processes import tgid_of
@@ -35,21 +37,20 @@ from mapdev.linux.numbers import (
     PROT_WRITE,
 )
 
-_CALL = struct.Struct("<7Q")  # number and six arguments
 _MESSAGE = 4096  # bytes, what the agent takes at once; a page is no smaller
-_AT_ONCE = _MESSAGE // _CALL.size
+_AT_ONCE = _MESSAGE // CALL.size * CALL.size
 _ULONG_MAX = (1 << 64) - 1
 _TIE = 0  # the socket's number in the agent's own table
+_AT_ONCE_OR_NOT = int(socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
 _PATIENCE = 20  # milliseconds between two looks whether the thread was stopped
-
-Request = tuple[str, tuple[int, ...], int | None]
-"""A call for an agent: name, arguments, and which argument is a descriptor of the agent's."""
 
 
 class Agent:
     """The thread, and our end of its socket.
 
     :ivar tid: its number.
+    :ivar has_posts: it may not have made yet what was posted.
+    :ivar failed: called with the error of something posted.
     :ivar page: the two pages of memory that it has: one to work in, one of code.
     """
 
@@ -59,20 +60,68 @@ class Agent:
         self.tie = tie
         self._kernel = kernel
         self._mark = kernel.secret << 32
+        self._sent = b""
+        self.has_posts = False
+        self.failed: Callable[[OSError], None] = lambda error: None
         self._numbers = {_TIE}
 
-    def run(self, requests: list[Request]) -> list[int]:
-        """Have calls made one after another and return their results.
+    def run(self, requests: Sequence[Request]) -> None:
+        """Have calls made one after another, up to the first that fails.
 
-        :raises OSError: the errno of the first that failed; those after it were not made.
+        :raises CallError: that of the call that failed.
         :raises ClientGone: the client is gone, or about to go.
         """
-        results: list[int] = []
-        for at in range(0, len(requests), _AT_ONCE):
-            part = requests[at : at + _AT_ONCE]
-            self._send(part)
-            results += self._receive(part)
-        return results
+        self.make(pack(requests, self._mark))
+
+    def make(self, calls: bytes) -> None:
+        """Do what `run` does, for calls that are packed."""
+        for at in range(0, len(calls), _AT_ONCE):
+            self._send(calls[at : at + _AT_ONCE])
+            self._receive(at // CALL.size)
+
+    def post(self, calls: bytes, left_over: bytes) -> None:
+        """Have calls made, without waiting; should one fail, `failure` will tell.
+
+        :param left_over: for calls that point to it, see `behind`: 8 bytes or more, less than 56.
+        :raises ClientGone: the client is gone, or about to go.
+        """
+        message = calls + left_over
+        try:
+            self.tie.send(message, _AT_ONCE_OR_NOT)
+        except BlockingIOError:  # so many threads wait, and the process is stopped
+            self.settle()
+            self.post(calls, left_over)
+        except OSError:
+            raise ClientGone from None
+        self.has_posts = True
+
+    def behind(self, nr_calls: int) -> int:
+        """Return the address in the client of what is left over behind so many calls."""
+        return self.page + nr_calls * CALL.size
+
+    def settle(self) -> None:
+        """Wait until all is made that was posted.
+
+        :raises ClientGone: the client is gone, or about to go: it is if something failed.
+        """
+        if self.has_posts:
+            self.has_posts = False
+            self.run([("madvise", (0, 0, 0), None)])  # of no memory: nothing
+
+    def failure(self) -> OSError | None:
+        """Return why something posted failed, now that the agent speaks unasked.
+
+        :raises ClientGone: it has ended.
+        """
+        try:
+            answer = self.tie.recv(_MESSAGE, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return None  # it was heard already
+        except OSError:
+            answer = b""
+        if not answer:
+            raise ClientGone
+        return _error_in(answer, 0, b"")
 
     def lend(self, description: int) -> int:
         """Put a copy of our descriptor into the agent's table and return its number there.
@@ -81,8 +130,7 @@ class Agent:
         :raises ClientGone: as above.
         """
         number = next(number for number in itertools.count() if number not in self._numbers)
-        request: list[Request] = [(HELPERS_CALL, (), None)]
-        self._send(request, unmarked=True)
+        self._send(pack([(HELPERS_CALL, (), None)], 0))  # without a mark: it is handed over
         thread = self._thread()
         call = call_of(self._kernel, thread)
         try:
@@ -94,7 +142,7 @@ class Agent:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE)) from None
         finally:
             call.answer(0)
-            self._receive(request, thread)
+            self._receive(0, thread)
         self._numbers.add(number)
         return number
 
@@ -107,14 +155,10 @@ class Agent:
         """Let the thread end."""
         self.tie.close()
 
-    def _send(self, requests: list[Request], unmarked: bool = False) -> None:
-        mark = 0 if unmarked else self._mark
-        message = b"".join(
-            _CALL.pack(NUMBER_OF[name], *marked(args, descriptor, mark))
-            for name, args, descriptor in requests
-        )
+    def _send(self, calls: bytes) -> None:
+        self._sent = calls
         try:
-            self.tie.send(message, socket.MSG_NOSIGNAL)
+            self.tie.send(calls, socket.MSG_NOSIGNAL)
         except OSError:
             raise ClientGone from None
 
@@ -123,7 +167,7 @@ class Agent:
             "stopped", tgid_of(self.tid), "is stopped by a debugger in the middle of a page fault; "
             "all other clients wait for it to be continued or killed"))  # fmt: skip
 
-    def _receive(self, requests: list[Request], thread: Wakeful | None = None) -> list[int]:
+    def _receive(self, before: int, thread: Wakeful | None = None) -> None:
         self._wait(thread or self._thread())
         try:
             answer = self.tie.recv(_MESSAGE)
@@ -131,12 +175,12 @@ class Agent:
             answer = b""
         if not answer:
             raise ClientGone
-        results = [words[0] for words in _CALL.iter_unpack(answer)]
-        if results[-1] > _ULONG_MAX - 4095:
-            code = _ULONG_MAX + 1 - results[-1]
-            name = requests[len(results) - 1][0]
-            raise OSError(code, f"{name} in the client: {os.strerror(code)}")
-        return results
+        error = _error_in(answer, before, self._sent)
+        if answer[8 : CALL.size] != self._sent[8 : CALL.size]:  # of what was posted before
+            self.failed(error or OSError(errno.EIO, os.strerror(errno.EIO)))
+            raise ClientGone
+        if error is not None:
+            raise error
 
     def _wait(self, thread: Wakeful) -> None:
         """Wait for an answer, which must come though the process may be stopped (SIGSTOP)."""
@@ -145,6 +189,20 @@ class Agent:
         while not poller.poll(_PATIENCE):
             thread.keep_going()
         thread.let_go()
+
+
+def _error_in(answer: bytes, before: int, sent: bytes) -> CallError | None:
+    """Return the error that an answer ends with.
+
+    :param before: how many calls were made before it.
+    :param sent: the calls that were to be made, as far as they are known.
+    """
+    last = len(answer) - CALL.size
+    result = CALL.unpack_from(answer, last)[0]
+    if not is_error(result):
+        return None
+    number = CALL.unpack_from(sent, last)[0] if sent else NUMBER_OF["mmap"]
+    return CallError(result, number, before + last // CALL.size)
 
 
 def start_agent(kernel: Kernel, thread: StoppedThread, page: int = 0) -> Agent:

@@ -15,10 +15,11 @@ Source: mm/mmap.c, mm/mprotect.c
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mapdev.host.dispatch import Dispatcher
+from mapdev.host.embedded import batch
 from mapdev.host.embedded.files import OpenFile
 from mapdev.host.embedded.lease import Leases
 from mapdev.linux.mm import TaskStruct
@@ -49,9 +50,21 @@ class DeviceArea(VmAreaStruct):
 
     def record(self, addr: int, pfn: int, nr_pages: int, kind: Kind, prot: int) -> None:
         """Write down that a free stretch shall show these frames."""
-        super().record(addr, pfn, nr_pages, kind, prot)
+        run = Mapped(addr, pfn, nr_pages, kind, prot)
+        self._append(run)
         if self.fresh is not None:
-            self.fresh.append(Mapped(addr, pfn, nr_pages, kind, prot))
+            self.fresh.append(run)
+
+    def record_runs(
+        self, addr: int, runs: Sequence[tuple[int, int]], kind: Kind, prot: int
+    ) -> None:
+        """Do what `record` does, for runs of frames at addresses in a row."""
+        if self.fresh is None:
+            super().record_runs(addr, runs, kind, prot)
+        else:
+            for pfn, nr_pages in runs:
+                self.record(addr, pfn, nr_pages, kind, prot)
+                addr += nr_pages << PAGE_SHIFT
 
     @property
     def faults(self) -> bool:
@@ -81,6 +94,11 @@ class DeviceArea(VmAreaStruct):
         piece.vm_ops = self.vm_ops
         piece.vm_private_data = self.vm_private_data
         piece.lease = self.lease
+        if (start, end, shift) == (self.vm_start, self.vm_end, 0):
+            piece.mapped, piece._starts, piece._ends = (
+                self.mapped.copy(), self._starts.copy(), self._ends.copy()
+            )  # fmt: skip
+            return piece
         for run in self.mapped:
             first, last = max(run.addr, start), min(run.end, end)
             if first < last:
@@ -107,6 +125,9 @@ class MmAreas:
     """All device areas of one process.
 
     :param tgid: the process.
+    :ivar batch: where the host's `Batch` is mapped; 0: nowhere.
+    :ivar takes_batch: whether it can be mapped, as far as we know.
+    :ivar is_tidy: whether nothing but devices is mapped in the window, as far as we know.
     :ivar pager: who brings in pages that are touched, if any area has such.
     :ivar seen: whether all calls on the areas are handed over; otherwise `Spaces.refresh` has to
         look what became of them.
@@ -115,6 +136,9 @@ class MmAreas:
     def __init__(self, tgid: int, dispatch: Dispatcher, leases: Leases) -> None:
         self.tgid = tgid
         self.seen = True
+        self.batch = 0
+        self.takes_batch = True
+        self.is_tidy = True
         self._leases = leases
         self.pager: Pager | None = None
         self._dispatch = dispatch
@@ -141,8 +165,15 @@ class MmAreas:
     @property
     def hidden(self) -> range:
         """The addresses of the host's own memory in the process: for clients there is nothing."""
-        page = self.pager.agent.page if self.pager is not None else 0
-        return range(page, page + 2 * PAGE_SIZE if page else 0)
+        agent = self.pager.agent.page if self.pager is not None else 0
+        start = agent or self.batch
+        end = self.batch + batch.SIZE if self.batch else agent + 2 * PAGE_SIZE if agent else 0
+        return range(start, end)  # the batch is behind the agent's two pages
+
+    def give_up_batch(self) -> None:
+        """The client puts something else where the batch is, or nothing: it has none any more."""
+        self.batch = 0
+        self.takes_batch = False
 
     def hides(self, start: int, end: int) -> bool:
         """Say whether [`start`, `end`) has a part of the host's own memory."""

@@ -12,23 +12,23 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from mapdev.host.embedded.agent import Agent, Request
+from mapdev.host.embedded.agent import Agent
+from mapdev.host.embedded.arch import NUMBER_OF
 from mapdev.host.embedded.areas import DeviceArea, MmAreas
+from mapdev.host.embedded.batch import CALL, Request
 from mapdev.host.embedded.kernel import Kernel
-from mapdev.host.embedded.processes import (
-    live_threads,
-)
+from mapdev.host.embedded.processes import live_threads
 from mapdev.host.embedded.surgery import may_be_written
-from mapdev.host.embedded.tracee import (
-    ClientGone,
-)
+from mapdev.host.embedded.tracee import ClientGone
 from mapdev.host.embedded.userfault import (
     MODE_MINOR,
     MODE_MISSING,
     MODE_WP,
+    UFFDIO_WAKE,
+    WAKE_RANGE,
     UserFault,
 )
 from mapdev.linux.numbers import (
@@ -48,11 +48,10 @@ from mapdev.linux.numbers import (
     VM_READ,
     VM_WRITE,
 )
-from mapdev.linux.vma import (
-    Mapped,
-)
+from mapdev.linux.vma import Mapped
 
 _ULONG_MAX = (1 << 64) - 1
+_MMAP, _IOCTL = NUMBER_OF["mmap"], NUMBER_OF["ioctl"]
 MADV_DONTNEED, MADV_DONTFORK = 4, 10
 
 
@@ -73,7 +72,24 @@ class ClientPages:
         self._protected: set[int] = set()  # pages of whose first write the driver will be told
         self._exiting: set[int] = set()
         self._closed = False
-        kernel.spaces.watch(agent.tie.fileno(), self.close)  # it never speaks unasked
+        self._mark = kernel.secret << 32
+        self._wakes = agent.lend(userfault.fd)  # the userfaultfd's number in the agent
+        kernel.spaces.watch(agent.tie.fileno(), self._heard)
+
+    def _heard(self) -> None:
+        """The agent speaks unasked: something that was posted has failed, or it has ended."""
+        try:
+            error = self.agent.failure()
+        except ClientGone:
+            self.close()
+        else:
+            if error is not None:
+                self.agent.failed(error)
+
+    def settle(self) -> None:
+        """Have all in the client as it is noted here."""
+        if self.agent.has_posts:
+            self._in_client(self.agent.settle)
 
     def adopt(self, area: DeviceArea) -> int:
         """Lend the agent memory for `area` and return the index of its lease."""
@@ -203,11 +219,24 @@ class ClientPages:
             requests += _not_for_children(area, run.addr, run.end)
         self.agent.run(requests)
 
+    def _post(self, area: DeviceArea, runs: Sequence[Mapped]) -> None:
+        """Map `runs` and let those who wait there go on, some time soon."""
+        mark, access, how = self._mark, _access(area), _how(area)
+        number = self._numbers[area.lease] | mark
+        calls = [
+            CALL.pack(_MMAP, addr, nr_pages << PAGE_SHIFT, access, how, number, pfn << PAGE_SHIFT)
+            for addr, pfn, nr_pages, _, _ in runs
+        ]
+        where = self.agent.behind(len(runs) + 1)
+        calls.append(CALL.pack(_IOCTL, self._wakes | mark, UFFDIO_WAKE, where, 0, 0, mark))
+        start, end = runs[0].addr, runs[-1].end
+        if len(runs) > 1:
+            start, end = min(run.addr for run in runs), max(run.end for run in runs)
+        self.agent.post(b"".join(calls), WAKE_RANGE.pack(start, end - start))
+
     def _mmap(self, area: DeviceArea, start: int, end: int, pfn: int) -> Request:
-        how = (MAP_SHARED if area.vm_flags & VM_MAYSHARE else MAP_PRIVATE) | MAP_FIXED
         number = self._numbers[area.lease]
-        arguments = (start, end - start, _access(area), how | MAP_NORESERVE, number,
-                     pfn << PAGE_SHIFT)  # fmt: skip
+        arguments = (start, end - start, _access(area), _how(area), number, pfn << PAGE_SHIFT)
         return "mmap", arguments, 4
 
     def _protect(self, start: int, end: int) -> None:
@@ -215,6 +244,11 @@ class ClientPages:
             self._userfault.register(start, end, MODE_WP)
             self._userfault.write_protect(start, end, on=True)
             self._protected.update(range(start, end, PAGE_SIZE))
+
+
+def _how(area: DeviceArea) -> int:
+    kind = MAP_SHARED if area.vm_flags & VM_MAYSHARE else MAP_PRIVATE
+    return kind | MAP_FIXED | MAP_NORESERVE
 
 
 def _access(area: DeviceArea) -> int:

@@ -11,9 +11,9 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from pathlib import Path
 from weakref import WeakSet
 
+from mapdev.host.embedded.processes import read_file
 from mapdev.host.embedded.syscalls import PR_SET_CHILD_SUBREAPER, get_child_subreaper, prctl
 
 _hosts: WeakSet[Descendants] = WeakSet()  # of this process
@@ -44,6 +44,8 @@ class Descendants:
 
     def clients(self) -> set[int]:
         """Return the clients that live now; those that we adopted and that died are collected."""
+        if not _have_children():
+            return set()
         statuses = {int(name): _status(int(name)) for name in os.listdir("/proc") if name.isdigit()}
         me = os.getpid()
         others = {pid for host in _hosts if host is not self for pid in host.started}
@@ -70,6 +72,15 @@ class Descendants:
         return bool(alive)
 
 
+def _have_children() -> bool:
+    """Say whether there can be descendants, whose orphans would be our children; this is quick."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
 def _descends(
     pid: int, ancestor: int, statuses: dict[int, dict[str, str]], others: set[int]
 ) -> bool:
@@ -83,7 +94,7 @@ def _descends(
 
 def _status(pid: int) -> dict[str, str]:
     try:
-        text = Path(f"/proc/{pid}/status").read_text(errors="replace")
+        text = read_file(f"/proc/{pid}/status").decode(errors="replace")
     except OSError:
         return {}
     lines = (line.partition(":") for line in text.splitlines())

@@ -99,40 +99,44 @@ def _link(tid: int, fd: int) -> str:
 class Files:
     """All open files, by the link that /proc shows for their descriptors.
 
+    :ivar by_link: the files, by that link.
     :ivar polled: by driver, those whose readiness may change: it has a poll operation.
     """
 
     def __init__(self) -> None:
-        self._by_link: dict[str, OpenFile] = {}
+        self.by_link: dict[str, OpenFile] = {}
         self.polled: dict[Hashable, dict[OpenFile, None]] = {}
 
     def __len__(self) -> int:
-        return len(self._by_link)
+        return len(self.by_link)
 
     def __iter__(self) -> Iterator[OpenFile]:
-        return iter(list(self._by_link.values()))
+        return iter(list(self.by_link.values()))
 
     def add(self, file: OpenFile) -> None:
         """Make `file` known."""
-        self._by_link[file.link] = file
+        self.by_link[file.link] = file
         driver = file.device.driver
         if driver.has("poll") and not file.path_only:
             self.polled.setdefault(driver, {})[file] = None
 
     def discard(self, file: OpenFile) -> None:
         """Forget `file`, which no descriptor means any more."""
-        self._by_link.pop(file.link, None)
-        self.polled.get(file.device.driver, {}).pop(file, None)
+        self.by_link.pop(file.link, None)
+        polled = self.polled.get(file.device.driver, {})
+        polled.pop(file, None)
+        if not polled:
+            self.polled.pop(file.device.driver, None)
 
     def at(self, tid: int, fd: int) -> OpenFile | None:
         """Return the open file that descriptor `fd` of thread `tid` means, if it is a device's."""
-        if not self._by_link:
+        if not self.by_link:
             return None
         try:
-            found = self._by_link.get(os.readlink(f"/proc/{tid}/fd/{fd}"))
+            found = self.by_link.get(os.readlink(f"/proc/{tid}/fd/{fd}"))
         except OSError:
             return None
-        if found is not None:
+        if found is not None and found.seen != (tid, fd):
             if found.seen is None:
                 found.mask = None  # what poll shows could not be changed: now it can
             found.seen = tid, fd

@@ -48,10 +48,13 @@ ALWAYS = (
 UNLESS_OURS = ("mremap", "fork", "clone3", "exit")  # clone too, unless it starts a thread
 ON_DESCRIPTOR = (
     "read", "write", "pread64", "pwrite64", "readv", "writev", "preadv", "pwritev", "preadv2",
-    "pwritev2", "ioctl", "lseek", "fstat", "fcntl", "dup", "dup2", "dup3", "fsync", "fdatasync",
-    "ftruncate", "fallocate", "getdents", "getdents64", "fadvise64", "fgetxattr", "flistxattr",
-    "vmsplice",
+    "pwritev2", "ioctl", "lseek", "fstat", "dup", "dup2", "dup3", "fsync", "fdatasync",
+    "ftruncate", "fallocate", "fadvise64", "fgetxattr", "flistxattr", "vmsplice",
 )  # fmt: skip
+# What says the same of a socket as of a device, so that low numbers need not be handed over. (Of a
+# device opened with O_PATH it should say EBADF, and says ENOTDIR: see docs/fidelity.md.)
+ON_HIGH_DESCRIPTOR = ("getdents", "getdents64")
+F_GETFD, F_SETFD = 1, 2  # of fcntl: the same
 ON_TWO_DESCRIPTORS = {
     "sendfile": (0, 1), "tee": (0, 1), "splice": (0, 2), "copy_file_range": (0, 2),
 }  # fmt: skip
@@ -109,6 +112,8 @@ def build(arch: ModuleType, descriptors: Descriptors, window: Window, secret: in
     program.load(_NR)
     groups = {
         **dict.fromkeys(ON_DESCRIPTOR, "fd"),
+        "fcntl": "fcntl",
+        **dict.fromkeys(ON_HIGH_DESCRIPTOR, "high"),
         "mmap": "mmap",
         **dict.fromkeys(PATH, "notify"),
         **STAT_FLAGS,
@@ -144,6 +149,12 @@ def build(arch: ModuleType, descriptors: Descriptors, window: Window, secret: in
     # Linux 2.6: not asking about those keeps the start of programs fast.
     program.jump("jset", MAP_ANONYMOUS | MAP_DENYWRITE, yes="allow")
     program.visible(4)
+    program.label("fcntl")
+    program.load_argument(0)
+    program.jump("jge", descriptors.base, yes="fd")
+    program.load_argument(1)
+    program.jump("jeq", F_GETFD, yes="allow")
+    program.jump("jeq", F_SETFD, yes="allow")
     program.label("fd")
     program.visible(0)
     for first, second in sorted(set(ON_TWO_DESCRIPTORS.values())):

@@ -7,7 +7,6 @@ files and mappings), `Server` (the thread). Needs Linux 5.14, no privilege.
 from __future__ import annotations
 
 import errno
-import logging
 import resource
 import socket
 import subprocess
@@ -30,8 +29,6 @@ from mapdev.host.embedded.server import Server
 
 __all__ = ["EmbeddedHost"]
 
-log = logging.getLogger("mapdev")
-
 _PATIENCE = 5.0  # seconds that killed clients, and kernel threads, get to disappear
 
 
@@ -43,6 +40,8 @@ class EmbeddedHost(Host):
     :param trace: called after each operation, see `mapdev.host.dispatch.Trace`.
     :param descriptors: device descriptors are served at numbers below this one too (and always in
         the device range): more is slower for programs that use no device. None means all.
+    :param prepare: get ready for mappings now, so that nothing is left to be made when the first
+        one comes. If not, and if none comes, `close` takes 10 ms less.
     :raises OSError: there is not enough memory or there are not enough descriptors.
     """
 
@@ -51,6 +50,7 @@ class EmbeddedHost(Host):
         memory: int | str = "1G",
         trace: Trace | None = None,
         descriptors: int | None = 10,
+        prepare: bool = True,
     ) -> None:
         super().__init__()
         self.machine: EmbeddedMachine = EmbeddedMachine(parse_size(memory))
@@ -61,6 +61,8 @@ class EmbeddedHost(Host):
         low = limit if descriptors is None else descriptors
         self.kernel = Kernel(self.machine, self.dispatcher, seccomp.Descriptors.below(limit, low))
         self._server = Server(self.kernel, self.lock)
+        if prepare:
+            self.machine.begin_leases()
         self._server.start()
         self._managed: dict[Driver, set[Any]] = {}
         self._descendants = Descendants()

@@ -5,8 +5,9 @@ held, its registers are ours; at the end they are as they were, with the result 
 place. Signals are kept blocked meanwhile, so none is lost or mistaken for one of our stops: the
 kernel delivers them when the thread is let go. SIGKILL ends it at any point: `ClientGone`.
 
-Each injected call is one PTRACE_SINGLESTEP over the instruction. The thread must be in the call
-that `Call.ip` belongs to; that address is where the instruction is.
+An injected call is one PTRACE_SINGLESTEP over the instruction. The thread must be in the call
+that `Call.ip` belongs to; that address is where the instruction is. Where the client has a `Batch`,
+a whole list of calls is one PTRACE_CONT.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ from __future__ import annotations
 import errno
 import os
 import signal
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 from mapdev.host.embedded.arch import ARCH, NUMBER_OF
+from mapdev.host.embedded.batch import CALL, Batch, CallError, is_error, marked
 from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.processes import traced_by_us
+from mapdev.host.embedded.syscalls import PAGE_SIZE
 from mapdev.host.embedded.tracee import (
     PTRACE_CONT,
     PTRACE_DETACH,
@@ -38,19 +42,8 @@ PTRACE_EVENT_FORK, PTRACE_EVENT_CLONE, PTRACE_EVENT_STOP = 1, 3, 128
 # CLONE_VM, CLONE_FS, CLONE_SIGHAND, CLONE_THREAD, CLONE_SYSVSEM.
 _HELPER = 0x100 | 0x200 | 0x800 | 0x10000 | 0x40000
 _MASK64 = (1 << 64) - 1
+_FAULTS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGSYS)
 _ALL_SIGNALS_BUT_TRAP = _MASK64 & ~(1 << (signal.SIGTRAP - 1))
-
-
-def marked(args: tuple[int, ...], descriptor: int | None, mark: int) -> list[int]:
-    """Return six arguments of a call of ours, so marked that the filter lets it pass.
-
-    :param descriptor: index of an argument that is a descriptor the filter would see.
-    :param mark: the secret, in the upper half.
-    """
-    values = [*args, *(0,) * (5 - len(args)), mark][:6]
-    if descriptor is not None:
-        values[descriptor] = values[descriptor] & 0xFFFFFFFF | mark
-    return [value & _MASK64 for value in values]
 
 
 class StoppedThread(Tracee):
@@ -67,7 +60,7 @@ class StoppedThread(Tracee):
         self._call = call
         self._secret = secret << 32
         self._saved: list[int] = []
-        self._saved_mask = 0
+        self._saved_mask: int | None = None  # None: no signal is blocked for us yet
         self._stopped_by_signal = False
         self._stale_trap = False
         self._new_thread = 0
@@ -77,10 +70,13 @@ class StoppedThread(Tracee):
             self.seize()
         return self
 
-    def stop(self) -> None:
-        """Bring the thread to a stop at the end of its call, which this answers."""
+    def stop(self, answer: Callable[[], object] | None = None) -> None:
+        """Bring the thread to a stop at the end of its call, which this answers, or `answer`."""
         self.ptrace(PTRACE_INTERRUPT)
-        self._call.answer(0)
+        if answer is None:
+            self._call.answer(0)
+        else:
+            answer()
         self.wait()
         registers = self.get_registers()
         if registers[ARCH.PC] not in (self._call.ip, self._call.ip - ARCH.SYSCALL_INSTRUCTION_SIZE):
@@ -88,9 +84,43 @@ class StoppedThread(Tracee):
             self.ptrace(PTRACE_DETACH)
             self.gone = True
             raise ClientGone
-        self._saved_mask = self.get_sigmask()
-        self.set_sigmask(_ALL_SIGNALS_BUT_TRAP)
         self._saved = registers
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether `stop` has been called."""
+        return bool(self._saved)
+
+    def run(self, batch: Batch, at: int, calls: bytes) -> None:
+        """Make the thread carry out a list of calls, up to the first that fails.
+
+        :param at: where `batch` is mapped in the client.
+        :param calls: made by `pack` and the like.
+        :raises CallError: that of the call that failed.
+        :raises ClientGone: the thread was killed.
+        """
+        made = 0
+        for part in batch.parts(calls):
+            batch.write(part)
+            registers = self._saved.copy()
+            registers[ARCH.PC] = at
+            registers[ARCH.BATCH_FIRST] = at + PAGE_SIZE
+            registers[ARCH.BATCH_LAST] = at + PAGE_SIZE + len(part)
+            if ARCH.NO_RESTART is not None:
+                registers[ARCH.NO_RESTART] = _MASK64
+            self.set_registers(registers)
+            registers = self._run_to(at + ARCH.BATCH_END)
+            made += (registers[ARCH.BATCH_FIRST] - at - PAGE_SIZE) // CALL.size
+            if is_error(registers[ARCH.RESULT]):
+                number = CALL.unpack_from(calls, (made - 1) * CALL.size)[0]
+                raise CallError(registers[ARCH.RESULT], number, made - 1)
+
+    def step(self, calls: bytes) -> None:
+        """Do what `run` does, without a batch: call by call."""
+        for index, (number, *args) in enumerate(CALL.iter_unpack(calls)):
+            result = self._step(self._about_to_call(number, args))
+            if is_error(result):
+                raise CallError(result, number, index)
 
     def syscall(self, name: str, *args: int, descriptor: int | None = None) -> int:
         """Make the thread carry out system call `name` and return its result.
@@ -100,14 +130,45 @@ class StoppedThread(Tracee):
         :raises OSError: the errno of the call.
         :raises ClientGone: the thread was killed.
         """
-        registers = self._about_to(name, args, descriptor)
+        result = self._step(self._about_to(name, args, descriptor))
+        if is_error(result):
+            raise CallError(result, NUMBER_OF[name], 0)
+        return result
+
+    def _step(self, registers: list[int]) -> int:
+        self._block_signals()
         self.set_registers(registers)
         self._step_over(registers[ARCH.PC])
         result: int = self.get_registers()[ARCH.RESULT]
-        if result > _MASK64 - 4096:
-            code = (1 << 64) - result
-            raise OSError(code, f"{name} in the client: {os.strerror(code)}")
         return result
+
+    def _block_signals(self) -> None:
+        if self._saved_mask is None:
+            self._saved_mask = self.get_sigmask()
+            self.set_sigmask(_ALL_SIGNALS_BUT_TRAP)
+
+    def _run_to(self, trap: int) -> list[int]:
+        """Let the thread run until it traps at `trap`; return its registers then.
+
+        Signals are blocked when there is one: what is delivered though it is blocked the kernel
+        puts back, to be delivered later.
+        """
+        signal_number = 0
+        while True:
+            self.ptrace(PTRACE_CONT, 0, signal_number)
+            status = self.wait()
+            signal_number = 0
+            registers = self.get_registers()
+            if status == signal.SIGTRAP and registers[ARCH.PC] == trap:
+                return registers
+            if status == signal.SIGSTOP:
+                self._stopped_by_signal = True
+            elif not status >> 8 and status != signal.SIGTRAP:
+                if status in _FAULTS and self._saved_mask is not None:
+                    # Blocked, so it is the batch's own: the client has taken it away.
+                    raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
+                self._block_signals()
+                signal_number = status
 
     def start_helper(self, name: str) -> Tracee:
         """Start another thread in the client, with descriptors of its own, on its way into a call.
@@ -177,6 +238,7 @@ class StoppedThread(Tracee):
         """End the thread, a helper, instead of letting it go on."""
         if not self.gone:
             self._take_trap()
+            self._block_signals()
             self.set_registers(self._about_to("exit", (0,), None))
             self._pass_stop_on()
             self.ptrace(PTRACE_DETACH)
@@ -191,13 +253,7 @@ class StoppedThread(Tracee):
         if self.gone:
             return
         try:
-            if self._saved:
-                self._restore()
-            else:  # never stopped: a stop is due before a thread can be let go
-                self.ptrace(PTRACE_INTERRUPT)
-                self._call.fail(error.errno or errno.EIO if isinstance(error, OSError)
-                                else errno.EIO)  # fmt: skip
-                self.wait()
+            self._restore()
             self.ptrace(PTRACE_DETACH)
             self.gone = True
         except ClientGone:
@@ -206,13 +262,16 @@ class StoppedThread(Tracee):
 
     def _about_to(self, name: str, args: tuple[int, ...], descriptor: int | None) -> list[int]:
         """Return the registers with which the thread carries out a system call next."""
+        return self._about_to_call(NUMBER_OF[name], marked(args, descriptor, self._secret))
+
+    def _about_to_call(self, number: int, args: list[int]) -> list[int]:
         registers = self._saved.copy()
         registers[ARCH.PC] = self._call.ip - ARCH.SYSCALL_INSTRUCTION_SIZE
         if ARCH.NO_RESTART is not None:
             registers[ARCH.NO_RESTART] = _MASK64
-        for index, value in enumerate(marked(args, descriptor, self._secret)):
-            registers[ARCH.ARGUMENTS[index]] = value
-        registers[ARCH.NUMBER] = NUMBER_OF[name]
+        for register, value in zip(ARCH.ARGUMENTS, args, strict=True):
+            registers[register] = value
+        registers[ARCH.NUMBER] = number
         return registers
 
     def _restore(self) -> None:
@@ -224,7 +283,8 @@ class StoppedThread(Tracee):
         if ARCH.NO_RESTART is not None:
             registers[ARCH.NO_RESTART] = _MASK64
         self.set_registers(registers)
-        self.set_sigmask(self._saved_mask)
+        if self._saved_mask is not None:
+            self.set_sigmask(self._saved_mask)
         self._pass_stop_on()
 
     def _pass_stop_on(self) -> None:

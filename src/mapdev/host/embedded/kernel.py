@@ -8,20 +8,18 @@ only, under the host's lock.
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import resource
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mapdev.host.device import Device
 from mapdev.host.dispatch import Dispatcher, WouldWait
 from mapdev.host.embedded.arch import ARCH
-from mapdev.host.embedded.areas import DeviceArea
+from mapdev.host.embedded.batch import Batch
 from mapdev.host.embedded.files import Files, OpenFile
 from mapdev.host.embedded.filter import Descriptors
-from mapdev.host.embedded.inject import StoppedThread
 from mapdev.host.embedded.machine import EmbeddedMachine
 from mapdev.host.embedded.node import R_OK, W_OK, may_access
 from mapdev.host.embedded.notify import Call
@@ -42,28 +40,57 @@ from mapdev.linux.fs import (
     File,
     Inode,
 )
+from mapdev.linux.log import log
 from mapdev.linux.mm import TaskStruct
 from mapdev.linux.numbers import PAGE_SHIFT, VM_IO, VM_PFNMAP, VM_READ, VM_SHARED, VM_WRITE
 from mapdev.linux.vma import vma_pages
 
-log = logging.getLogger("mapdev")
+if TYPE_CHECKING:
+    from mapdev.host.embedded.areas import DeviceArea
+    from mapdev.host.embedded.inject import StoppedThread
 
 _DROPPED_FLAGS = os.O_CREAT | os.O_EXCL | os.O_NOCTTY | os.O_TRUNC | os.O_CLOEXEC
 PATH_MAX = 4096
+
+
+class ClientTask(TaskStruct):
+    """A thread of a client; what is not known of it is found out when it is asked for."""
+
+    __slots__ = ()
+
+    def __init__(self, tid: int) -> None:
+        self.pid = tid
+        self.flags = 0
+        self._mm = None
+        self._tgid = 0
+
+    @property
+    def tgid(self) -> int:
+        """The process that the thread belongs to."""
+        if not self._tgid:
+            self._tgid = tgid_of(self.pid)
+        return self._tgid  # type: ignore[return-value]
+
+    @property
+    def comm(self) -> str:
+        """The command's name."""
+        return comm_of(self.pid)
 
 
 class Kernel:
     """Everything that a call handler may need.
 
     :ivar descriptors: the numbers that devices have in clients.
+    :ivar scratch_descriptor: where physical memory is in a client for the moment of a mapping.
     :ivar secret: marks the host's own calls in clients.
     :ivar window: where devices are mapped.
+    :ivar batch: what makes lists of calls in clients.
     :ivar spaces: the areas of clients.
     :ivar opened, closed, next_call: how `Server` is told of open files, and asked for the next call
         of any client while another one is being handled.
     :ivar postponed: calls that arrived meanwhile.
     :ivar in_host_thread: runs a function in the host's thread and returns its result.
-    :ivar current: the call for which driver code runs, or ran last.
+    :ivar current: the call for which driver code runs, None when it runs for none.
     """
 
     log = log
@@ -74,12 +101,14 @@ class Kernel:
         self.machine = machine
         self.dispatch = dispatcher
         self.descriptors = descriptors
+        self.scratch_descriptor = descriptors.base + descriptors.room - 1
         self.secret = int.from_bytes(os.urandom(4), "little") | 1
         self.window = Window.of_this_machine()
-        self.spaces = Spaces(dispatcher, machine.leases)
+        self.spaces = Spaces(dispatcher, machine)
         machine.spaces = self.spaces
         machine.bring_in = self.bring_in
         machine.zap = lambda *args: self.in_host_thread(lambda: self._zap(*args))
+        self.batch = Batch()
         self.files = Files()
         self.polling = Polling(self.files, dispatcher)
         self.paths = Paths(self.files, (machine.dev, machine.inode))
@@ -100,8 +129,7 @@ class Kernel:
 
     def task(self, call: Call) -> TaskStruct:
         """Return the thread that makes `call`."""
-        tid = call.tid
-        return TaskStruct(tid, lambda: tgid_of(tid), lambda: comm_of(tid))
+        return ClientTask(call.tid)
 
     def file(self, call: Call, argument: int = 0) -> OpenFile | None:
         """Return the device's open file that a descriptor argument of `call` means, if any.
@@ -160,6 +188,8 @@ class Kernel:
 
     def stopped(self, call: Call) -> StoppedThread:
         """Return the thread of `call`, to be stopped and used for calls of ours."""
+        from mapdev.host.embedded.inject import StoppedThread  # here, for a quick start
+
         return StoppedThread(call, self.secret)
 
     # --- open files -------------------------------------------------------------------------
@@ -268,11 +298,6 @@ class Kernel:
             "use, are taken: raise its limit (ulimit -n)",
         )
 
-    @property
-    def scratch_descriptor(self) -> int:
-        """The number at which physical memory is in a client for the moment of a mapping."""
-        return self.descriptors.base + self.descriptors.room - 1
-
     def _install_file(self, name: str, driver: Any, private: Any, flags: int) -> int:
         """Open a file without a node in the client: what anon_inode_getfd asks for."""
         assert self.current is not None  # whoever has a task has a call
@@ -357,12 +382,12 @@ class Kernel:
         """Find out which mappings ended, and let go of what they kept."""
         if self.spaces.unseen:
             self.refresh_areas()
-        for lease in self.machine.leases.sweep():
+        for lease in self.machine.leases.sweep() if self.machine.has_leases else ():
             self.unmapped(self._mapped_files.pop(lease.index))
 
     def shows_device(self, call: Call, addr: int) -> bool:
         """Say whether a device is mapped at `addr` in the client."""
-        if not len(self.machine.leases):
+        if not self.machine.has_leases or not len(self.machine.leases):
             return False
         space = self.spaces.of(call.tid)
         if space is not None and space.find(addr) is not None:
@@ -398,6 +423,7 @@ class Kernel:
     def close(self) -> list[str]:
         """Release what is still open, since no client lives; return a line for each."""
         self.spaces.close()
+        self.batch.close()
         left = {*self.files, *self._mapped_files.values()}
         for open_file in left:
             open_file.has_descriptor = False

@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from mapdev.host.embedded.memory.frames import Hold
 from mapdev.host.embedded.memory.physical import PhysicalMemory
 from mapdev.host.embedded.syscalls import IN_CLOSE, byte_is_locked, inotify_of, lock_byte
 from mapdev.linux.numbers import PAGE_SHIFT, PAGE_SIZE
-from mapdev.linux.vma import Mapped, VmAreaStruct
+from mapdev.linux.vma import Kind, Mapped, VmAreaStruct
 
 _MORE_SWEEPS = 2
 
@@ -92,29 +92,29 @@ class Leases:
         fd = os.open(self._path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
         index = self._next
         self._next += 1
-        lock_byte(fd, index)
+        lock_byte(fd, index, writable)
         return fd, index
 
     def add(self, index: int, vma: VmAreaStruct, tgid: int) -> Lease:
         """Count the mapping `vma`, made through description `index`, as alive."""
-        kinds = {run.kind for run in vma.mapped}
         holds = [
-            self._memory.hold(
-                [(run.pfn, run.nr_pages) for run in vma.mapped if run.kind == kind], kind
-            )
-            for kind in kinds
+            self._memory.hold([(run[1], run[2]) for run in vma.mapped if run[3] == kind], kind)
+            for kind in {run[3] for run in vma.mapped}
         ]
         lease = Lease(index, vma, tgid, holds)
         self._live[index] = self._dying[index] = lease
         return lease
 
-    def extend(self, index: int, run: Mapped) -> None:
+    def extend(self, index: int, runs: Sequence[Mapped]) -> None:
         """Hold frames that a fault maps into the areas of lease `index`."""
         lease = self._live[index]
-        pfns = range(run.pfn, run.pfn + run.nr_pages)
-        pages = [(pfn, 1) for pfn in pfns if lease.is_new(pfn, run.kind)]
-        if pages:
-            lease.holds.append(self._memory.hold(pages, run.kind))
+        new: dict[Kind, list[tuple[int, int]]] = {}
+        for _, first, nr_pages, kind, _ in runs:
+            for pfn in range(first, first + nr_pages):
+                if lease.is_new(pfn, kind):
+                    new.setdefault(kind, []).append((pfn, 1))
+        for kind, pages in new.items():
+            lease.holds.append(self._memory.hold(pages, kind))
 
     def find(self, pfn: int, addr: int, tgid: int) -> tuple[Lease, int] | None:
         """Return the mapping that shows frame `pfn` at `addr`, and the page's index in its area.

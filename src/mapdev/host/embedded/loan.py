@@ -8,9 +8,11 @@ and ends. No other code of the client ever runs with the descriptor in reach.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 
+from mapdev.host.embedded.batch import Request
 from mapdev.host.embedded.inject import StoppedThread
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.notify import Call
@@ -26,40 +28,78 @@ class Loan:
 
     :ivar index: the index of the description, see `Leases`.
     :ivar writable: whether what is mapped with it can be made writable.
+    :ivar batch: a descriptor of the host's `Batch`, or None.
+    :ivar is_over: the descriptors are out of the client again.
     """
 
     def __init__(
-        self, thread: StoppedThread, number: int, index: int, writable: bool, is_helper: bool
-    ) -> None:
+        self, thread: StoppedThread, lent: tuple[int, int, int | None], writable: bool,
+        is_helper: bool
+    ) -> None:  # fmt: skip
         self.thread = thread
-        self.number = number
-        self.index = index
+        self.number, self.index, self.batch = lent
         self.writable = writable
+        self.is_over = False
         self._is_helper = is_helper
 
+    def closing(self) -> list[Request]:
+        """Return the calls that take the descriptors out of the client."""
+        numbers = [self.number] if self.batch is None else [self.batch, self.number]
+        return [] if self._is_helper else [("close", (number,), None) for number in numbers]
+
     def give_back(self) -> None:
-        """Take the descriptor out of the client; a helper ends."""
+        """Take the descriptors out of the client; a helper ends."""
         if self.thread.gone:
             return
         if self._is_helper:
             self.thread.leave()
-        else:
-            self.thread.syscall("close", self.number)
+        elif not self.is_over:
+            for name, args, _ in self.closing():
+                self.thread.syscall(name, *args)
 
 
-def lend_to_caller(kernel: Kernel, call: Call, thread: StoppedThread, writable: bool) -> Loan:
-    """Lend memory to the thread of `call`, which is about to be stopped as `thread`."""
-    number, index = _put(kernel, call, writable)
-    return Loan(thread, number, index, writable, is_helper=False)
+def lend_to_caller(
+    kernel: Kernel, call: Call, thread: StoppedThread, writable: bool, with_batch: bool
+) -> Loan | None:
+    """Lend memory to the thread of `call`, which is stopped as `thread` by that.
+
+    :return: None if its call was cancelled by the stop, as before Linux 5.19.
+    :raises OSError: EMFILE it may have no more descriptors; it is stopped all the same.
+    """
+    batch = _add_batch(kernel, call) if with_batch else None
+    description, index = kernel.machine.leases.open_description(writable)
+    lent: list[int | OSError] = []
+
+    def answer() -> None:
+        # The descriptor is the answer: the thread wakes up once for both.
+        try:
+            lent.append(_add(kernel, call, description, answer=True))
+        except ClientGone:
+            pass  # or cancelled: the stop will tell
+        except OSError as error:
+            lent.append(error)
+            call.answer(0)
+
+    try:
+        thread.stop(answer)
+    finally:
+        os.close(description)
+    if lent and isinstance(lent[0], int):
+        return Loan(thread, (lent[0], index, batch), writable, is_helper=False)
+    if batch is not None:
+        thread.syscall("close", batch)
+    if lent and isinstance(lent[0], OSError):
+        raise lent[0]
+    return None
 
 
-def lend_to_helper(kernel: Kernel, thread: StoppedThread, writable: bool) -> Loan:
+def lend_to_helper(kernel: Kernel, thread: StoppedThread, writable: bool, with_batch: bool) -> Loan:
     """Lend memory to a helper of the stopped `thread`."""
     started = thread.start_helper(HELPERS_CALL)
     call = call_of(kernel, started)
     helper = kernel.stopped(call)
     try:
-        number, index = _put(kernel, call, writable)
+        lent = _put(kernel, call, writable, with_batch)
         helper.stop()
     except ClientGone:
         if not helper.gone:
@@ -69,7 +109,7 @@ def lend_to_helper(kernel: Kernel, thread: StoppedThread, writable: bool) -> Loa
         helper.stop()
         helper.leave()
         raise
-    return Loan(helper, number, index, writable, is_helper=True)
+    return Loan(helper, lent, writable, is_helper=True)
 
 
 def call_of(kernel: Kernel, helper: Tracee) -> Call:
@@ -87,25 +127,37 @@ def call_of(kernel: Kernel, helper: Tracee) -> Call:
             helper.keep_going()
 
 
-def _put(kernel: Kernel, call: Call, writable: bool) -> tuple[int, int]:
-    """Put a new description of memory into the client; return the descriptor and its index."""
+def _put(
+    kernel: Kernel, call: Call, writable: bool, with_batch: bool
+) -> tuple[int, int, int | None]:
+    """Put a new description of memory into the client, and the batch if that is wanted.
+
+    Returns the descriptor, the index of the description, and the batch's descriptor.
+    """
     description, index = kernel.machine.leases.open_description(writable)
     try:
-        return _add(kernel, call, description), index
+        number = _add(kernel, call, description)
     finally:
         os.close(description)
+    return number, index, _add_batch(kernel, call) if with_batch else None
 
 
-def _add(kernel: Kernel, call: Call, description: int) -> int:
+def _add_batch(kernel: Kernel, call: Call) -> int | None:
+    with contextlib.suppress(OSError):  # none is free, or the client is about to be found dead
+        return call.add_descriptor(kernel.batch.fd, None, cloexec=True)
+    return None
+
+
+def _add(kernel: Kernel, call: Call, description: int, answer: bool = False) -> int:
     wanted = kernel.scratch_descriptor
     try:
         if not os.path.lexists(f"/proc/{call.tid}/fd/{wanted}"):
             try:
-                return call.add_descriptor(description, wanted, cloexec=True)
+                return call.add_descriptor(description, wanted, True, answer)
             except OSError as error:
                 if error.errno != errno.EBADF:  # beyond the client's limit
                     raise
-        return call.add_descriptor(description, None, cloexec=True)
+        return call.add_descriptor(description, None, True, answer)
     except OSError as error:
         if error.errno == errno.ENOENT:
             raise ClientGone from None

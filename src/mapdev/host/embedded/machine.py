@@ -40,6 +40,7 @@ BringIn = Callable[[int, int, int, bool], None]
 class EmbeddedMachine(PhysicalMemory):
     """Implements `mapdev.linux.context.Machine` for clients that run as ordinary processes.
 
+    :ivar leases_begin: called with `leases` when they are made.
     :ivar bring_in: while there are areas whose pages come when they are touched: brings those of a
         range in, since we would wait for ourselves if our own access touched them.
     :ivar woken: told of each wake-up, in whatever thread; `Parking.wake`.
@@ -48,7 +49,8 @@ class EmbeddedMachine(PhysicalMemory):
 
     def __init__(self, size: int) -> None:
         super().__init__(size)
-        self.leases = Leases(self)
+        self._leases: Leases | None = None
+        self.leases_begin: Callable[[Leases], None] = lambda leases: None
         self.install: InstallFile | None = None
         self.spaces: Spaces | None = None
         self.bring_in: BringIn | None = None
@@ -58,6 +60,27 @@ class EmbeddedMachine(PhysicalMemory):
         status = os.fstat(self.fd)
         self.dev, self.inode = status.st_dev, status.st_ino
         self._dev = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
+
+    @property
+    def leases(self) -> Leases:
+        """Which mappings live."""
+        return self.begin_leases() if self._leases is None else self._leases
+
+    def begin_leases(self) -> Leases:
+        """Begin to watch mappings; not in vain, since to stop that takes the kernel 10 ms."""
+        self._leases = leases = Leases(self)
+        self.leases_begin(leases)
+        return leases
+
+    @property
+    def has_leases(self) -> bool:
+        """Whether anything is mapped, or has been: if not, don't ask for `leases`."""
+        return self._leases is not None
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether the leases are to be swept again soon."""
+        return self._leases is not None and self._leases.unsettled
 
     def copy_from_user(self, task: TaskStruct, addr: int, size: int) -> bytes:
         """Read `size` bytes of the task's memory; EFAULT when not all of it is there."""
@@ -75,13 +98,13 @@ class EmbeddedMachine(PhysicalMemory):
 
     def read_user(self, tid: int, addr: int, size: int) -> bytes:
         """Read up to `size` bytes at `addr` of thread `tid`; see `syscalls.read_memory`."""
-        if self.bring_in is not None:
+        if self.spaces and self.bring_in is not None:
             self.bring_in(tid, addr, size, False)
         return read_memory(tid, addr, size)
 
     def write_user(self, tid: int, addr: int, data: Any) -> int:
         """Write `data` at `addr` of thread `tid`; see `syscalls.write_memory`."""
-        if self.bring_in is not None:
+        if self.spaces and self.bring_in is not None:
             self.bring_in(tid, addr, len(data), True)
         return write_memory(tid, addr, data)
 
@@ -111,7 +134,10 @@ class EmbeddedMachine(PhysicalMemory):
         areas: list[VmAreaStruct] = []
         space = self.spaces.at(task.tgid) if self.spaces is not None else None
         before: Lease | None = None
+        hidden = space.hidden if space is not None else range(0)
         for line in read_maps(task.pid):
+            if line.start in hidden:
+                continue
             known = space.find(line.start) if space is not None else None
             found = self._lease_of(line, task.tgid) if known is None else None
             last = areas[-1] if areas else None
@@ -135,13 +161,14 @@ class EmbeddedMachine(PhysicalMemory):
         return line.inode == self.inode and line.dev == self._dev
 
     def _lease_of(self, line: MapsLine, tgid: int) -> tuple[Lease, int] | None:
-        if not self.is_frames(line):
+        if not self.is_frames(line) or not self.has_leases:
             return None
         return self.leases.find(line.offset >> PAGE_SHIFT, line.start, tgid)
 
     def close(self) -> None:
         """Give everything back."""
-        self.leases.close()
+        if self._leases is not None:
+            self._leases.close()
         super().close()
 
 

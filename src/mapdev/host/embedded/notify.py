@@ -23,12 +23,16 @@ SECCOMP_IOCTL_NOTIF_SET_FLAGS = 0x40082104
 SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP = 1
 SECCOMP_USER_NOTIF_FLAG_CONTINUE = 1
 SECCOMP_ADDFD_FLAG_SETFD = 1
+SECCOMP_ADDFD_FLAG_SEND = 2
 
-_NOTIF = struct.Struct("<QIIiIQ6Q")  # struct seccomp_notif
-_RESPONSE = struct.Struct("<QqiI")  # struct seccomp_notif_resp
+NOTIFICATION = struct.Struct("<QIIiIQ6Q")  # struct seccomp_notif
+RESPONSE = struct.Struct("<QqiI")  # struct seccomp_notif_resp
 _ADDFD = struct.Struct("<QIIII")  # struct seccomp_notif_addfd
 _ID = struct.Struct("<Q")
-_EMPTY = bytes(_NOTIF.size)
+_EMPTY = bytes(NOTIFICATION.size)
+
+Notification = tuple[int, ...]
+"""The fields of ``struct seccomp_notif``, as they came."""
 
 
 class Call:
@@ -67,13 +71,16 @@ class Call:
         """Say whether the thread still waits: it may have been killed."""
         return self.listener.is_valid(self.id)
 
-    def add_descriptor(self, fd: int, at: int | None, cloexec: bool) -> int:
+    def add_descriptor(self, fd: int, at: int | None, cloexec: bool, answer: bool = False) -> int:
         """Put a copy of our descriptor `fd` into the client, at number `at` or the lowest free.
 
+        :param answer: the call returns that number to the client; else it still waits.
         :raises OSError: EBADF `at` is beyond the client's limit, EMFILE no number is free, ENOENT
             the client is gone.
         """
         flags = 0 if at is None else SECCOMP_ADDFD_FLAG_SETFD
+        if answer:
+            flags |= SECCOMP_ADDFD_FLAG_SEND
         request = _ADDFD.pack(self.id, flags, fd, at or 0, os.O_CLOEXEC if cloexec else 0)
         # A bytearray, since with bytes fcntl.ioctl returns those and not the call's own result.
         number: int = fcntl.ioctl(self.listener.fd, SECCOMP_IOCTL_NOTIF_ADDFD, bytearray(request))
@@ -85,14 +92,15 @@ class Listener:
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
-        self._buffer = bytearray(_NOTIF.size)
+        self._buffer = bytearray(NOTIFICATION.size)
+        self._response = bytearray(RESPONSE.size)
         try:  # 6.6: hand the CPU to whoever waits instead of waking it elsewhere
             fcntl.ioctl(fd, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP)
         except OSError as error:
             if error.errno not in (errno.EINVAL, errno.ENOTTY):
                 raise
 
-    def receive(self) -> Call | None:
+    def take(self) -> Notification | None:
         """Take the next call; None when its thread died or was interrupted before we got to it."""
         buffer = self._buffer
         buffer[:] = _EMPTY
@@ -102,15 +110,26 @@ class Listener:
             if error.errno in (errno.ENOENT, errno.EINTR):
                 return None
             raise
-        id, tid, _, nr, arch, ip, *args = _NOTIF.unpack(buffer)
+        return NOTIFICATION.unpack(buffer)
+
+    def call(self, notification: Notification) -> Call:
+        """Return the call that was taken."""
+        id, tid, _, nr, arch, ip, *args = notification
         return Call(self, id, tid, nr, arch, ip, args)
+
+    def receive(self) -> Call | None:
+        """Take the next call; None as for `take`."""
+        notification = self.take()
+        return None if notification is None else self.call(notification)
 
     def send(self, id: int, value: int, error: int, flags: int) -> bool:
         """Answer call `id`; False when its thread no longer waits, or was answered already."""
         if self.fd < 0:
             return False  # closed, since the last thread with this filter died
+        response = self._response
+        RESPONSE.pack_into(response, 0, id, value, error, flags)
         try:
-            fcntl.ioctl(self.fd, SECCOMP_IOCTL_NOTIF_SEND, _RESPONSE.pack(id, value, error, flags))
+            fcntl.ioctl(self.fd, SECCOMP_IOCTL_NOTIF_SEND, response)
         except OSError as failure:
             if failure.errno in (errno.ENOENT, errno.EINPROGRESS):
                 return False

@@ -18,10 +18,12 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
-from mapdev.host.embedded.agent import Agent, Request, start_agent
+from mapdev.host.embedded.agent import Agent, start_agent
 from mapdev.host.embedded.areas import DeviceArea, MmAreas
+from mapdev.host.embedded.batch import Request
 from mapdev.host.embedded.client_pages import ClientPages
 from mapdev.host.embedded.inject import PTRACE_EVENT_STOP, PTRACE_SINGLESTEP, StoppedThread
 from mapdev.host.embedded.kernel import Kernel
@@ -49,6 +51,7 @@ from mapdev.linux.numbers import (
     PAGE_MASK,
     PAGE_SHIFT,
     PAGE_SIZE,
+    VM_DONTCOPY,
     VM_SHARED,
 )
 from mapdev.linux.page import put_page
@@ -64,6 +67,7 @@ from mapdev.linux.vma import (
     VM_FAULT_RETRY,
     VM_FAULT_SIGBUS,
     VM_FAULT_SIGSEGV,
+    Mapped,
     VmFault,
 )
 
@@ -84,6 +88,8 @@ class Pager(ClientPages):
     def __init__(self, kernel: Kernel, space: MmAreas, agent: Agent, userfault: UserFault) -> None:
         super().__init__(kernel, space, agent, userfault)
         self.stale: deque[tuple[int, float]] = deque()
+        self._shares_numbers: bool | None = None  # with us: whether it is in our PID namespace
+        agent.failed = self._give_up
         kernel.spaces.watch(userfault.fd, self.serve)
 
     def serve(self) -> None:
@@ -126,11 +132,18 @@ class Pager(ClientPages):
     def _task(self, tid: int) -> TaskStruct:
         # In another PID namespace than ours the number means somebody else.
         tgid = self._space.tgid
-        pid = tid if is_thread_of(tid, tgid) else tgid
+        if self._shares_numbers is None:
+            self._shares_numbers = is_thread_of(tid, tgid)
+        pid = tid if self._shares_numbers else tgid
         return TaskStruct(pid, tgid, lambda: comm_of(pid))
 
-    def bring(self, area: DeviceArea, page: int, is_write: bool, task: TaskStruct) -> bool:
-        """Ask the driver for the page at address `page` and map it; False if the answer is no."""
+    def bring(
+        self, area: DeviceArea, page: int, is_write: bool, task: TaskStruct, wait: bool = False
+    ) -> bool:
+        """Ask the driver for the page at address `page` and map it; False if the answer is no.
+
+        :param wait: until it is mapped; else only those who touch it have to wait.
+        """
         if area.lease not in self._kernel.machine.leases:
             raise ClientGone  # killed: its agent is gone already, this thread is about to go
         vmf = VmFault(area, page, _FLAGS | (FAULT_FLAG_WRITE if is_write else 0))
@@ -139,30 +152,45 @@ class Pager(ClientPages):
             found = self._ask(area, vmf, is_write, task)
         finally:
             fresh, area.fresh = area.fresh, None
-        for run in fresh:
-            self._kernel.machine.leases.extend(area.lease, run)
+        if fresh:
+            self._kernel.machine.leases.extend(area.lease, fresh)
         if vmf.page is not None:
             put_page(vmf.page)  # the mapping has a reference of its own now
+        told = _is_told_of_writes(area)
+        if wait or told or area.vm_flags & VM_DONTCOPY or len(fresh) > _AROUND:
+            self._map_now(area, fresh, page if is_write else None, told)
+        elif fresh:
+            self._post(area, fresh)
+        return found
+
+    def _map_now(
+        self, area: DeviceArea, fresh: list[Mapped], written: int | None, told: bool
+    ) -> None:
+        """Map what a fault has brought, and let those who wait for it go on.
+
+        :param written: a page that is being written, of which the driver knows.
+        :param told: it is to know of writes to the others.
+        """
         try:
             self._map(area, fresh)
         except OSError:
             for run in fresh:
                 area.forget(run.addr, run.end)
             raise
-        told = _is_told_of_writes(area)
         for run in fresh:
-            if told and not (is_write and run.addr <= page < run.end):
+            if told and not (written is not None and run.addr <= written < run.end):
                 self._protect(run.addr, run.end)
             self._userfault.wake(run.addr, run.end)
-        return found
 
     def _ask(self, area: DeviceArea, vmf: VmFault, is_write: bool, task: TaskStruct) -> bool:
         page, ops = vmf.address, area.vm_ops
         assert ops is not None
+        found = False
         if ops.map_pages is not None and not is_write:
             first, last = _around(area, vmf.pgoff)
             self._run(area, task, "vm_map_pages", ops.map_pages, vmf, first, last)
-        if not area.is_mapped(page, page + PAGE_SIZE):
+            found = area.is_mapped(page, page + PAGE_SIZE)
+        if not found:
             answer = self._run(area, task, "vm_fault", _fault, vmf)
             if answer & _FAILED:
                 vmf.page = None  # it stays with the driver
@@ -172,7 +200,8 @@ class Pager(ClientPages):
             if answer & VM_FAULT_RETRY:
                 self._userfault.wake(page, page + PAGE_SIZE)
                 return True
-        if not area.is_mapped(page, page + PAGE_SIZE):
+            found = area.is_mapped(page, page + PAGE_SIZE)
+        if not found:
             self._kernel.log.error("%s: fault mapped nothing at %#x; the client gets SIGBUS",
                                    area.open_file.device.node, page)  # fmt: skip
             return False
@@ -241,7 +270,7 @@ class Pager(ClientPages):
         for _ in range(_TRIES):
             if area.is_mapped(page, page + PAGE_SIZE):
                 return True
-            if not self.bring(area, page, is_write, task):
+            if not self.bring(area, page, is_write, task, wait=True):
                 return False
         return area.is_mapped(page, page + PAGE_SIZE)
 
@@ -293,12 +322,13 @@ def start_pager(
     :param parent: the pager of the process that this one was forked from.
     :raises OSError: EPERM the machine does not allow it; EAGAIN, ENOMEM as for `start_agent`.
     """
-    userfault = make_in(thread, space.tgid)
-    try:
+    with ExitStack() as unless_started:
+        userfault = make_in(thread, space.tgid)
+        unless_started.callback(userfault.close)
         agent = start_agent(kernel, thread, parent.agent.page if parent else 0)
-    except BaseException:
-        userfault.close()
-        raise
+        unless_started.callback(agent.close)
+        pager = Pager(kernel, space, agent, userfault)
+        unless_started.pop_all()
     if not userfault.kernel_too:
         kernel.say_of(
             "userfaultfd", space.tgid,
@@ -306,8 +336,8 @@ def start_pager(
             "since this machine allows no userfaultfd for them: run as root, or set "
             "vm.unprivileged_userfaultfd=1 (sysctl)",
         )  # fmt: skip
-    space.pager = Pager(kernel, space, agent, userfault)
-    return space.pager
+    space.pager = pager
+    return pager
 
 
 def _fault(vmf: VmFault) -> int:

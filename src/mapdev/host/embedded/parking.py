@@ -5,7 +5,7 @@ A parked call is one that was received and is not answered yet; its thread sleep
 host's thread, on the same open file, and answered if it does not wait again. Since an answered call
 can't be undone and a call is answered once, each operation takes effect exactly once.
 
-While anything is parked, `tend` has to be called after each `timeout`: that is how signals are seen
+While anything is parked, `tend` has to be called whenever it is `due`: that is how signals are seen
 (`pending`), which end a call as in the kernel (`interrupt`), and how the calls of dead clients are
 forgotten. Looking takes a few per cent of a processor at most, however many calls there are: the
 more it takes the rarer it gets.
@@ -158,16 +158,17 @@ class Parking:
             if not queue:
                 del self._queues[parked.key]
 
-    def timeout(self) -> float:
-        """Return how many seconds the host's thread may sleep before `tend`, if it is `busy`."""
-        if self._own or self._others or self._ended:
-            return 0
-        return max(0.0, self._due - time.monotonic())
+    @property
+    def due(self) -> float:
+        """When `tend` must be called at the latest, by the monotonic clock, if it is `busy`."""
+        return 0.0 if self._own or self._others or self._ended else self._due
 
     def tend(self) -> None:
         """Do what is due now: run what was woken, look for signals."""
         if self._own or self._others or self._ended:
             self._run_woken()
+        elif self._calls and time.monotonic() < self._due:
+            return  # as after most calls
         if self._calls and time.monotonic() >= self._due:
             self.look()
         with self._lock:
@@ -189,6 +190,7 @@ class Parking:
                 # What a call's own operation woke before it waited was no news to itself.
                 if parked.call is not source and parked in self._calls:
                     self._run_again(parked)
+        self._kernel.current = None
 
     def _waiting_for(self, *keys: Hashable) -> Iterable[_Parked]:
         return [parked for key in keys for parked in self._queues.get(key, ())]

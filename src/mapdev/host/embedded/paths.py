@@ -26,10 +26,10 @@ from mapdev.host.embedded.processes import has_capability
 
 AT_FDCWD = -100
 _MAX_LINKS = 40  # as in the kernel: MAXSYMLINKS
-_OPEN_FILE = re.compile(r"/proc/(\d+|self|thread-self)(?:/task/\d+)?/fd/(\d+)")
-_MAPPED = re.compile(r"/proc/(\d+|self|thread-self)/map_files/([0-9a-f]+)-([0-9a-f]+)")
+_OPEN_FILE = r"/proc/(\d+|self|thread-self)(?:/task/\d+)?/fd/(\d+)"
+_MAPPED = r"/proc/(\d+|self|thread-self)/map_files/([0-9a-f]+)-([0-9a-f]+)"
 _CAP_SYS_ADMIN = 21
-_PROC_LIKE = ("/proc/", "/dev/fd/", "/dev/std")
+PROC_LIKE = ("/proc/", "/dev/fd/", "/dev/std")
 
 
 class Found(NamedTuple):
@@ -43,6 +43,7 @@ class Paths:
     """The nodes of all devices, and the walk that finds them.
 
     :param forbidden: device and inode number of physical memory, which no path may lead to.
+    :ivar names: the last names of all nodes.
     :ivar mapped: returns what process, start and end of an area show, if that is a device.
     :ivar roots_differ: some client may have another root or mount namespace than we.
     """
@@ -51,14 +52,14 @@ class Paths:
         self._files = files
         self._forbidden = forbidden
         self._nodes: dict[str, Device] = {}
-        self._names: set[str] = set()
+        self.names: set[bytes] = set()
         self.mapped: Callable[[int, int, int], OpenFile | None] = lambda _pid, _start, _end: None
         self.roots_differ = False
 
     def add(self, device: Device) -> None:
         """Make the node of `device` appear."""
         self._nodes[device.node] = device
-        self._names.add(os.path.basename(device.node))
+        self.names.add(os.fsencode(os.path.basename(device.node)))
 
     def find(self, tid: int, dirfd: int, path: str, follow: bool = True) -> Found | None:
         """Return what `path` means to thread `tid`, or None when it is no device.
@@ -68,7 +69,7 @@ class Paths:
         :raises OSError: EACCES it leads through /proc to physical memory.
         """
         name = path[path.rfind("/") + 1 :]
-        if name not in self._names and not path.startswith(_PROC_LIKE):
+        if os.fsencode(name) not in self.names and not path.startswith(PROC_LIKE):
             if name in ("", ".", ".."):
                 return None
             try:
@@ -152,10 +153,12 @@ class Paths:
 
     def _open_file(self, tid: int, path: str) -> OpenFile | None:
         """Return the device's open file to which a link in /proc/PID/fd or map_files leads."""
-        match = _OPEN_FILE.fullmatch(path)
+        if not path.startswith("/proc/"):
+            return None
+        match = re.fullmatch(_OPEN_FILE, path)
         if match is not None:
             return self._files.at(_process(tid, match[1]), int(match[2]))
-        match = _MAPPED.fullmatch(path)
+        match = re.fullmatch(_MAPPED, path)
         if match is not None and has_capability(tid, _CAP_SYS_ADMIN):
             return self.mapped(_process(tid, match[1]), int(match[2], 16), int(match[3], 16))
         return None

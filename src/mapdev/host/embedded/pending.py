@@ -33,13 +33,15 @@ class Pending(NamedTuple):
 
 
 class ThreadStatus:
-    """/proc/TID/status of one thread, opened at the first look."""
+    """/proc/TID/status of one thread, opened at the first look, and what the last one found."""
 
-    __slots__ = ("_fd", "_tid")
+    __slots__ = ("_fd", "_found", "_text", "_tid")
 
     def __init__(self, tid: int) -> None:
         self._tid = tid
         self._fd = -1
+        self._text = b""
+        self._found: Pending | None = None
 
     def read(self) -> Pending | None:
         """Return which signals are pending and not blocked; None when the thread is dead."""
@@ -49,6 +51,8 @@ class ThreadStatus:
             text = os.pread(self._fd, _STATUS_SIZE, 0)
         except OSError:
             return None
+        if text == self._text:
+            return self._found  # as for nearly all that wait
         if text[text.index(b"\nState:\t") + 8] in _DEAD:
             return None
         # Three lines of the same length follow each other, 16 hexadecimal digits each.
@@ -56,10 +60,12 @@ class ThreadStatus:
         private, shared, blocked = (int(text[start : start + 16], 16)
                                     for start in (at, at + 25, at + 50))  # fmt: skip
         wanted = ~(blocked | _SIGKILL)
-        return Pending(
+        self._text = text
+        self._found = Pending(
             _number(text, b"\nTgid:\t"), _number(text, b"\nThreads:\t"),
             bool(private & wanted), bool(shared & wanted),
         )  # fmt: skip
+        return self._found
 
     def close(self) -> None:
         """Close what is open."""

@@ -7,14 +7,12 @@ wake-up. Nothing is done where the answer is the same. Used in the host's thread
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Hashable
 
 from mapdev.driver import DEFAULT_POLLMASK, Driver
 from mapdev.host.dispatch import Dispatcher
 from mapdev.host.embedded.files import Files, OpenFile
-
-log = logging.getLogger("mapdev")
+from mapdev.linux.log import log
 
 
 class Polling:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from pathlib import Path
 
 
 def tgid_of(tid: int) -> int:
@@ -28,6 +27,15 @@ def _status(tid: int) -> bytes:
         os.close(fd)
 
 
+def read_file(path: str) -> bytes:
+    """Return the content of a file in /proc, without pathlib, which takes long to import.
+
+    :raises OSError: there is none, or it may not be read.
+    """
+    with open(path, "rb", buffering=0) as file:
+        return file.read()
+
+
 def _field(text: bytes, name: bytes) -> bytes:
     at = text.index(name) + len(name)
     return text[at : text.index(b"\n", at)]
@@ -41,7 +49,7 @@ def is_thread_of(tid: int, tgid: int) -> bool:
 def comm_of(tid: int) -> str:
     """Return the name of thread `tid`, empty when it is gone."""
     try:
-        return Path(f"/proc/{tid}/comm").read_text(errors="replace").rstrip("\n")
+        return read_file(f"/proc/{tid}/comm").decode(errors="replace").rstrip("\n")
     except OSError:
         return ""
 
@@ -49,7 +57,7 @@ def comm_of(tid: int) -> str:
 def is_child(tid: int) -> bool:
     """Say whether `tid` is the main thread of a child of this process."""
     try:
-        fields = Path(f"/proc/{tid}/stat").read_bytes().rpartition(b")")[2].split()
+        fields = read_file(f"/proc/{tid}/stat").rpartition(b")")[2].split()
     except OSError:
         return False
     return int(fields[1]) == os.getpid() and tgid_of(tid) == tid
@@ -65,12 +73,12 @@ def is_single_threaded(tid: int) -> bool:
 
 def threads_traced_by_us(pid: int) -> list[int]:
     """Return the threads of process `pid` of which the calling thread is the tracer."""
-    tracer = f"\nTracerPid:\t{threading.get_native_id()}\n"
+    tracer = f"\nTracerPid:\t{threading.get_native_id()}\n".encode()
     traced = []
     with contextlib.suppress(OSError):
         for name in os.listdir(f"/proc/{pid}/task"):
             with contextlib.suppress(OSError):
-                if tracer in Path(f"/proc/{pid}/task/{name}/status").read_text(errors="replace"):
+                if tracer in read_file(f"/proc/{pid}/task/{name}/status"):
                     traced.append(int(name))
     return traced
 
@@ -93,7 +101,7 @@ def live_threads(pid: int) -> set[int]:
     with contextlib.suppress(OSError):
         for name in os.listdir(f"/proc/{pid}/task"):
             with contextlib.suppress(OSError):
-                stat = Path(f"/proc/{pid}/task/{name}/stat").read_bytes()
+                stat = read_file(f"/proc/{pid}/task/{name}/stat")
                 if stat.rpartition(b")")[2].split()[0] not in (b"Z", b"X"):
                     live.add(int(name))
     return live
@@ -102,7 +110,7 @@ def live_threads(pid: int) -> set[int]:
 def state_of(tid: int) -> str:
     """Return the letter for what thread `tid` does, as in /proc/TID/stat; X when it is gone."""
     try:
-        stat = Path(f"/proc/{tid}/stat").read_bytes()
+        stat = read_file(f"/proc/{tid}/stat")
     except OSError:
         return "X"
     return chr(stat.rpartition(b") ")[2][0])
@@ -121,7 +129,7 @@ def is_in_user_mode(tid: int) -> bool:
     """Say whether thread `tid`, which waits, does so in an instruction, not in a system call."""
     while True:
         try:
-            text = Path(f"/proc/{tid}/syscall").read_bytes()
+            text = read_file(f"/proc/{tid}/syscall")
         except OSError:
             return True
         if not text.startswith(b"running"):  # on its way to the wait

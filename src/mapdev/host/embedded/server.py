@@ -9,12 +9,12 @@ is stopped, so ptrace must be called nowhere else.
 from __future__ import annotations
 
 import errno
-import logging
 import os
-import queue
 import select
 import socket
 import threading
+import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -28,14 +28,15 @@ from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.launch import receive_listener
 from mapdev.host.embedded.notify import Call, Listener
 from mapdev.host.embedded.parking import Parking
+from mapdev.host.embedded.quick import Events, Quick
 from mapdev.host.embedded.tracee import ClientGone
 from mapdev.host.embedded.waiting import Waiting
-
-log = logging.getLogger("mapdev")
+from mapdev.linux.log import log
 
 _HANG_UP = select.EPOLLHUP | select.EPOLLERR
 _SWEEP_AGAIN = 0.002  # seconds, see Leases.sweep and Spaces.tick
 _OWN_ERROR = "mapdev: an error of the host itself; please report it"
+_MANY = 64  # events at a time
 _ENOUGH_PASSES = 20  # what had ended when settle was called is handled by then
 
 
@@ -49,12 +50,13 @@ class Server:
         self._watched: dict[int, Callable[[int], None]] = {}
         self._batch: dict[int, int] = {}  # events that are not handled yet, by descriptor
         self._listeners: dict[int, Listener] = {}
-        self._work: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._work: deque[Callable[[], None]] = deque()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._running = True
         self._settling: list[threading.Event] = []
         self._passes = 0
         self._thread = threading.Thread(target=self._run, name="mapdev host", daemon=True)
+        self._quick = Quick(kernel)
         self._coroutines = Coroutines(lock)
         self._parking = Parking(kernel, self._coroutines, self._carry_out, self._poke)
         kernel.machine.woken = self._parking.wake
@@ -65,7 +67,7 @@ class Server:
         kernel.in_host_thread = self.in_thread
         kernel.spaces.watch = self._watch_input
         kernel.spaces.forget = self._unwatch
-        self._watch(kernel.machine.leases.events, select.EPOLLIN, lambda _: kernel.sweep())
+        kernel.machine.leases_begin = lambda leases: self._watch_input(leases.events, kernel.sweep)
 
     # --- from other threads -----------------------------------------------------------------
 
@@ -78,7 +80,9 @@ class Server:
         self._running = False
         self._poke()
         self._thread.join()
-        self._kernel.closed = lambda _: None  # nothing is watched any more
+        # Nothing is watched any more. A process whose filter is gone may be about to end still.
+        self._kernel.closed = lambda _: None
+        self._kernel.spaces.forget = lambda _: None
         with self._lock:
             self._parking.close()
         self._coroutines.stop()
@@ -91,20 +95,22 @@ class Server:
 
     def submit(self, work: Callable[[], Any]) -> Any:
         """Run `work` in the host's thread and return its result or raise its exception."""
-        done: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+        outcome: list[Any] = [None, None]  # result and exception
+        done = threading.Event()
 
         def run() -> None:
             try:
-                done.put((work(), None))
+                outcome[0] = work()
             except BaseException as error:
-                done.put((None, error))
+                outcome[1] = error
+            done.set()
 
-        self._work.put(run)
+        self._work.append(run)
         self._poke()
-        result, error = done.get()
-        if error is not None:
-            raise error
-        return result
+        done.wait()
+        if outcome[1] is not None:
+            raise outcome[1]
+        return outcome[0]
 
     def in_thread(self, work: Callable[[], Any]) -> Any:
         """Run `work` in the host's thread, which may be the caller's."""
@@ -127,7 +133,7 @@ class Server:
     def look_for_signals(self) -> None:
         """See at once what a signal that was just sent means to parked calls; does not wait."""
         if self._running:
-            self._work.put(self._parking.look)
+            self._work.append(self._parking.look)
             self._poke()
 
     def _poke(self) -> None:
@@ -141,44 +147,75 @@ class Server:
     # --- in the host's thread ---------------------------------------------------------------
 
     def _run(self) -> None:
-        leases = self._kernel.machine.leases
-        parking = self._parking
+        machine, spaces, parking = self._kernel.machine, self._kernel.spaces, self._parking
         parking.begin()
         while self._running:
-            if leases.unsettled or self._kernel.spaces.restless:
-                timeout: float | None = _SWEEP_AGAIN
+            if machine.unsettled or spaces.restless:
+                self._once(_SWEEP_AGAIN)
+            elif self._settling:
+                self._settle()
             else:
-                idle = parking.timeout() if parking.busy else None
-                timeout = 0 if self._settling else idle
-            busy = self._once(timeout) or leases.unsettled
-            self._passes = self._passes + 1 if self._settling else 0
-            if self._settling and (not busy or self._passes > _ENOUGH_PASSES):
-                while self._settling:
-                    self._settling.pop().set()
+                self._try(self._wait)
 
-    def _once(self, timeout: float | None) -> bool:
-        """Handle what is there; False when nothing but calls of clients was."""
-        events = self._epoll.poll(timeout)
+    def _settle(self) -> None:
+        """Handle what is there, and tell those who wait for that when it is nothing any more."""
+        busy = self._once(0) or self._kernel.machine.unsettled
+        self._passes += 1
+        if not busy or self._passes > _ENOUGH_PASSES:
+            self._passes = 0
+            while self._settling:
+                self._settling.pop().set()
+
+    def _wait(self) -> None:
+        """Handle what comes, as long as there is nothing else to do."""
+        kernel, parking = self._kernel, self._parking
+        quick = self._quick.events(self._epoll.poll, self._listeners)
+        next(quick)
+        while not (self._settling or kernel.machine.unsettled or kernel.spaces.restless):
+            if not self._running:
+                return
+            events, taken = quick.send(parking.due if parking.busy else None)
+            with self._lock:
+                if taken is None:
+                    self._handle_batch(events)
+                else:
+                    self._handle(self._listeners[events[0][0]].call(taken))
+                    if kernel.postponed:
+                        self._handle_postponed()
+                if parking.busy:
+                    parking.tend()
+
+    def _once(self, timeout: float) -> bool:
+        """Do chores and handle what is there; False when that was nothing but calls of clients."""
+        if self._parking.busy:
+            timeout = min(timeout, max(0.0, self._parking.due - time.monotonic()))
+        events = self._epoll.poll(timeout, _MANY)
         with self._lock:
-            # Hang-ups before calls: a client's close comes before what it does next, so release
-            # must have run when an open that follows is handled.
-            if len(events) > 1:
-                events.sort(key=lambda event: event[0] in self._listeners)
-            self._batch = dict(events)
-            if self._kernel.machine.leases.unsettled:
-                self._try(self._kernel.sweep)
-            if self._kernel.spaces.restless:
-                self._try(self._kernel.spaces.tick)
-            while self._batch:
-                fd = next(iter(self._batch))
-                event = self._batch.pop(fd)
-                self._try(self._watched[fd], event)
-                self._handle_postponed()
+            self._handle_batch(events, chores=True)
             if self._parking.busy:
                 self._try(self._parking.tend)
-        if len(events) == 1:
-            return events[0][0] not in self._listeners
         return any(fd not in self._listeners for fd, _ in events)
+
+    def _handle_batch(self, events: Events, chores: bool = False) -> None:
+        # Hang-ups before calls: a client's close comes before what it does next, so release
+        # must have run when an open that follows is handled.
+        if len(events) > 1:
+            events.sort(key=lambda event: event[0] in self._listeners)
+        self._batch = dict(events)
+        if chores:
+            self._try(self._do_chores)
+        while self._batch:
+            fd = next(iter(self._batch))
+            event = self._batch.pop(fd)
+            self._try(self._watched[fd], event)
+            self._handle_postponed()
+
+    def _do_chores(self) -> None:
+        machine = self._kernel.machine
+        if machine.unsettled and machine.leases.events not in self._batch:
+            self._kernel.sweep()
+        if self._kernel.spaces.restless:
+            self._kernel.spaces.tick()
 
     def _try(self, function: Callable[..., object], *args: Any) -> None:
         """Call `function`; whatever happens, the thread goes on: all clients depend on it."""
@@ -195,8 +232,8 @@ class Server:
 
     def _do_work(self) -> None:
         os.eventfd_read(self._wake)
-        while not self._work.empty():
-            self._work.get()()
+        while self._work:
+            self._work.popleft()()
 
     def _watch(self, fd: int, events: int, handle: Callable[[int], None]) -> None:
         self._watched[fd] = handle
@@ -260,6 +297,7 @@ class Server:
         waiting = self._carry_out(call, handler, self._kernel, call)
         if waiting is not None:
             self._parking.park(call, waiting)
+        self._kernel.current = None  # what a release wakes is not this call's doing
 
     def _carry_out(self, call: Call, function: Callable[..., Result], *args: Any) -> Waiting | None:
         """Call `function` and answer `call` with what comes of it, or return what it waits for."""

@@ -15,15 +15,18 @@ import errno
 import os
 import time
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from mapdev.host.dispatch import Dispatcher
-from mapdev.host.embedded.areas import DeviceArea, MmAreas
 from mapdev.host.embedded.files import OpenFile
-from mapdev.host.embedded.lease import Leases
 from mapdev.host.embedded.processes import tgid_of
 from mapdev.inspect.maps import MapsLine, read_maps
 from mapdev.linux.mm import TaskStruct
 from mapdev.linux.numbers import VM_EXEC, VM_READ, VM_WRITE
+
+if TYPE_CHECKING:
+    from mapdev.host.embedded.areas import DeviceArea, MmAreas
+    from mapdev.host.embedded.machine import EmbeddedMachine
 
 _LONGEST_EXEC = 10.0  # seconds; one that fails leaves all as it was
 _ACCESS = {"r": VM_READ, "w": VM_WRITE, "x": VM_EXEC}
@@ -61,9 +64,9 @@ class Spaces:
     :ivar ended: called when an address space has ended.
     """
 
-    def __init__(self, dispatch: Dispatcher, leases: Leases) -> None:
+    def __init__(self, dispatch: Dispatcher, machine: EmbeddedMachine) -> None:
         self._dispatch = dispatch
-        self._leases = leases
+        self._machine = machine
         self._by_tgid: dict[int, MmAreas] = {}
         self._pidfds: dict[int, int] = {}
         self._executing: dict[int, _Exec] = {}
@@ -73,14 +76,21 @@ class Spaces:
 
     def of(self, tid: int) -> MmAreas | None:
         """Return the address space of the process of thread `tid`, if it maps any device."""
-        return self.at(tgid_of(tid)) if self._by_tgid else None
+        return self.at(self.tgid_of(tid)) if self._by_tgid else None
+
+    def tgid_of(self, tid: int) -> int:
+        """Return the process of thread `tid`; nothing is read for the main thread of one here."""
+        return tid if tid in self._by_tgid else tgid_of(tid)
 
     def at(self, tgid: int) -> MmAreas | None:
         """Return the address space of process `tgid`, if it maps any device."""
         execing = self._executing.get(tgid)
         if execing is not None and execing.is_done():
             self._end(tgid)
-        return self._by_tgid.get(tgid)
+        space = self._by_tgid.get(tgid)
+        if space is not None and space.pager is not None:
+            space.pager.settle()  # so that what is done now is done to what is noted here
+        return space
 
     def mapped(self, tid: int, start: int, end: int) -> OpenFile | None:
         """Return what the area from `start` to `end` of the process of `tid` shows, if a device."""
@@ -91,9 +101,11 @@ class Spaces:
 
     def make(self, tgid: int) -> MmAreas:
         """Return the address space of process `tgid`, a new one if there is none."""
+        from mapdev.host.embedded.areas import MmAreas  # here, for a quick start
+
         space = self.at(tgid)
         if space is None:
-            space = MmAreas(tgid, self._dispatch, self._leases)
+            space = MmAreas(tgid, self._dispatch, self._machine.leases)
             self._add(space)
         return space
 
@@ -150,6 +162,8 @@ class Spaces:
 
     def calls(self, tid: int) -> None:
         """Thread `tid` makes a call: what it wanted to execute it does by now, or could not."""
+        if not self._executing:
+            return
         for tgid, execing in list(self._executing.items()):
             if execing.tid == tid:
                 if execing.is_done():
@@ -165,11 +179,10 @@ class Spaces:
     @property
     def restless(self) -> bool:
         """Whether a `tick` is due soon."""
-        if not self._by_tgid:
-            return False  # as for most calls
-        return bool(self._executing) or any(
-            space.pager is not None and space.pager.stale for space in self._by_tgid.values()
-        )
+        for space in self._by_tgid.values():  # most calls are made when there is none
+            if space.pager is not None and space.pager.stale:
+                return True
+        return bool(self._executing)
 
     def tick(self) -> None:
         """Do what has to be done some time after something else."""
@@ -182,6 +195,14 @@ class Spaces:
         for space in self:
             if space.pager is not None:
                 space.pager.renew()
+
+    def __len__(self) -> int:
+        return len(self._by_tgid)
+
+    @property
+    def attentive(self) -> bool:
+        """Whether calls matter that are on no device: they may end or need what we know."""
+        return bool(self._by_tgid) and (bool(self._executing) or self.have_pagers)
 
     @property
     def have_pagers(self) -> bool:

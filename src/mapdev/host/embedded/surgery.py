@@ -1,20 +1,24 @@
 """Changing a client's address space from outside, in the middle of one of its calls.
 
-A `Surgery` is a context manager around a call that waits: the calling thread is stopped and made to
-carry out what is needed (`StoppedThread.syscall`), and lends a hand to whoever maps physical memory
-(`Loan`). At its end the thread returns from its call with `result`; an OSError inside the block
-becomes the call's errno. If the client dies in the middle, the block is left and nobody is told.
+A `Surgery` is a context manager around a call that waits: the calling thread is stopped when it is
+needed and made to carry out what there is to do (`StoppedThread.syscall`), and lends a hand to
+whoever maps physical memory (`Loan`). At its end the thread returns from its call with `result`; an
+OSError inside the block becomes the call's errno. If the client dies in the middle, the block is
+left and nobody is told.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from functools import cached_property
 from types import TracebackType
 from typing import Self
 
 from mapdev.host.embedded.areas import MmAreas
+from mapdev.host.embedded.batch import SIZE, CallError, Request, pack, pack_mmaps
 from mapdev.host.embedded.inject import StoppedThread
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.loan import Loan, lend_to_caller, lend_to_helper
@@ -29,7 +33,10 @@ from mapdev.linux.numbers import (
     MAP_PRIVATE,
     MAP_SHARED,
     PAGE_SHIFT,
+    PAGE_SIZE,
+    PROT_EXEC,
     PROT_NONE,
+    PROT_READ,
     VM_EXEC,
     VM_MAYSHARE,
     VM_MAYWRITE,
@@ -41,40 +48,44 @@ from mapdev.linux.vma import VmAreaStruct
 _ULONG_MAX = (1 << 64) - 1
 _GAPS = [1 << 20, 1 << 24, 1 << 28, 1 << 32]  # bytes to the area before: no neighbours by chance
 MREMAP_MAYMOVE, MREMAP_FIXED = 1, 2
+MADV_DONTFORK = 10
 
 
 class Surgery:
-    """The thread of `call`, stopped, with what it takes to map memory in its process.
+    """The thread of `call`, traced, with what it takes to map memory in its process.
 
     :param why: what can't be done if the thread can't be stopped, for the log.
-    :param writable: lend memory for writable mappings from the start; None if none will be needed.
     :raises OSError: EPERM another tracer holds the thread.
     """
 
-    def __init__(self, kernel: Kernel, call: Call, why: str, writable: bool | None = None) -> None:
+    def __init__(self, kernel: Kernel, call: Call, why: str) -> None:
         self.result = -errno.EIO  # unless the block says otherwise before it loses the client
         self._kernel = kernel
         self._call = call
         self._why = why
-        self._writable = writable
         self._loan: Loan | None = None
-        self.thread: StoppedThread = kernel.stopped(call)
+        self._thread: StoppedThread = kernel.stopped(call)
 
     def __enter__(self) -> Self:
         try:
-            self.thread.__enter__()
+            self._thread.__enter__()
         except NotStoppable:
             text = f"is held by a debugger, so {self._why}; detach the debugger first"
             self._kernel.say_once("traced", self._call, text)
             raise OSError(errno.EPERM, os.strerror(errno.EPERM)) from None
-        try:
-            if self._writable is not None and is_single_threaded(self._call.tid):
-                self._loan = lend_to_caller(self._kernel, self._call, self.thread, self._writable)
-            self.thread.stop()
-        except BaseException as error:
-            self.__exit__(type(error), error, None)
-            raise
         return self
+
+    @cached_property
+    def is_alone(self) -> bool:
+        """Whether the thread is the only one of its process."""
+        return is_single_threaded(self._call.tid)
+
+    @property
+    def thread(self) -> StoppedThread:
+        """The thread, stopped: its call is answered."""
+        if not self._thread.is_stopped:
+            self._thread.stop()
+        return self._thread
 
     def __exit__(
         self,
@@ -85,22 +96,66 @@ class Surgery:
         if isinstance(error, OSError):
             self.result = -(error.errno or errno.EIO)
         try:
+            thread = self.thread  # stopped: a result is nothing but a number then, even -512
             if self._loan is not None:
                 self._loan.give_back()
-            self.thread.result = self.result
-            self.thread.__exit__(kind, error, trace)
+            thread.result = self.result
+            thread.__exit__(kind, error, trace)
         except ClientGone:
             return True
         return isinstance(error, OSError | ClientGone)
 
     def loan(self, writable: bool) -> Loan:
-        """Return physical memory to map from, writable or not, for the rest of the block."""
-        if self._loan is not None and self._loan.writable != writable:
-            self._loan.give_back()
-            self._loan = None
-        if self._loan is None:
-            self._loan = lend_to_helper(self._kernel, self.thread, writable)
-        return self._loan
+        """Return physical memory to map from, writable or not, for the rest of the block.
+
+        If the thread is the only one and not stopped yet, it gets the memory itself.
+        """
+        loan = self._loan
+        if loan is not None and (loan.is_over or loan.writable != writable):
+            loan.give_back()
+            loan = self._loan = None
+        if loan is None:
+            space = self._kernel.spaces.of(self._call.tid)
+            with_batch = space is not None and space.takes_batch and not space.batch
+            if self.is_alone and not self._thread.is_stopped:
+                loan = lend_to_caller(self._kernel, self._call, self._thread, writable, with_batch)
+            if loan is None:
+                loan = lend_to_helper(self._kernel, self.thread, writable, with_batch)
+            self._loan = loan
+            if loan.batch is not None and space is not None:
+                self._map_batch(loan.thread, loan.batch, space)
+        return loan
+
+    def _map_batch(self, thread: StoppedThread, batch: int, space: MmAreas) -> None:
+        """Give the client the pages that make lists of calls, if it can have them."""
+        where = self._kernel.window.start + 2 * PAGE_SIZE  # before it there is room for an agent's
+        how = MAP_SHARED | MAP_FIXED_NOREPLACE
+        space.takes_batch = False
+        with contextlib.suppress(OSError):
+            thread.syscall("mmap", where, SIZE, PROT_READ | PROT_EXEC, how, batch, 0,
+                           descriptor=4)  # fmt: skip
+            space.batch = where
+            thread.syscall("madvise", where, SIZE, MADV_DONTFORK)
+            space.takes_batch = True
+
+    def run(self, loan: Loan, calls: bytes, last: bool = False) -> None:
+        """Have a list of calls made by who has the loan.
+
+        :param last: the loan is not needed any more.
+        :raises CallError: that of the call that failed; those after it were not made.
+        """
+        thread, space = loan.thread, self._kernel.spaces.of(self._call.tid)
+        if last:
+            calls += pack(loan.closing(), self._kernel.secret << 32)
+        if space is not None and space.batch:
+            thread.run(self._kernel.batch, space.batch, calls)
+        else:
+            thread.step(calls)
+        loan.is_over = last
+
+
+class PlaceTaken(OSError):  # noqa: N818 - a condition of the client
+    """Something is mapped where nothing was thought to be."""
 
 
 def reserve(thread: StoppedThread, addr: int, length: int, flags: int) -> int:
@@ -108,8 +163,20 @@ def reserve(thread: StoppedThread, addr: int, length: int, flags: int) -> int:
 
     :raises OSError: as mmap(2): ENOMEM, EEXIST, EPERM, EAGAIN.
     """
+    name, args, descriptor = _reserving(addr, length, flags)
+    return thread.syscall(name, *args, descriptor=descriptor)
+
+
+def _reserving(addr: int, length: int, flags: int) -> Request:
     how = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags
-    return thread.syscall("mmap", addr, length, PROT_NONE, how, _ULONG_MAX, 0, descriptor=4)
+    return "mmap", (addr, length, PROT_NONE, how, _ULONG_MAX, 0), 4
+
+
+def places(kernel: Kernel, space: MmAreas, length: int) -> list[int]:
+    """Return addresses in the window at which nothing should be mapped, the best one first."""
+    window = kernel.window
+    above = max(window.first, space.highest(window.last))
+    return [above + gap for gap in _GAPS if above + gap + length <= window.last]
 
 
 def reserve_somewhere(
@@ -119,36 +186,47 @@ def reserve_somewhere(
 
     :raises OSError: as mmap(2): ENOMEM, EPERM, EAGAIN.
     """
-    window = kernel.window
-    above = max(window.first, space.highest(window.last))
-    for gap in _GAPS:
-        if above + gap + length > window.last:
-            break
+    for place in places(kernel, space, length):
         try:
-            return reserve(thread, above + gap, length, flags | MAP_FIXED_NOREPLACE)
+            return reserve(thread, place, length, flags | MAP_FIXED_NOREPLACE)
         except OSError as error:  # of what a munmap is about to end we know no more
             if error.errno != errno.EEXIST:
                 raise
     return reserve(thread, 0, length, flags)
 
 
-def map_frames(loan: Loan, vma: VmAreaStruct, end_of_memory: int, flags: int = 0) -> None:
+def map_frames(
+    surgery: Surgery, kernel: Kernel, vma: VmAreaStruct, flags: int = 0, new: bool = False
+) -> int:
     """Map all of `vma` in the client: the runs that are noted in it, and SIGBUS elsewhere.
 
-    :param end_of_memory: the first frame that there is not: a touch of its mapping is SIGBUS.
     :param flags: MAP_POPULATE or 0.
+    :param new: nothing is reserved there, and nothing is left there if it fails.
+    :return: the index of the description that is mapped.
+    :raises PlaceTaken: something is mapped there; only if `new`.
+    :raises OSError: as mmap(2).
     """
-    for start, end, pfn in _runs(vma, end_of_memory):
-        map_run(loan, vma, start, end, pfn, flags)
-
-
-def map_run(loan: Loan, vma: VmAreaStruct, start: int, end: int, pfn: int, flags: int = 0) -> None:
-    """Map frames from `pfn` on at [`start`, `end`), with the protection of `vma`."""
-    kind = MAP_SHARED if vma.vm_flags & VM_MAYSHARE else MAP_PRIVATE
-    how = kind | MAP_FIXED | MAP_NORESERVE | flags
+    loan = surgery.loan(may_be_written(vma))
+    how = (MAP_SHARED if vma.vm_flags & VM_MAYSHARE else MAP_PRIVATE) | MAP_NORESERVE | flags
     prot = vma.vm_flags & (VM_READ | VM_WRITE | VM_EXEC)  # the same bits as PROT_*
-    loan.thread.syscall("mmap", start, end - start, prot, how, loan.number, pfn << PAGE_SHIFT,
-                        descriptor=4)  # fmt: skip
+    mark = kernel.secret << 32
+    start, length = vma.vm_start, vma.vm_end - vma.vm_start
+    # A touch of what lies beyond the end of memory is SIGBUS.
+    runs = _runs(vma, kernel.machine.nr_frames)
+    calls = b""
+    if new and len(runs) > 1:
+        calls = pack([_reserving(start, length, MAP_FIXED_NOREPLACE)], mark)
+    how |= MAP_FIXED_NOREPLACE if new and len(runs) == 1 else MAP_FIXED
+    calls += pack_mmaps(runs, prot, how, loan.number, mark)
+    try:
+        surgery.run(loan, calls, last=new)
+    except CallError as error:
+        if new and error.index:
+            surgery.thread.syscall("munmap", start, length)
+        elif new and error.errno == errno.EEXIST:
+            raise PlaceTaken(errno.EEXIST, os.strerror(errno.EEXIST)) from None
+        raise
+    return loan.index
 
 
 def move_pieces(thread: StoppedThread, pieces: Iterable[tuple[int, int]], shift: int) -> None:
@@ -164,13 +242,21 @@ def may_be_written(vma: VmAreaStruct) -> bool:
     return vma.vm_flags & (VM_MAYWRITE | VM_MAYSHARE) == VM_MAYWRITE | VM_MAYSHARE
 
 
-def _runs(vma: VmAreaStruct, end_of_memory: int) -> Iterator[tuple[int, int, int]]:
-    """Yield (start, end, first frame) for all of the area in order, holes included."""
+def _runs(vma: VmAreaStruct, end_of_memory: int) -> list[tuple[int, int, int]]:
+    """Return (address, bytes, offset in memory) for all of the area in order, holes included."""
     at = vma.vm_start
-    for run in sorted(vma.mapped):
-        if run.addr > at:
-            yield at, run.addr, end_of_memory
-        at = run.end
-        yield run.addr, at, run.pfn
+    runs = []
+    if vma.is_full:
+        return [
+            (addr, nr_pages << PAGE_SHIFT, pfn << PAGE_SHIFT)
+            for addr, pfn, nr_pages, _, _ in sorted(vma.mapped)
+        ]
+    for addr, pfn, nr_pages, _, _ in sorted(vma.mapped):
+        if addr > at:
+            runs.append((at, addr - at, end_of_memory << PAGE_SHIFT))
+        length = nr_pages << PAGE_SHIFT
+        runs.append((addr, length, pfn << PAGE_SHIFT))
+        at = addr + length
     if at < vma.vm_end:
-        yield at, vma.vm_end, end_of_memory
+        runs.append((at, vma.vm_end - at, end_of_memory << PAGE_SHIFT))
+    return runs

@@ -100,32 +100,39 @@ def pidfd_getfd(pidfd: int, fd: int) -> int:
 # --- another process's memory ------------------------------------------------------------------
 
 _IOVEC = struct.Struct("<QQ")
-
-
+_IOVECS = struct.Struct("<4Q")  # ours and theirs
 _SMALL = 16384  # bytes that are copied once more rather than looked up where they are
 
 
-class _Iovecs(threading.local):
-    """One pair of ``struct iovec`` for each thread, kept: nearly every request needs them, and
-    several hosts may have a thread each."""
+_libc_plain = ctypes.CDLL(None)  # by which errno is not kept, nor arguments checked: faster
+_new_bytes = ctypes.pythonapi.PyBytes_FromStringAndSize
+_new_bytes.restype = ctypes.py_object
+_new_bytes.argtypes = [ctypes.c_char_p, ctypes.c_ssize_t]
+
+
+class _Staging(threading.local):
+    """Buffers of one thread, and what points to them for process_vm_readv: kept, since nearly every
+    request needs them. Several hosts may have a thread each."""
 
     def __init__(self) -> None:
         self.buffer = bytearray(_SMALL)
-        self.view = memoryview(self.buffer)
-        self.address = ctypes.addressof(ctypes.c_char.from_buffer(self.buffer))
-        self.pair = bytearray(2 * _IOVEC.size)
-        self.ours = ctypes.addressof(ctypes.c_char.from_buffer(self.pair))
-        self.theirs = self.ours + _IOVEC.size
-
-    def fill(self, address: int, addr: int, size: int) -> None:
-        try:
-            _IOVEC.pack_into(self.pair, 0, address, size)
-            _IOVEC.pack_into(self.pair, _IOVEC.size, addr, size)
-        except struct.error:
-            raise OSError(errno.EFAULT, os.strerror(errno.EFAULT)) from None
+        self.iovecs = bytearray(_IOVECS.size)
+        ours = _address(self.iovecs)
+        # A look into a threading.local takes long: so there is one for all.
+        self.all = (memoryview(self.buffer), _address(self.buffer), self.iovecs,
+                    ctypes.c_void_p(ours), ctypes.c_void_p(ours + _IOVECS.size // 2))  # fmt: skip
 
 
-_iovecs = _Iovecs()
+def _address(buffer: Any) -> int:
+    """Return the address of a buffer that may be written."""
+    return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+
+
+def _address_of_bytes(data: bytes) -> int:
+    return ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
+
+
+_staging = _Staging()
 
 
 def read_memory(pid: int, addr: int, size: int) -> bytes:
@@ -133,19 +140,20 @@ def read_memory(pid: int, addr: int, size: int) -> bytes:
 
     :raises OSError: EFAULT nothing is mapped there, ESRCH no such process, EPERM not allowed to.
     """
-    iovecs = _iovecs
-    if size <= _SMALL:
-        iovecs.fill(iovecs.address, addr, size)
-        count = _libc.process_vm_readv(pid, iovecs.ours, 1, iovecs.theirs, 1, 0)
+    view, address, iovecs, ours, theirs = _staging.all
+    if size > _SMALL:
+        # Read straight into what is returned, which nobody else has seen yet: no copy.
+        large: bytes = _new_bytes(None, size)
+        address = _address_of_bytes(large)
+    _fill(iovecs, address, addr, size)
+    count = _libc_plain.process_vm_readv(pid, ours, 1, theirs, 1, 0)
+    if count < 0 or count > size:  # which is an int: a large count needs the right type
+        count = _libc.process_vm_readv(pid, ours, 1, theirs, 1, 0)
         if count < 0:
             raise _error("process_vm_readv")
-        return bytes(iovecs.view[:count])
-    buffer = ctypes.create_string_buffer(size)
-    iovecs.fill(ctypes.addressof(buffer), addr, size)
-    count = _libc.process_vm_readv(pid, iovecs.ours, 1, iovecs.theirs, 1, 0)
-    if count < 0:
-        raise _error("process_vm_readv")
-    return buffer.raw if count == size else buffer.raw[:count]
+    if size <= _SMALL:
+        return bytes(view[:count])
+    return large if count == size else large[:count]
 
 
 def write_memory(pid: int, addr: int, data: Any) -> int:
@@ -155,19 +163,59 @@ def write_memory(pid: int, addr: int, data: Any) -> int:
     """
     if not (type(data) is bytes or (type(data) is memoryview and data.format == "B")):
         data = bytes(data)
-    iovecs = _iovecs
+    view, address, iovecs, ours, theirs = _staging.all
     size = len(data)
     if size <= _SMALL:
-        iovecs.view[:size] = data
-        iovecs.fill(iovecs.address, addr, size)
+        view[:size] = data
     else:
-        if not isinstance(data, bytes):
-            data = bytes(data)
-        iovecs.fill(ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0, addr, size)
-    count: int = _libc.process_vm_writev(pid, iovecs.ours, 1, iovecs.theirs, 1, 0)
-    if count < 0:
-        raise _error("process_vm_writev")
+        # Straight from a driver's memory it would often be slower: from a page's start to 16 bytes
+        # after one, as malloc gives them, the processor takes loads for such as depend on stores.
+        data = bytes(data)
+        address = _address_of_bytes(data)
+    _fill(iovecs, address, addr, size)
+    count: int = _libc_plain.process_vm_writev(pid, ours, 1, theirs, 1, 0)
+    if count < 0 or count > size:
+        count = _libc.process_vm_writev(pid, ours, 1, theirs, 1, 0)
+        if count < 0:
+            raise _error("process_vm_writev")
     return count
+
+
+def _fill(iovecs: bytearray, address: int, addr: int, size: int) -> None:
+    try:
+        _IOVECS.pack_into(iovecs, 0, address, size, addr, size)
+    except struct.error:
+        raise OSError(errno.EFAULT, os.strerror(errno.EFAULT)) from None
+
+
+_PATH_PIECE = 256
+
+
+class PathReader:
+    """Reads short strings of other processes, the cheapest way that there is; for one thread."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray(_PATH_PIECE)
+        self._iovecs = bytearray(_IOVECS.size)
+        _IOVEC.pack_into(self._iovecs, 0, _address(self._buffer), _PATH_PIECE)
+        ours = _address(self._iovecs)
+        self._ours, self._theirs = ctypes.c_void_p(ours), ctypes.c_void_p(ours + _IOVEC.size)
+
+    def read(self, pid: int, addr: int) -> bytes | None:
+        """Return the string at `addr` of process `pid`, None if it is long or can't be read."""
+        size = min(_PATH_PIECE, PAGE_SIZE - addr % PAGE_SIZE)
+        _IOVEC.pack_into(self._iovecs, _IOVEC.size, addr, size)
+        count = _libc_plain.process_vm_readv(pid, self._ours, 1, self._theirs, 1, 0)
+        end = self._buffer.find(0, 0, count) if count > 0 else -1
+        return None if end < 0 else bytes(self._buffer[:end])
+
+
+_link_target = ctypes.create_string_buffer(1)
+
+
+def is_symbolic_link(path: bytes) -> bool:
+    """Say whether `path` is a symbolic link, as readlink(2) does, without an exception if not."""
+    return bool(_libc_plain.readlink(path, _link_target, 1) >= 0)
 
 
 # --- another process's descriptors ---------------------------------------------------------------
@@ -203,12 +251,11 @@ _F_OFD_GETLK, _F_OFD_SETLK = 36, 37
 IN_CLOSE = 0x8 | 0x10
 
 
-def lock_byte(fd: int, offset: int) -> None:
+def lock_byte(fd: int, offset: int, writable: bool) -> None:
     """Take the lock of the byte at `offset` for the open file description of `fd` (F_OFD_SETLK).
 
     The kernel drops it when the last descriptor *and the last mapping* of the description is gone.
     """
-    writable = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
     kind = fcntl.F_WRLCK if writable else fcntl.F_RDLCK
     fcntl.fcntl(fd, _F_OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, offset, 1, 0))
 

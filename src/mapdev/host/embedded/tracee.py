@@ -111,6 +111,8 @@ class Tracee:
 
     def wait(self) -> int:
         """Wait for the next stop; return its signal, with the event in the bits above 8."""
+        if not self.has_siblings and self.tid not in _buffers.early:
+            return self._wait_alone()
         while self.tid not in _buffers.early:
             try:
                 status = self._next_event()
@@ -127,16 +129,22 @@ class Tracee:
                 Tracee(status.si_pid).wait_for_death()
         return _buffers.early.pop(self.tid)
 
+    def _wait_alone(self) -> int:
+        """Wait for a thread of which the other threads don't concern us."""
+        try:
+            status = os.waitid(os.P_PID, self.tid, os.WSTOPPED | WALL)
+        except ChildProcessError:  # it can't stop any more
+            self.wait_for_death()
+            raise ClientGone from None
+        assert status is not None
+        return status.si_status
+
     def _next_event(self) -> os.waitid_result:
         """Wait for an event of the thread, or of another that has to be seen to before.
 
         The death of a main thread is reported when the other threads of its process are gone, and
         those that we trace are gone when we have waited for them.
         """
-        if not self.has_siblings:
-            status = os.waitid(os.P_PID, self.tid, _ANY_EVENT)
-            assert status is not None
-            return status
         status = os.waitid(os.P_ALL, 0, _ANY_EVENT | WNOTHREAD)
         assert status is not None
         if (
@@ -184,13 +192,15 @@ class Tracee:
 
     def get_registers(self) -> list[int]:
         """Return the registers, in the order of `ARCH`."""
-        self.ptrace(PTRACE_GETREGSET, NT_PRSTATUS, _buffers.registers.iovec)
-        return list(_WORDS.unpack(_buffers.registers.raw))
+        registers = _buffers.registers
+        self.ptrace(PTRACE_GETREGSET, NT_PRSTATUS, registers.iovec)
+        return list(_WORDS.unpack(registers.raw))
 
     def set_registers(self, values: list[int]) -> None:
         """Set the registers."""
-        _WORDS.pack_into(_buffers.registers.raw, 0, *values)
-        self.ptrace(PTRACE_SETREGSET, NT_PRSTATUS, _buffers.registers.iovec)
+        registers = _buffers.registers
+        _WORDS.pack_into(registers.raw, 0, *values)
+        self.ptrace(PTRACE_SETREGSET, NT_PRSTATUS, registers.iovec)
 
     def get_sigmask(self) -> int:
         """Return the blocked signals, signal N as bit N - 1."""

@@ -18,7 +18,7 @@ from mapdev.host.embedded.inject import StoppedThread
 from mapdev.host.embedded.syscalls import PAGE_SIZE, pidfd_getfd
 
 UFFD_USER_MODE_ONLY = 1
-_UFFDIO_API, _UFFDIO_REGISTER, _UFFDIO_WAKE = 0xC018AA3F, 0xC020AA00, 0x8010AA02
+_UFFDIO_API, _UFFDIO_REGISTER, UFFDIO_WAKE = 0xC018AA3F, 0xC020AA00, 0x8010AA02
 _UFFDIO_UNREGISTER, _UFFDIO_WRITEPROTECT = 0x8010AA01, 0xC018AA06
 _UFFDIO_COPY = 0xC028AA03
 _UFFD_API = 0xAA
@@ -31,6 +31,7 @@ _EVENT_PAGEFAULT = 0x12
 _MESSAGE = struct.Struct("<B7xQQI4x")  # struct uffd_msg of a page fault: event, flags, address, tid
 _AT_ONCE = 64
 _THREE, _FOUR, _FIVE = struct.Struct("<QQQ"), struct.Struct("<QQQQ"), struct.Struct("<QQQQQ")
+WAKE_RANGE = struct.Struct("<QQ")  # struct uffdio_range, in bytes: start and length
 _NOWHERE = 1 << 16  # an address at which we have nothing: below all that the kernel places
 
 
@@ -86,12 +87,12 @@ class UserFault:
 
     def wake(self, start: int, end: int) -> None:
         """Let threads that wait for a page in [`start`, `end`) try again."""
-        fcntl.ioctl(self.fd, _UFFDIO_WAKE, struct.pack("<QQ", start, end - start))
+        fcntl.ioctl(self.fd, UFFDIO_WAKE, WAKE_RANGE.pack(start, end - start))
 
     def unregister(self, start: int, end: int) -> None:
         """Be told nothing more of [`start`, `end`), whatever is there; who waits there goes on."""
         with contextlib.suppress(OSError):
-            fcntl.ioctl(self.fd, _UFFDIO_UNREGISTER, struct.pack("<QQ", start, end - start))
+            fcntl.ioctl(self.fd, _UFFDIO_UNREGISTER, WAKE_RANGE.pack(start, end - start))
         with contextlib.suppress(OSError):
             self.wake(start, end)  # of what is gone already the kernel wakes nobody
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 from mapdev.host.embedded.areas import DeviceArea, MmAreas
 from mapdev.host.embedded.node import filesystem
+from mapdev.host.embedded.processes import read_file
 from mapdev.inspect.maps import MapsLine, parse_line
 from mapdev.linux.numbers import PAGE_SHIFT, VM_EXEC, VM_MAYSHARE, VM_PFNMAP, VM_READ, VM_WRITE
 
@@ -67,7 +67,7 @@ def _areas(
 
 
 def _read(tgid: int, name: str) -> Iterator[tuple[MapsLine, dict[str, str]]]:
-    text = Path(f"/proc/{tgid}/{name}").read_text(errors="surrogateescape")
+    text = read_file(f"/proc/{tgid}/{name}").decode(errors="surrogateescape")
     line: MapsLine | None = None
     fields: dict[str, str] = {}
     for row in text.splitlines():

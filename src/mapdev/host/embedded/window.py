@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from mapdev.inspect.maps import read_maps
+from mapdev.host.embedded.processes import read_file
 
 _GUARD = 1 << 32  # bytes at both ends: calls of up to this length can't reach in from outside
 _HIGHEST_FIVE_LEVELS = 1 << 47  # addresses beyond are given out only to those who ask for them
@@ -33,7 +33,9 @@ class Window(NamedTuple):
         The kernel puts position-independent programs at two thirds of the address space, and
         libraries and stacks at its end; 47, 48 or 39 bits are usual.
         """
-        highest = max(line.end for line in read_maps("self") if line.path == "[stack]")
+        areas = read_file("/proc/self/maps").splitlines()
+        stack = next(area for area in areas if area.endswith(b"[stack]"))
+        highest = int(stack.partition(b" ")[0].partition(b"-")[2], 16)
         top = min(1 << (highest - 1).bit_length(), max(_HIGHEST_FIVE_LEVELS, 1 << 48))
         return cls(top // 8, top // 8 * 5, top)
 

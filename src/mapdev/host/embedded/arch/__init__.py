@@ -5,20 +5,20 @@
 
 from __future__ import annotations
 
-import platform
+import importlib
+import os
 from types import ModuleType
-
-from mapdev.host.embedded.arch import aarch64, x86_64
 
 __all__ = ["ARCH", "NAME_OF", "NUMBER_OF", "SUPPORTED"]
 
-SUPPORTED: dict[str, ModuleType] = {"x86_64": x86_64, "aarch64": aarch64}
+SUPPORTED = ("x86_64", "aarch64")
+_MACHINE = os.uname().machine
 
-if platform.machine() not in SUPPORTED:
+if _MACHINE not in SUPPORTED:
     raise ImportError(
-        f"mapdev's embedded host runs on {' and '.join(SUPPORTED)}, not on {platform.machine()}"
+        f"mapdev's embedded host runs on {' and '.join(SUPPORTED)}, not on {_MACHINE}"
     )
 
-ARCH = SUPPORTED[platform.machine()]
+ARCH: ModuleType = importlib.import_module(f"{__name__}.{_MACHINE}")
 NUMBER_OF: dict[str, int] = ARCH.SYSCALLS
 NAME_OF = {number: name for name, number in NUMBER_OF.items()}

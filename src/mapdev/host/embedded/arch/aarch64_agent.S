@@ -24,8 +24,11 @@ next:	ldr	x8, [x21]
 	str	x0, [x21], #56
 	cmn	x0, #1, lsl #12
 	b.hi	done
-	cmp	x21, x22
-	b.lo	next
+	add	x0, x21, #56
+	cmp	x0, x22
+	b.ls	next
+	cmp	x21, x22		/* something is left over: no answer is wanted */
+	b.lo	again
 done:	mov	x8, #206		/* sendto(x20, x19, x21 - x19, MSG_NOSIGNAL, 0, 0) */
 	mov	x0, x20
 	mov	x1, x19

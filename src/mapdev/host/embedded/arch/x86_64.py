@@ -15,12 +15,19 @@ NO_RESTART: int | None = 15  # orig_rax: -1 tells the kernel that no system call
 
 # The code of an agent, made of x86_64_agent.S, and which registers hold what it works with.
 AGENT = bytes.fromhex(
-    "b82d0000004489e74889deba001000004531d24531c04531c90f054885c07e5b4889dd4c8d2c0348"
+    "b82d0000004489e74889deba001000004531d24531c04531c90f054885c07e674889dd4c8d2c0348"
     "8b4500488b7d08488b7510488b55184c8b55204c8b45284c8b4d300f05488945004883c538483d00"
-    "f0ffff77054c39ed72cdb82c0000004489e74889de4889ea4829da41ba004000004531c04531c90f"
-    "05eb85b83c00000031ff0f05"
+    "f0ffff770e488d45384c39e876c94c39ed729db82c0000004489e74889de4889ea4829da41ba0040"
+    "00004531c04531c90f05e979ffffffb83c00000031ff0f05"
 )
 AGENT_PAGE, AGENT_SOCKET = 5, 3  # rbx, r12
+
+# The code of a batch, made of x86_64_batch.S; where in it the program counter is at its trap.
+BATCH = bytes.fromhex(
+    "488b03488b7b08488b7310488b53184c8b53204c8b43284c8b4b300f054883c338483d00f0ffff77054c39eb72d2cc"
+)
+BATCH_END = 47
+BATCH_FIRST, BATCH_LAST = 5, 2  # rbx, r13
 
 MAP_32BIT = 0x40
 O_LARGEFILE = 0o100000  # what fcntl(F_GETFL) shows of every file; Python's os.O_LARGEFILE is 0

@@ -5,7 +5,8 @@
  *
  * Given: rbx a page of memory to work in, r12 a socket's descriptor. A message is a list of calls,
  * each of 7 words: number, six arguments. They are made in order, up to the first that fails. The
- * answer is what was done, the results in place of the numbers. At the socket's end the thread ends.
+ * answer is what was done, the results in place of the numbers. If there is something behind the
+ * list, less than a call, only a failure is answered. At the socket's end the thread ends.
  */
 	.text
 again:	mov	$45, %eax		/* recvfrom(r12, rbx, 4096, 0, 0, 0) */
@@ -32,8 +33,11 @@ next:	mov	(%rbp), %rax
 	add	$56, %rbp
 	cmp	$-4096, %rax
 	ja	done
-	cmp	%r13, %rbp
-	jb	next
+	lea	56(%rbp), %rax
+	cmp	%r13, %rax
+	jbe	next
+	cmp	%r13, %rbp		/* something is left over: no answer is wanted */
+	jb	again
 done:	mov	$44, %eax		/* sendto(r12, rbx, rbp - rbx, MSG_NOSIGNAL, 0, 0) */
 	mov	%r12d, %edi
 	mov	%rbx, %rsi

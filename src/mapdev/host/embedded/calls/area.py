@@ -28,7 +28,7 @@ from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Verdi
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.processes import has_capability
-from mapdev.host.embedded.surgery import Surgery, map_frames, may_be_written
+from mapdev.host.embedded.surgery import Surgery, map_frames
 from mapdev.inspect.maps import read_maps
 from mapdev.linux.mm import TaskStruct
 from mapdev.linux.numbers import (
@@ -86,6 +86,8 @@ def _munmap(kernel: Kernel, call: Call, space: MmAreas, start: int, end: int) ->
     hidden = space.hidden
     if end > kernel.window.task_size:
         return PASS_ON  # the kernel refuses it
+    if space.hides(start, end) and space.pager is None:
+        space.give_up_batch()
     if not space.hides(start, end):
         space.unmap(kernel.task(call), start, end)
         return PASS_ON
@@ -191,7 +193,7 @@ def _zap(kernel: Kernel, call: Call, space: MmAreas, start: int, end: int) -> in
             low, high = max(start, area.vm_start), min(end, area.vm_end)
             empty = area.piece(low, high)
             empty.forget(low, high)
-            map_frames(surgery.loan(may_be_written(area)), empty, kernel.machine.nr_frames)
+            map_frames(surgery, kernel, empty)
             area.forget(low, high)
         surgery.result = 0
     return ANSWERED

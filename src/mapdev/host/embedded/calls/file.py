@@ -49,8 +49,8 @@ def _lseek(kernel: Kernel, call: Call, open_file: OpenFile) -> Result:
     if whence > SEEK_MAX:
         raise _error(errno.EINVAL)
     task = kernel.task(call)
-    return run_operation(kernel, open_file, lambda: kernel.dispatch.llseek(
-        open_file.device, task, open_file.file, offset, whence))  # fmt: skip
+    return run_operation(kernel, open_file, kernel.dispatch.llseek,
+                         open_file.device, task, open_file.file, offset, whence)  # fmt: skip
 
 
 def _ioctl(kernel: Kernel, call: Call, open_file: OpenFile) -> Result:
@@ -61,11 +61,11 @@ def _ioctl(kernel: Kernel, call: Call, open_file: OpenFile) -> Result:
         raw = kernel.machine.read_user(call.tid, arg, 4)
         _set_nonblocking(open_file, len(raw) == 4 and any(raw))
         return 0
-    if not open_file.device.driver.has("ioctl"):
+    if "ioctl" not in open_file.device.has:
         raise _error(errno.ENOTTY)
     task = kernel.task(call)
-    return run_operation(kernel, open_file, lambda: kernel.dispatch.ioctl(
-        open_file.device, task, open_file.file, cmd, arg))  # fmt: skip
+    return run_operation(kernel, open_file, kernel.dispatch.ioctl,
+                         open_file.device, task, open_file.file, cmd, arg)  # fmt: skip
 
 
 def _set_nonblocking(open_file: OpenFile, on: bool) -> None:
@@ -77,7 +77,7 @@ def _set_nonblocking(open_file: OpenFile, on: bool) -> None:
 
 def _fsync(datasync: bool) -> Operation:
     def operation(kernel: Kernel, call: Call, open_file: OpenFile) -> Result:
-        if not open_file.device.driver.has("fsync"):
+        if "fsync" not in open_file.device.has:
             raise _error(errno.EINVAL)
         task = kernel.task(call)
 

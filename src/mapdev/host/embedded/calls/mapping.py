@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import resource
 from collections.abc import Iterator
 
 from mapdev.host.embedded.arch import ARCH
@@ -21,13 +22,15 @@ from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Verdi
 from mapdev.host.embedded.files import OpenFile
 from mapdev.host.embedded.inject import StoppedThread
 from mapdev.host.embedded.kernel import Kernel
-from mapdev.host.embedded.loan import Loan
 from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.pager import start_pager
 from mapdev.host.embedded.surgery import (
+    MADV_DONTFORK,
+    PlaceTaken,
     Surgery,
     map_frames,
     may_be_written,
+    places,
     reserve,
     reserve_somewhere,
 )
@@ -77,7 +80,6 @@ _LEGACY_MAP_MASK = (
     | MAP_HUGETLB | ARCH.MAP_32BIT | MAP_FIXED_NOREPLACE
 )  # fmt: skip
 _PLACEMENT = MAP_FIXED | MAP_FIXED_NOREPLACE | ARCH.MAP_32BIT | MAP_LOCKED
-MADV_DONTFORK = 10
 MLOCK_ONFAULT = 1
 
 
@@ -99,8 +101,8 @@ def _do_mmap(kernel: Kernel, call: Call) -> int | Verdict:
     length = -(-length // PAGE_SIZE) * PAGE_SIZE
     vma = DeviceArea(open_file, 0, length, offset >> PAGE_SHIFT, vma_flags)
     why = f"{open_file.device.node} can't be mapped in it"
-    with Surgery(kernel, call, why, may_be_written(vma)) as surgery:
-        surgery.result = _map(kernel, call, surgery, vma, addr, flags)
+    with Surgery(kernel, call, why) as surgery:
+        surgery.result = _Mapping(kernel, call, surgery).run(vma, addr, flags)
     return ANSWERED
 
 
@@ -110,7 +112,11 @@ def check_not_hidden(kernel: Kernel, call: Call, addr: int, length: int) -> None
     :raises OSError: ENOMEM there is some.
     """
     space = kernel.spaces.of(call.tid)
-    if space is not None and space.hides(addr, addr + length):
+    if space is None or not space.hides(addr, addr + length):
+        return
+    if space.pager is None:
+        space.give_up_batch()
+    else:
         kernel.say_once("hidden", call, f"wants to map something at {addr:#x}, where the host's "
                         "agent is; it gets ENOMEM")  # fmt: skip
         raise _error(errno.ENOMEM)
@@ -162,34 +168,134 @@ def _check(open_file: OpenFile, length: int, prot: int, flags: int, offset: int)
     return vm_flags
 
 
-def _map(
-    kernel: Kernel, call: Call, surgery: Surgery, vma: DeviceArea, addr: int, flags: int
-) -> int:
-    """Carry the mapping out in the stopped thread and return its address."""
-    thread, task, length = surgery.thread, kernel.task(call), vma.vm_end
-    vma.vm_mm = task.mm
-    space = kernel.spaces.make(task.tgid)
-    if flags & MAP_FIXED and not addr % PAGE_SIZE:
-        space.isolate(task, addr, addr + length)  # a driver may refuse that: first of all, then
-    start = _place(kernel, space, thread, addr, length, flags)
-    vma.vm_start, vma.vm_end = start, start + length
-    try:
-        space.unmap(task, start, start + length)
-        if not _extend(space, vma):
-            _map_new(kernel, surgery, space, task, vma, flags)
-    except OSError:
-        thread.syscall("munmap", start, length)
-        raise
-    space.seen = space.seen and kernel.window.holds(start, vma.vm_end)
-    if vma.vm_flags & VM_LOCKED or flags & (MAP_POPULATE | MAP_NONBLOCK) == MAP_POPULATE:
-        with contextlib.suppress(OSError):  # as in the kernel, whoever touches it will know
-            kernel.populate(call.tid, start, start + length)
-    if vma.vm_flags & VM_LOCKED:
-        # What is not there yet must not be asked for by a thread for which we wait.
-        with contextlib.suppress(OSError):
-            thread.syscall("mlock2", start, length, MLOCK_ONFAULT)
-    space.merge(start, start + length)
-    return start
+class _Mapping:
+    """One mmap call, carried out in its thread."""
+
+    def __init__(self, kernel: Kernel, call: Call, surgery: Surgery) -> None:
+        self._kernel = kernel
+        self._call = call
+        self._surgery = surgery
+        self._task: TaskStruct = kernel.task(call)
+        self._space: MmAreas = kernel.spaces.make(self._task.tgid)
+
+    def run(self, vma: DeviceArea, addr: int, flags: int) -> int:
+        """Map `vma`, which has no address yet, and return its address."""
+        space, length = self._space, vma.vm_end
+        start = None
+        if not addr and not flags & _PLACEMENT and self._need_not_reserve():
+            start = self._map_in_window(vma, flags)
+        if start is None:
+            start = self._map_where_there_is_room(vma, addr, flags)
+        end = start + length
+        space.seen = space.seen and self._kernel.window.holds(start, end)
+        if vma.vm_flags & VM_LOCKED or flags & (MAP_POPULATE | MAP_NONBLOCK) == MAP_POPULATE:
+            with contextlib.suppress(OSError):  # as in the kernel, whoever touches it will know
+                self._kernel.populate(self._call.tid, start, end)
+        if vma.vm_flags & VM_LOCKED:
+            # What is not there yet must not be asked for by a thread for which we wait.
+            with contextlib.suppress(OSError):
+                self._surgery.thread.syscall("mlock2", start, length, MLOCK_ONFAULT)
+        space.merge(start, end)
+        return start
+
+    def _need_not_reserve(self) -> bool:
+        """Say whether a place in the window can't but be had.
+
+        No other thread may be there to take it, and no limit on address space that the kernel would
+        check before it asks the driver.
+        """
+        if not self._space.is_tidy or not self._surgery.is_alone:
+            return False
+        with contextlib.suppress(ProcessLookupError):  # it has been killed
+            limit = resource.prlimit(self._call.tid, resource.RLIMIT_AS)[0]
+            return limit == resource.RLIM_INFINITY
+        return False
+
+    def _map_in_window(self, vma: DeviceArea, flags: int) -> int | None:
+        """Map at a place that is free, for all we know; None if it is not.
+
+        The driver is asked before the thread is stopped.
+        """
+        place = next(iter(places(self._kernel, self._space, vma.vm_end)), None)
+        if place is None:
+            return None
+        new = vma.piece(0, vma.vm_end, place)
+        new.vm_mm = self._task.mm
+        try:
+            self._fill(new, flags, is_reserved=False)
+        except PlaceTaken:
+            self._space.is_tidy = False
+            return None
+        return place
+
+    def _map_where_there_is_room(self, vma: DeviceArea, addr: int, flags: int) -> int:
+        """Reserve the range first, so that its address is known, then map."""
+        surgery, space, task, length = self._surgery, self._space, self._task, vma.vm_end
+        vma.vm_mm = task.mm
+        if surgery.is_alone:
+            surgery.loan(may_be_written(vma))  # while the call is pending
+        if flags & MAP_FIXED and not addr % PAGE_SIZE:
+            space.isolate(task, addr, addr + length)  # a driver may refuse that: first of all, then
+        start = _place(self._kernel, space, surgery.thread, addr, length, flags)
+        vma.vm_start, vma.vm_end = start, start + length
+        try:
+            space.unmap(task, start, start + length)
+            if not _extend(space, vma):
+                self._fill(vma, flags, is_reserved=True)
+        except OSError:
+            surgery.thread.syscall("munmap", start, length)
+            raise
+        return start
+
+    def _fill(self, vma: DeviceArea, flags: int, is_reserved: bool) -> None:
+        """Ask the driver what `vma` shall show, and map it."""
+        kernel, surgery, space, task = self._kernel, self._surgery, self._space, self._task
+        kernel.dispatch.mmap(vma.open_file.device, task, vma.open_file.file, vma)
+        if vma.vm_flags & VM_SPECIAL:
+            vma.vm_flags &= ~VM_LOCKED
+        with _closed_unless_mapped(space, task, vma):
+            if vma.faults:
+                self._map_what_faults(vma, is_reserved)
+            else:
+                vma.lease = self._map_frames(vma, flags & MAP_POPULATE, is_reserved)
+            if vma.vm_flags & VM_DONTCOPY:
+                length = vma.vm_end - vma.vm_start
+                surgery.thread.syscall("madvise", vma.vm_start, length, MADV_DONTFORK)
+        kernel.mapped(vma.lease, vma, task.tgid)
+        space.insert(vma)
+
+    def _map_frames(self, vma: DeviceArea, flags: int, is_reserved: bool) -> int:
+        """Map what the driver asked for and return the index of the description."""
+        try:
+            return map_frames(self._surgery, self._kernel, vma, flags, new=not is_reserved)
+        except OSError as error:
+            if error.errno == errno.ENOMEM:
+                self._kernel.log.error(
+                    "%d: no room for another area in the client: a mapping of scattered frames "
+                    "takes one area for each run of neighbours; raise vm.max_map_count (sysctl)",
+                    self._call.tid,
+                )
+            raise
+
+    def _map_what_faults(self, vma: DeviceArea, is_reserved: bool) -> None:
+        """Map what the driver asked for; pages that it left out are asked of it when touched."""
+        kernel, space, thread = self._kernel, self._space, self._surgery.thread
+        start, length = vma.vm_start, vma.vm_end - vma.vm_start
+        if not is_reserved:
+            try:
+                reserve(thread, start, length, MAP_FIXED_NOREPLACE)
+            except OSError as error:
+                if error.errno == errno.EEXIST:
+                    raise PlaceTaken(errno.EEXIST, os.strerror(errno.EEXIST)) from None
+                raise
+        try:
+            pager = space.pager or start_pager(kernel, thread, space)
+            vma.lease = pager.adopt(vma)
+            pager.fill(vma, start, vma.vm_end)
+        except OSError:
+            if not is_reserved:
+                thread.syscall("munmap", start, length)
+            raise
 
 
 def _extend(space: MmAreas, vma: DeviceArea) -> bool:
@@ -204,25 +310,6 @@ def _extend(space: MmAreas, vma: DeviceArea) -> bool:
         extended.vm_end = start
         raise
     return True
-
-
-def _map_new(
-    kernel: Kernel, surgery: Surgery, space: MmAreas, task: TaskStruct, vma: DeviceArea, flags: int
-) -> None:
-    """Have the driver fill `vma`, and map it."""
-    kernel.dispatch.mmap(vma.open_file.device, task, vma.open_file.file, vma)
-    if vma.vm_flags & VM_SPECIAL:
-        vma.vm_flags &= ~VM_LOCKED
-    with _closed_unless_mapped(space, task, vma):
-        if vma.faults:
-            _map_what_faults(kernel, space, surgery.thread, vma)
-        else:
-            vma.lease = _map_frames(kernel, surgery.loan(may_be_written(vma)), vma, flags)
-        if vma.vm_flags & VM_DONTCOPY:
-            length = vma.vm_end - vma.vm_start
-            surgery.thread.syscall("madvise", vma.vm_start, length, MADV_DONTFORK)
-    kernel.mapped(vma.lease, vma, task.tgid)
-    space.insert(vma)
 
 
 @contextlib.contextmanager
@@ -240,15 +327,6 @@ def _closed_unless_mapped(space: MmAreas, task: TaskStruct, vma: DeviceArea) -> 
         raise
 
 
-def _map_what_faults(
-    kernel: Kernel, space: MmAreas, thread: StoppedThread, vma: DeviceArea
-) -> None:
-    """Map what the driver asked for; pages that it left out are asked of it when touched."""
-    pager = space.pager or start_pager(kernel, thread, space)
-    vma.lease = pager.adopt(vma)
-    pager.fill(vma, vma.vm_start, vma.vm_end)
-
-
 def _place(
     kernel: Kernel, space: MmAreas, thread: StoppedThread, addr: int, length: int, flags: int
 ) -> int:
@@ -257,21 +335,6 @@ def _place(
     if addr or flags & ~MAP_LOCKED:
         return reserve(thread, addr, length, flags)
     return reserve_somewhere(kernel, space, thread, length, flags)
-
-
-def _map_frames(kernel: Kernel, loan: Loan, vma: DeviceArea, flags: int) -> int:
-    """Map what the driver asked for and return the index of the description."""
-    try:
-        map_frames(loan, vma, kernel.machine.nr_frames, flags & MAP_POPULATE)
-    except OSError as error:
-        if error.errno == errno.ENOMEM:
-            kernel.log.error(
-                "%d: no room for another area in the client: a mapping of scattered frames "
-                "takes one area for each run of neighbours; raise vm.max_map_count (sysctl)",
-                loan.thread.tid,
-            )
-        raise
-    return loan.index
 
 
 def _do_remap_file_pages(kernel: Kernel, call: Call) -> int | Verdict:

@@ -11,7 +11,6 @@ import stat
 import struct
 
 from mapdev.host.embedded.arch import ARCH
-from mapdev.host.embedded.calls.procfs import open_view
 from mapdev.host.embedded.calls.verdict import PASS_ON, Handler, Result, Verdict, signed32
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.node import may_access, pack_stat, pack_statx
@@ -36,6 +35,10 @@ def _open(kernel: Kernel, call: Call, dirfd: int, path: int, flags: int) -> Resu
     found = kernel.paths.find(call.tid, dirfd, text, not flags & os.O_NOFOLLOW)
     if found is not None:
         return kernel.open(call, found.device, flags)
+    if not text.startswith("/proc/"):
+        return PASS_ON
+    from mapdev.host.embedded.calls.procfs import open_view  # here, for a quick start
+
     descriptor = open_view(kernel, call, text, flags)
     return PASS_ON if descriptor is None else descriptor
 

@@ -28,7 +28,7 @@ def open_view(kernel: Kernel, call: Call, path: str, flags: int) -> int | None:
         return None
     tgid = _process(call, match[1])
     space = kernel.spaces.at(tgid)
-    if space is None or not len(space):
+    if space is None or not (len(space) or space.hidden):
         return None
     if not space.seen:
         kernel.refresh_areas()

@@ -19,7 +19,6 @@ from mapdev.host.embedded.surgery import (
     MREMAP_MAYMOVE,
     Surgery,
     map_frames,
-    may_be_written,
     move_pieces,
     reserve,
     reserve_somewhere,
@@ -221,8 +220,7 @@ class _Remap:
         if start < end and self._area.faults and pager is not None:
             pager.fill(self._area, start, end)
         elif start < end:
-            loan = self._surgery.loan(may_be_written(self._area))
-            map_frames(loan, self._area.piece(start, end), self._kernel.machine.nr_frames)
+            map_frames(self._surgery, self._kernel, self._area.piece(start, end))
 
 
 HANDLERS: dict[str, Handler] = {"mremap": _do_mremap}

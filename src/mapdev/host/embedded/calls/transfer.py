@@ -109,12 +109,29 @@ class Transfer:
         return self.total
 
 
+def _one_piece(
+    kernel: Kernel,
+    task: TaskStruct,
+    open_file: OpenFile,
+    once: Once,
+    buffer: int,
+    count: int,
+    pos: int,
+    moves: bool,
+) -> int:
+    """Do what `Transfer.run` does when there is one piece, which is all or nothing."""
+    done = once(kernel, task, open_file, buffer, count, pos)
+    if moves:
+        open_file.file.f_pos = pos + done
+    return done
+
+
 def _check(open_file: OpenFile, once: Once) -> None:
     """Check that the file is open for the transfer and that the driver can do it."""
     reading = once is _read_once
     if not open_file.file.f_mode & (FMODE_READ if reading else FMODE_WRITE):
         raise _error(errno.EBADF)
-    if not open_file.device.driver.has("read" if reading else "write"):
+    if ("read" if reading else "write") not in open_file.device.has:
         raise _error(errno.EINVAL)
 
 
@@ -127,8 +144,12 @@ def _run(
     pos: int | None,
 ) -> Result:
     _check(open_file, once)
+    if len(pieces) == 1:
+        at = open_file.file.f_pos if pos is None else pos
+        return run_operation(kernel, open_file, _one_piece, kernel, kernel.task(call), open_file,
+                             once, *pieces[0], at, pos is None)  # fmt: skip
     transfer = Transfer(kernel, call, open_file, once, pieces, pos)
-    return run_operation(kernel, open_file, transfer.run, lambda: transfer.total)
+    return run_operation(kernel, open_file, transfer.run, progress=lambda: transfer.total)
 
 
 Operation = Callable[[Kernel, Call, OpenFile], Result]

@@ -42,13 +42,20 @@ class Counts(NamedTuple):
 class Hold:
     """A claim on frames that a client maps."""
 
-    __slots__ = ("heads", "kind", "runs")
+    __slots__ = ("heads", "kind", "parts", "runs")
 
-    def __init__(self, runs: Sequence[tuple[int, int]], kind: str, heads: list[int]) -> None:
+    def __init__(
+        self,
+        runs: Sequence[tuple[int, int]],
+        kind: str,
+        heads: list[int],
+        parts: list[tuple[int, int]],
+    ) -> None:
         """Describe a claim; `hold` in holds.py makes it."""
         self.runs = runs
         self.kind = kind
         self.heads: list[int] | None = heads  # one entry an allocation a run; None once released
+        self.parts = parts  # of allocations longer than a page: the head, how many pages
 
 
 class Frames:
@@ -116,7 +123,8 @@ class Frames:
 
     def frame(self, pfn: int) -> FrameState:
         """Give a snapshot of a frame's state."""
-        self.check(pfn)
+        if not 0 <= pfn < self.nr_frames:
+            self.check(pfn)
         use = self.map.use[pfn]
         if use == mm.FREE:
             order = max(self.buddy.order_of(pfn), 0)  # single frames in stock are in no block
@@ -249,7 +257,10 @@ class Frames:
         if self.map.refcount[head] == 1 and self.map.use[head] in _PARTS:
             how = _FREED_BY[self.map.use[head]]
             raise OSError(errno.EINVAL, f"put_page: pfn {pfn:#x} is in use, {how} frees it")
-        self.drop((head,))
+        if self.map.refcount[head] > 1 and self.map.use[head] not in _PARTS:
+            self.map.refcount[head] -= 1
+        else:
+            self.drop((head,))
 
     def free(self, pfn: int, nr_pages: int, uses: tuple[int, ...], what: str) -> None:
         """Drop the reference that came with an allocation, after checking that this is one."""
@@ -298,6 +309,8 @@ class Frames:
 
     def give_back(self, heads: list[int]) -> None:
         """Make allocations free; long ones and many in a row at once."""
+        if not heads:
+            return
         state = self.map
         heads.sort()
         at = 0

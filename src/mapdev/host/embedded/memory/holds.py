@@ -6,7 +6,7 @@ which frees what was freed meanwhile. No lock: the caller holds the host's.
 """
 
 import errno
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from mapdev.host.embedded.memory import mem_map as mm
 from mapdev.host.embedded.memory.frames import Frames, Hold
@@ -23,25 +23,32 @@ class Holds:
 
     def hold(self, runs: Sequence[tuple[int, int]], kind: str) -> Hold:
         """Claim allocated frames for a client's mapping; EINVAL when one is not allocated."""
-        state = self._frames.map
+        state, most = self._frames.map, self._frames.nr_frames
+        use, first, length = state.use, state.head, state.length
         heads: list[int] = []
+        parts: list[tuple[int, int]] = []
         for pfn, nr_pages in runs:
             end = pfn + nr_pages
-            self._frames.check(pfn)
-            self._frames.check(end - 1)
-            if nr_pages < 1:
+            if not 0 <= pfn < end <= most:
+                self._frames.check(pfn)
+                self._frames.check(end - 1)
                 raise OSError(errno.EINVAL, f"hold: {nr_pages} pages")
             while pfn < end:
-                if state.use[pfn] < mm.HELD:
+                if use[pfn] < mm.HELD:
                     raise OSError(errno.EINVAL, f"hold: pfn {pfn:#x} is not allocated")
-                head = state.head[pfn]
+                head = first[pfn]
                 heads.append(head)
-                pfn = head + state.length[head]
+                stop = head + length[head]
+                if stop - head > 1:
+                    parts.append((head, min(stop, end) - pfn))
+                pfn = stop
+        holds = state.holds
         for head in heads:
-            state.holds[head] += 1
+            holds[head] += 1
+        hold = Hold(runs, kind, heads, parts)
         if kind == "page":
-            self._count_mappings(runs, 1)
-        return Hold(tuple(runs), kind, heads)
+            self._count_mappings(hold, 1)
+        return hold
 
     def release(self, hold: Hold) -> None:
         """Give up a claim; frees what was held back for it alone."""
@@ -51,7 +58,7 @@ class Holds:
         hold.heads = None
         state = self._frames.map
         if hold.kind == "page":
-            self._count_mappings(hold.runs, -1)
+            self._count_mappings(hold, -1)
         unused: list[int] = []
         for head in heads:
             left = state.holds[head] - 1
@@ -61,18 +68,34 @@ class Holds:
                 unused.append(head)
         self._frames.give_back(unused)
 
-    def _count_mappings(self, runs: Iterable[tuple[int, int]], step: int) -> None:
+    def _count_mappings(self, hold: Hold, step: int) -> None:
         state = self._frames.map
-        mapcount = state.mapcount
-        for pfn, nr_pages in runs:
-            end = pfn + nr_pages
-            for each in range(pfn, end):
-                mapcount[each] += step
-            while pfn < end:
-                head = state.head[pfn]
-                stop = min(end, head + state.length[head])
-                if state.length[head] > 1:
-                    references = state.page_refs.pop(head, 0) + step * (stop - pfn)
-                    if references:
-                        state.page_refs[head] = references
-                pfn = stop
+        mapcount, references = state.mapcount, state.page_refs
+        longer = []
+        for run in hold.runs:
+            if run[1] == 1:
+                mapcount[run[0]] += step
+            else:
+                longer.append(run)
+        if longer:
+            for pfn, nr_pages in _joined(sorted(longer)):
+                state.add_to_mapcounts(pfn, nr_pages, step)
+        for head, pages in hold.parts:
+            count = references.get(head, 0) + step * pages
+            if count:
+                references[head] = count
+            else:
+                del references[head]
+
+
+def _joined(runs: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Yield sorted `runs`, those that follow one another as one: many are cheaper at once."""
+    begin = end = 0
+    for pfn, nr_pages in runs:
+        if pfn != end:
+            if begin < end:
+                yield begin, end - begin
+            begin = pfn
+        end = pfn + nr_pages
+    if begin < end:
+        yield begin, end - begin

@@ -77,6 +77,18 @@ class MemMap:
         self.refcount[pfn] = 1
         self.owner[pfn] = owner
 
+    def add_to_mapcounts(self, pfn: int, nr_pages: int, step: int) -> None:
+        """Add `step` to the counts of frames in a row, which all stay at zero or above.
+
+        That is one addition: a long number holds all counts side by side, with no carry.
+        """
+        part = self.mapcount[pfn : pfn + nr_pages]
+        counts = int.from_bytes(part, sys.byteorder)
+        counts += step * int.from_bytes((1).to_bytes(4, sys.byteorder) * nr_pages, sys.byteorder)
+        self.mapcount[pfn : pfn + nr_pages] = memoryview(
+            counts.to_bytes(4 * nr_pages, sys.byteorder)
+        ).cast("i")
+
     def set_use(self, pfn: int, nr_pages: int, use: int) -> None:
         """Change what frames are used for, and nothing else."""
         if nr_pages == 1:

@@ -84,6 +84,23 @@ class VmallocArea:
         page = addr - self.addr >> PAGE_SHIFT
         return self.heads[page >> self.order] + (page & (1 << self.order) - 1)
 
+    def runs(self, first: int, nr_pages: int) -> list[tuple[int, int]]:
+        """Give the runs of frames (pfn, length) behind some pages, neighbours joined."""
+        full, found = 1 << self.order, []
+        begin = end = -1
+        for head in self.heads[first >> self.order : (first + nr_pages - 1 >> self.order) + 1]:
+            if head != end:
+                found.append((begin, end - begin))
+                begin = head
+            end = head + full
+        found = [*found[1:], (begin, end - begin)]
+        # The first and the last block may be wanted in part only.
+        skipped = first & full - 1
+        found[0] = found[0][0] + skipped, found[0][1] - skipped
+        surplus = -(first + nr_pages) & full - 1
+        found[-1] = found[-1][0], found[-1][1] - surplus
+        return found
+
 
 class VmallocSpace:
     """The range and the areas in it."""
@@ -139,25 +156,13 @@ class VmallocSpace:
         addr = self._find(size + PAGE_SIZE)
         area = VmallocArea(addr, size, heads, order, flags, owner)
         fd = self._store.fd
-        full = 1 << order
         try:
             _map(addr + size, PAGE_SIZE, PROT_NONE, _NOTHING, -1, 0)
-            at = 0
-            while at < nr_pages:
-                first = heads[at >> order]
-                run = full
-                while at + run < nr_pages and heads[(at + run) >> order] == first + run:
-                    run += full
-                run = min(run, nr_pages - at)
-                _map(
-                    addr + (at << PAGE_SHIFT),
-                    run << PAGE_SHIFT,
-                    _READ_WRITE,
-                    _FRAMES,
-                    fd,
-                    first << PAGE_SHIFT,
-                )
-                at += run
+            at = addr
+            for pfn, count in area.runs(0, nr_pages):
+                length = count << PAGE_SHIFT
+                _map(at, length, _READ_WRITE, _FRAMES, fd, pfn << PAGE_SHIFT)
+                at += length
         except OSError:
             _map(addr, size + PAGE_SIZE, PROT_NONE, _NOTHING, -1, 0)
             raise

@@ -1,0 +1,474 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Devices.
+ *
+ * A device is in its session's table until it is destroyed, and lives as long as open files refer
+ * to it. Its file_operations come from a table with one entry for each set of operations, so that
+ * VFS itself answers what the device does not have, as it would for a driver in C; and because VFS
+ * looks at them after the device may have been freed.
+ *
+ * All files of a device share the address_space of an inode of its own (its nodes may be many, or
+ * none), so that MAPDEV_IOC_UNMAP finds what maps it.
+ */
+#include <linux/fs_context.h>
+#include <linux/idr.h>
+#include <linux/mount.h>
+#include <linux/namei.h>
+#include <linux/pseudo_fs.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+
+#include "internal.h"
+
+#define MAPDEV_MAGIC	0x6d617064	/* "mapd" */
+#define MAPDEV_HAS_ALL	(MAPDEV_HAS_FSYNC * 2 - 1)
+
+static struct file_operations mapdev_fops[MAPDEV_HAS_ALL + 1];
+dev_t mapdev_numbers;
+static DEFINE_IDA(mapdev_minors);
+static DEFINE_XARRAY(mapdev_by_number);	/* devices that can be opened, by their dev_t */
+static DEFINE_MUTEX(mapdev_names);	/* from looking whether a name is free to having it */
+static struct vfsmount *mapdev_mnt;	/* where the devices' inodes are */
+
+/* ---- devices -------------------------------------------------------------------------------- */
+
+static void mapdev_device_free(struct device *device)
+{
+	struct mapdev_device *dev = container_of(device, struct mapdev_device, dev);
+
+	iput(dev->inode);
+	mapdev_session_put(dev->session);
+	kfree(dev);
+}
+
+static char *mapdev_devnode(mapdev_devnode_const struct device *device, umode_t *mode, kuid_t *uid,
+			    kgid_t *gid)
+{
+	mapdev_devnode_const struct mapdev_device *dev =
+		container_of(device, struct mapdev_device, dev);
+
+	/* There is nowhere to put them when the node is removed. */
+	if (mode)
+		*mode = dev->mode | S_IFCHR;	/* without a type, mode 0 would mean 0600 */
+	if (uid)
+		*uid = dev->uid;
+	if (gid)
+		*gid = dev->gid;
+	return NULL;
+}
+
+static const struct device_type mapdev_device_type = {
+	.name = "mapdev",
+	.devnode = mapdev_devnode,
+	.release = mapdev_device_free,
+};
+
+/* A path below /dev as the driver core has it; there '!' stands for '/', so it can't have any. */
+static bool mapdev_name_valid(const char *name)
+{
+	const char *part = name;
+	size_t len;
+
+	if (strnlen(name, MAPDEV_NAME_MAX) == MAPDEV_NAME_MAX)
+		return false;
+	for (;;) {
+		len = strcspn(part, "/");
+		if (!len || (part[0] == '.' && (len == 1 || (len == 2 && part[1] == '.'))))
+			return false;
+		if (!part[len])
+			break;
+		part += len + 1;
+	}
+	for (; *name; name++)
+		if (*name == '!' || *name <= ' ' || *name == 0x7f)
+			return false;
+	return true;
+}
+
+/* devtmpfs and sysfs would not tell: one leaves what it finds, the other complains to the log. */
+static int mapdev_name_free(struct mapdev_device *dev, const char *name)
+{
+	struct device *other;
+	struct path path;
+	char *node;
+	int ret;
+
+	other = class_find_device_by_name(mapdev_class, dev_name(&dev->dev));
+	if (other) {
+		put_device(other);
+		return -EEXIST;
+	}
+	node = kasprintf(GFP_KERNEL, "/dev/%s", name);
+	if (!node)
+		return -ENOMEM;
+	ret = kern_path(node, 0, &path);
+	kfree(node);
+	if (!ret)
+		path_put(&path);
+	return ret == -ENOENT ? 0 : ret ?: -EEXIST;
+}
+
+static int mapdev_get_number(struct mapdev_device *dev, const struct mapdev_create *create)
+{
+	int minor;
+
+	if (create->major) {
+		if (create->major >= CHRDEV_MAJOR_MAX || create->minor > MINORMASK)
+			return -EINVAL;
+		dev->own_number = true;
+		dev->dev.devt = MKDEV(create->major, create->minor);
+		return register_chrdev_region(dev->dev.devt, 1, "mapdev");
+	}
+	if (create->minor)
+		return -EINVAL;
+	minor = ida_alloc_range(&mapdev_minors, 1, MINORMASK, GFP_KERNEL);
+	if (minor < 0)
+		return minor;
+	dev->dev.devt = mapdev_numbers + minor;
+	return 0;
+}
+
+static void mapdev_put_number(struct mapdev_device *dev)
+{
+	if (dev->own_number)
+		unregister_chrdev_region(dev->dev.devt, 1);
+	else
+		ida_free(&mapdev_minors, MINOR(dev->dev.devt));
+}
+
+static int mapdev_add_cdev(struct mapdev_device *dev)
+{
+	int ret;
+
+	dev->cdev = cdev_alloc();
+	if (!dev->cdev)
+		return -ENOMEM;
+	dev->cdev->ops = &mapdev_fops[dev->has];
+	dev->cdev->owner = THIS_MODULE;
+	ret = cdev_add(dev->cdev, dev->dev.devt, 1);
+	if (ret)
+		kobject_put(&dev->cdev->kobj);
+	return ret;
+}
+
+static int mapdev_add_node(struct mapdev_device *dev, const struct mapdev_create *create)
+{
+	int ret;
+
+	ret = mapdev_get_number(dev, create);
+	if (ret)
+		return ret;
+	ret = xa_insert(&mapdev_by_number, dev->dev.devt, dev, GFP_KERNEL);
+	if (ret)
+		goto err_number;
+	ret = mapdev_add_cdev(dev);
+	if (ret)
+		goto err_table;
+	mutex_lock(&mapdev_names);
+	ret = mapdev_name_free(dev, create->name) ?: device_add(&dev->dev);
+	mutex_unlock(&mapdev_names);
+	if (ret)
+		goto err_cdev;
+	return 0;
+
+err_cdev:
+	cdev_del(dev->cdev);
+err_table:
+	xa_erase(&mapdev_by_number, dev->dev.devt);
+err_number:
+	mapdev_put_number(dev);
+	dev->cdev = NULL;
+	return ret;
+}
+
+static struct mapdev_device *mapdev_device_new(struct mapdev_session *s,
+					       const struct mapdev_create *create)
+{
+	struct mapdev_device *dev = kzalloc(sizeof(*dev), GFP_KERNEL_ACCOUNT);
+
+	if (!dev)
+		return NULL;
+	device_initialize(&dev->dev);
+	kref_get(&s->ref);
+	dev->session = s;
+	dev->dev.class = mapdev_class;
+	dev->dev.type = &mapdev_device_type;
+	dev->has = create->has;
+	dev->mode = create->mode;
+	dev->uid = make_kuid(current_user_ns(), create->uid);
+	dev->gid = make_kgid(current_user_ns(), create->gid);
+	dev->inode = alloc_anon_inode(mapdev_mnt->mnt_sb);
+	if (IS_ERR(dev->inode)) {
+		dev->inode = NULL;
+		put_device(&dev->dev);
+		return NULL;
+	}
+	return dev;
+}
+
+static int mapdev_check_create(const struct mapdev_create *create)
+{
+	if (create->flags & ~MAPDEV_CREATE_ANON || create->has & ~MAPDEV_HAS_ALL ||
+	    create->mode & ~0777 || create->reserved[0] || create->reserved[1])
+		return -EINVAL;
+	if (!uid_valid(make_kuid(current_user_ns(), create->uid)) ||
+	    !gid_valid(make_kgid(current_user_ns(), create->gid)))
+		return -EINVAL;
+	return create->flags & MAPDEV_CREATE_ANON || mapdev_name_valid(create->name) ? 0 : -EINVAL;
+}
+
+/**
+ * mapdev_device_create - MAPDEV_IOC_CREATE
+ * @s: the session; its mutex is held
+ * @create: what is wished for, and what came of it
+ *
+ * Return: 0, EINVAL, EEXIST (name), EBUSY (number), ENOMEM.
+ */
+int mapdev_device_create(struct mapdev_session *s, struct mapdev_create *create)
+{
+	bool anon = create->flags & MAPDEV_CREATE_ANON;
+	struct mapdev_device *dev;
+	int ret;
+
+	ret = mapdev_check_create(create);
+	if (ret)
+		return ret;
+	dev = mapdev_device_new(s, create);
+	if (!dev)
+		return -ENOMEM;
+	ret = xa_alloc_cyclic(&s->devices, &dev->id, NULL, xa_limit_31b, &s->next_device,
+			      GFP_KERNEL);
+	if (ret < 0)
+		goto err_device;
+	if (!anon) {
+		ret = dev_set_name(&dev->dev, "%s", create->name) ?: mapdev_add_node(dev, create);
+		if (ret)
+			goto err_id;
+	}
+	/*
+	 * Visible from here on. Opens that came before this are asked of the daemon all the same.
+	 */
+	xa_store(&s->devices, dev->id, dev, GFP_KERNEL);
+	create->id = dev->id;
+	create->major = MAJOR(dev->dev.devt);
+	create->minor = MINOR(dev->dev.devt);
+	return 0;
+
+err_id:
+	xa_erase(&s->devices, dev->id);
+err_device:
+	put_device(&dev->dev);
+	return ret;
+}
+
+/* Return: the device of a number, to be given back by put_device(), or NULL. */
+struct mapdev_device *mapdev_device_get(dev_t number)
+{
+	struct mapdev_device *dev;
+
+	xa_lock(&mapdev_by_number);
+	dev = xa_load(&mapdev_by_number, number);
+	if (dev)
+		get_device(&dev->dev);
+	xa_unlock(&mapdev_by_number);
+	return dev;
+}
+
+/* Return: the device, to be given back by put_device(), or NULL. */
+struct mapdev_device *mapdev_device_find(struct mapdev_session *s, u32 id)
+{
+	struct mapdev_device *dev;
+
+	xa_lock(&s->devices);
+	dev = xa_load(&s->devices, id);
+	if (dev)
+		get_device(&dev->dev);
+	xa_unlock(&s->devices);
+	return dev;
+}
+
+static void mapdev_wake_files(struct mapdev_session *s, struct mapdev_device *dev, __poll_t mask)
+{
+	struct mapdev_file *mf;
+	unsigned long id;
+
+	xa_lock(&s->files);
+	xa_for_each(&s->files, id, mf)
+		if (mf->dev == dev)
+			wake_up_poll(&mf->wait, mask);
+	xa_unlock(&s->files);
+}
+
+/**
+ * mapdev_device_destroy - MAPDEV_IOC_DESTROY
+ * @s: the session; its mutex is held
+ * @id: of the device
+ *
+ * Return: 0, or ENOENT.
+ */
+int mapdev_device_destroy(struct mapdev_session *s, u32 id)
+{
+	struct mapdev_device *dev = xa_erase(&s->devices, id);
+
+	if (!dev)
+		return -ENOENT;
+	spin_lock(&s->lock);
+	dev->gone = true;
+	spin_unlock(&s->lock);
+	if (dev->cdev) {
+		xa_erase(&mapdev_by_number, dev->dev.devt);
+		device_del(&dev->dev);
+		cdev_del(dev->cdev);
+		mapdev_put_number(dev);
+	}
+	mapdev_fail_calls(s, dev);
+	mapdev_wake_files(s, dev, EPOLLERR | EPOLLHUP);
+	put_device(&dev->dev);
+	return 0;
+}
+
+/**
+ * mapdev_device_wake - MAPDEV_IOC_WAKE
+ * @s: the session
+ * @wake: whom, and what for
+ *
+ * Return: 0, or ENOENT: no such file or device.
+ */
+int mapdev_device_wake(struct mapdev_session *s, const struct mapdev_wake *wake)
+{
+	__poll_t mask = (__force __poll_t)wake->mask;
+	struct mapdev_device *dev;
+	struct mapdev_file *mf;
+
+	if (wake->file) {
+		xa_lock(&s->files);
+		mf = xa_load(&s->files, wake->file);
+		if (mf)
+			wake_up_poll(&mf->wait, mask);
+		xa_unlock(&s->files);
+		return mf ? 0 : -ENOENT;
+	}
+	dev = mapdev_device_find(s, wake->device);
+	if (!dev)
+		return -ENOENT;
+	mapdev_wake_files(s, dev, mask);
+	put_device(&dev->dev);
+	return 0;
+}
+
+static struct file *mapdev_anon_file(struct mapdev_device *dev, const char *name, int flags)
+{
+	const struct file_operations *fops = fops_get(&mapdev_fops[dev->has]);
+	struct file *file;
+
+	ihold(dev->inode);
+	file = alloc_file_pseudo(dev->inode, mapdev_mnt, name, flags, fops);
+	if (IS_ERR(file)) {
+		iput(dev->inode);
+		fops_put(fops);
+	}
+	return file;
+}
+
+/**
+ * mapdev_device_install - give the current task, a client, a descriptor of an anonymous device
+ * @s: the session
+ * @id: of the device
+ * @name: what /proc shows
+ * @flags: O_ACCMODE, O_NONBLOCK, O_CLOEXEC
+ * @id_out: of the open file
+ *
+ * Return: the descriptor, or EINVAL, ENOENT, ENOMEM, EMFILE.
+ */
+int mapdev_device_install(struct mapdev_session *s, u32 id, const char *name, int flags,
+			  u64 *id_out)
+{
+	struct mapdev_device *dev;
+	struct mapdev_file *mf;
+	struct file *file;
+	int fd;
+
+	if (flags & ~(O_ACCMODE | O_NONBLOCK | O_CLOEXEC))
+		return -EINVAL;
+	dev = mapdev_device_find(s, id);
+	if (!dev)
+		return -ENOENT;
+	mf = dev->cdev ? ERR_PTR(-EINVAL) : mapdev_file_new(dev);
+	if (IS_ERR(mf)) {
+		put_device(&dev->dev);
+		return PTR_ERR(mf);
+	}
+	fd = get_unused_fd_flags(flags & O_CLOEXEC);
+	if (fd < 0)
+		goto err_mf;
+	file = mapdev_anon_file(dev, name, flags & ~O_CLOEXEC);
+	if (IS_ERR(file)) {
+		put_unused_fd(fd);
+		fd = PTR_ERR(file);
+		goto err_mf;
+	}
+	file->private_data = mf;
+	*id_out = mf->id;
+	fd_install(fd, file);
+	return fd;
+
+err_mf:
+	mapdev_file_drop(mf);
+	return fd;
+}
+
+/* ---- the module's begin and end ------------------------------------------------------------- */
+
+static char *mapdev_dname(struct dentry *dentry, char *buffer, int len)
+{
+	char text[sizeof("anon_inode:") + MAPDEV_NAME_MAX];
+	int size = scnprintf(text, sizeof(text), "anon_inode:%s", dentry->d_name.name) + 1;
+
+	if (size > len)
+		return ERR_PTR(-ENAMETOOLONG);
+	return memcpy(buffer + len - size, text, size);
+}
+
+static const struct dentry_operations mapdev_dentry_operations = {
+	.d_dname = mapdev_dname,
+};
+
+static int mapdev_init_fs_context(struct fs_context *fc)
+{
+	struct pseudo_fs_context *ctx = init_pseudo(fc, MAPDEV_MAGIC);
+
+	if (!ctx)
+		return -ENOMEM;
+	ctx->dops = &mapdev_dentry_operations;
+	return 0;
+}
+
+/* Without an owner, or our own mount would keep the module in use for ever. */
+static struct file_system_type mapdev_fs = {
+	.name = "mapdev",
+	.init_fs_context = mapdev_init_fs_context,
+	.kill_sb = kill_anon_super,
+};
+
+int mapdev_device_init(void)
+{
+	u32 has;
+	int ret;
+
+	for (has = 0; has <= MAPDEV_HAS_ALL; has++)
+		mapdev_file_init(&mapdev_fops[has], has);
+	mapdev_mnt = kern_mount(&mapdev_fs);
+	if (IS_ERR(mapdev_mnt))
+		return PTR_ERR(mapdev_mnt);
+	ret = alloc_chrdev_region(&mapdev_numbers, 0, MINORMASK + 1, "mapdev");
+	if (ret)
+		kern_unmount(mapdev_mnt);
+	return ret;
+}
+
+void mapdev_device_exit(void)
+{
+	unregister_chrdev_region(mapdev_numbers, MINORMASK + 1);
+	kern_unmount(mapdev_mnt);
+	ida_destroy(&mapdev_minors);
+}

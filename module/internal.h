@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Objects of the module and who keeps whom alive; README.md has the picture.
+ *
+ *   control file --> session <-- device <-- open file <-- area
+ *                                  |                       |
+ *                       buffer <-- session's table         +--> holds --> buffers
+ *
+ * An arrow is a reference. An open file outlives its areas, since each VMA has a reference on its
+ * struct file; so a buffer never outlives the session that its pages are counted in.
+ *
+ * Locks, in their order: mmap_lock; session->mutex (management: devices, buffers, the end);
+ * session->lock (a spinlock: the queue, the state of calls). Tables are xarrays with their own
+ * lock, under which what is found there is referenced. User memory is never touched with mutex or
+ * lock held.
+ */
+#ifndef _MAPDEV_INTERNAL_H
+#define _MAPDEV_INTERNAL_H
+
+#include <linux/atomic.h>
+#include <linux/cdev.h>
+#include <linux/device.h>
+#include <linux/fs.h>
+#include <linux/hashtable.h>
+#include <linux/kref.h>
+#include <linux/list.h>
+#include <linux/mm.h>
+#include <linux/mutex.h>
+#include <linux/poll.h>
+#include <linux/refcount.h>
+#include <linux/sizes.h>
+#include <linux/spinlock.h>
+#include <linux/wait.h>
+#include <linux/xarray.h>
+
+#include "compat.h"
+#include "mapdev.h"
+
+#define MAPDEV_SLOT_SIZE	SZ_1M
+#define MAPDEV_REQUEST_SLOTS	8
+#define MAPDEV_REPLY_SLOTS	4
+#define MAPDEV_COMMAND_SLOT	(MAPDEV_REQUEST_SLOTS + MAPDEV_REPLY_SLOTS)
+#define MAPDEV_BUSY_OFFSET	((MAPDEV_COMMAND_SLOT + 1) * MAPDEV_SLOT_SIZE)
+#define MAPDEV_PAYLOAD_SIZE	(MAPDEV_BUSY_OFFSET + PAGE_SIZE)
+
+#define MAPDEV_REQUEST_HEAD	offsetof(struct mapdev_request, data)
+#define MAPDEV_REPLY_HEAD	offsetof(struct mapdev_reply, data)
+
+/* Something for the daemon: a call that waits for an answer, or a notice (then call is NULL). */
+struct mapdev_item {
+	struct list_head node;		/* in a queue, else empty */
+	u64 seq;
+	struct mapdev_call *call;
+};
+
+/* Part of the object that it is about, so that there is always memory for it. */
+struct mapdev_notice {
+	struct mapdev_item item;
+	void (*done)(struct mapdev_notice *notice);	/* it was delivered, or nobody is left to */
+	u32 op;
+	u32 device;
+	u32 pid;
+	u32 tgid;
+	u64 file;
+	u64 area;
+	u64 arg[2];
+	struct mapdev_vma vma;
+};
+
+struct mapdev_queue {
+	struct list_head list;
+	unsigned int notices;		/* of those in the list */
+};
+
+/* What a client does for the daemon in the middle of its call, and what came of it. */
+struct mapdev_command {
+	u64 id;				/* of the call; 0: none under way */
+	bool ready;			/* the result waits for the daemon */
+	s64 result;
+	u64 arg[2];
+	u32 len;
+};
+
+struct mapdev_session {
+	struct kref ref;
+	struct pid *owner;		/* the process that may use the control file */
+	struct pid_namespace *pid_ns;
+	struct mutex mutex;		/* devices and buffers come and go, the session ends */
+	bool ready;			/* MAPDEV_IOC_INIT was said */
+	bool dead;			/* written under both locks */
+
+	u64 features;
+	long timeout;			/* in jiffies */
+	unsigned long max_pages;
+	atomic_long_t used_pages;
+	void *payload;
+
+	struct xarray devices;		/* by id */
+	struct xarray buffers;		/* by id */
+	struct xarray files;		/* by id */
+	u32 next_device;
+	u32 next_buffer;
+
+	spinlock_t lock;		/* all that follows */
+	wait_queue_head_t daemon;
+	wait_queue_head_t room;		/* clients: for a slot, for a shorter queue */
+	struct mapdev_queue urgent;	/* what an mm waits for */
+	struct mapdev_queue normal;
+	u64 next_seq;
+	u64 next_call;
+	DECLARE_HASHTABLE(calls, 8);	/* all that are queued or taken, by id */
+	struct mapdev_command command;
+	unsigned long free_slots;	/* bitmaps of request slots */
+	unsigned long lent_slots;	/* with the daemon until its next MAPDEV_IOC_NEXT */
+	bool kicked;
+};
+
+struct mapdev_device {
+	struct device dev;
+	struct cdev *cdev;		/* NULL: anonymous */
+	struct inode *inode;		/* its address_space is that of all of the device's areas */
+	struct mapdev_session *session;
+	u32 id;
+	u32 has;
+	bool gone;			/* under session->lock */
+	bool own_number;		/* major and minor were wished for */
+	umode_t mode;
+	kuid_t uid;
+	kgid_t gid;
+};
+
+struct mapdev_file {
+	struct mapdev_device *dev;
+	u64 id;
+	wait_queue_head_t wait;		/* poll */
+	struct mapdev_notice release;
+};
+
+enum mapdev_state {
+	MAPDEV_QUEUED,		/* the daemon does not know of it yet: may be taken out again */
+	MAPDEV_TAKEN,		/* the daemon works on it: killable only, with a time limit */
+	MAPDEV_PARKED,		/* said MAPDEV_REPLY_WAIT: interruptible, without limit */
+	MAPDEV_COMMANDED,	/* the client has something to do */
+	MAPDEV_FINISHED,	/* reply is valid */
+};
+
+struct mapdev_call {
+	struct mapdev_item item;
+	struct mapdev_notice notice;	/* INTERRUPT, or GONE */
+	refcount_t ref;			/* the client, the notice while it is queued */
+	struct mapdev_session *session;
+	struct mapdev_device *dev;
+	struct hlist_node hash;
+	wait_queue_head_t wait;
+	enum mapdev_state state;	/* under session->lock */
+	bool interrupted;		/* INTERRUPT was said */
+	unsigned long since;		/* when it was taken, in jiffies */
+	struct mm_struct *mm;		/* whose mmap_lock the client holds, if any */
+	int slot;			/* request slot, -1: none */
+	struct mapdev_request request;
+	struct mapdev_reply reply;
+};
+
+struct mapdev_buffer {
+	struct kref ref;
+	struct mapdev_session *session;
+	u64 serial;			/* never used again, unlike the id */
+	u32 id;
+	u32 kind;
+	u32 cache;
+	bool compound;
+	unsigned long nr_pages;
+	unsigned long pfn;		/* of the first page */
+	void *vmalloc;
+};
+
+/* What one mmap call, and faults in the areas that came of it, have mapped. */
+struct mapdev_holds {
+	refcount_t ref;			/* areas */
+	struct xarray buffers;		/* by serial */
+};
+
+struct mapdev_area {
+	refcount_t ref;			/* the VMA, notices that are queued */
+	u64 id;
+	u32 vm_ops;			/* MAPDEV_VMOP_ */
+	struct mapdev_file *mf;		/* only as long as the VMA is there */
+	struct mapdev_holds *holds;	/* the same */
+	struct mapdev_notice opened;
+	struct mapdev_notice closed;	/* or aborted */
+};
+
+/* main.c */
+extern struct class *mapdev_class;
+extern atomic_t mapdev_nr_pages, mapdev_nr_areas, mapdev_nr_files, mapdev_nr_sessions;
+unsigned long mapdev_max_pages(void);
+unsigned int mapdev_timeout_ms(void);
+bool mapdev_phys_allowed(u64 start, u64 size);
+u64 mapdev_new_id(void);
+
+/* control.c */
+extern const struct file_operations mapdev_control_fops;
+
+/* session.c */
+struct mapdev_session *mapdev_session_new(void);
+void mapdev_session_put(struct mapdev_session *s);
+void mapdev_session_end(struct mapdev_session *s);
+long mapdev_next(struct mapdev_session *s, struct mapdev_next __user *arg);
+bool mapdev_is_owner(struct mapdev_session *s);
+
+/* queue.c */
+void mapdev_enqueue(struct mapdev_session *s, struct mapdev_item *item, u32 op);
+void mapdev_withdraw(struct mapdev_session *s, struct mapdev_notice *notice);
+void mapdev_notify(struct mapdev_session *s, struct mapdev_notice *notice);
+void mapdev_notify_locked(struct mapdev_session *s, struct mapdev_notice *notice);
+void mapdev_throttle(struct mapdev_session *s, bool urgent);
+void mapdev_fail_calls(struct mapdev_session *s, struct mapdev_device *dev);
+bool mapdev_call_alive(struct mapdev_session *s, u64 id);
+long mapdev_next(struct mapdev_session *s, struct mapdev_next __user *arg);
+void mapdev_kick(struct mapdev_session *s);
+
+/* call.c */
+int mapdev_call_init(void);
+void mapdev_call_exit(void);
+struct mapdev_call *mapdev_call_new(struct mapdev_file *mf, struct file *file, u32 op);
+int mapdev_call_payload(struct mapdev_call *call, const void __user *from, size_t len);
+s64 mapdev_call_run(struct mapdev_call *call);
+void *mapdev_call_reply_payload(struct mapdev_call *call);
+void mapdev_call_end(struct mapdev_call *call);
+
+static inline void *mapdev_slot(struct mapdev_session *s, unsigned int slot)
+{
+	return s->payload + slot * MAPDEV_SLOT_SIZE;
+}
+
+/* The daemon may write there, too: we never read it. */
+static inline void mapdev_slot_busy(struct mapdev_session *s, unsigned int slot, u32 busy)
+{
+	u32 *array = s->payload + MAPDEV_BUSY_OFFSET;
+
+	/* The copying that it stands for is over when the daemon sees 0. */
+	smp_store_release(&array[slot - MAPDEV_REQUEST_SLOTS], busy);
+}
+
+/* command.c */
+void mapdev_command(struct mapdev_call *call);
+
+/* device.c */
+extern dev_t mapdev_numbers;	/* the first of ours: the control device's */
+int mapdev_device_init(void);
+void mapdev_device_exit(void);
+int mapdev_device_create(struct mapdev_session *s, struct mapdev_create *create);
+struct mapdev_device *mapdev_device_get(dev_t number);
+struct mapdev_device *mapdev_device_find(struct mapdev_session *s, u32 id);
+int mapdev_device_destroy(struct mapdev_session *s, u32 id);
+int mapdev_device_wake(struct mapdev_session *s, const struct mapdev_wake *wake);
+int mapdev_device_install(struct mapdev_session *s, u32 id, const char *name, int flags,
+			  u64 *id_out);
+
+/* file.c */
+void mapdev_file_init(struct file_operations *fops, u32 has);
+struct mapdev_file *mapdev_file_new(struct mapdev_device *dev);
+void mapdev_file_drop(struct mapdev_file *mf);
+
+/* area.c */
+void mapdev_area_init(void);
+int mapdev_area_mmap(struct file *file, struct vm_area_struct *vma);
+struct mapdev_vma mapdev_vma(const struct vm_area_struct *vma);
+u64 mapdev_area_id(struct mapdev_session *s, const struct vm_area_struct *vma);
+bool mapdev_is_cow(vm_flags_t flags);
+int mapdev_hold(struct mapdev_holds *holds, struct mapdev_buffer *buffer);
+struct mapdev_call *mapdev_area_call(struct mapdev_area *area, struct vm_area_struct *vma, u32 op);
+bool mapdev_mapping_valid(const struct vm_area_struct *vma, const struct mapdev_mapping *m);
+struct mapdev_buffer *mapdev_mapping_buffer(struct mapdev_session *s,
+					    const struct mapdev_mapping *m);
+struct page *mapdev_counted_page(const struct mapdev_buffer *buffer, unsigned long pgoff);
+void *mapdev_copy_payload(struct mapdev_call *call);
+
+/* fault.c */
+vm_fault_t mapdev_vm_fault(struct vm_fault *vmf);
+vm_fault_t mapdev_vm_page_mkwrite(struct vm_fault *vmf);
+vm_fault_t mapdev_vm_pfn_mkwrite(struct vm_fault *vmf);
+
+/* buffer.c */
+int mapdev_buffer_alloc(struct mapdev_session *s, struct mapdev_alloc *alloc);
+struct mapdev_buffer *mapdev_buffer_find(struct mapdev_session *s, u32 id);
+void mapdev_buffer_put(struct mapdev_buffer *buffer);
+int mapdev_buffer_free(struct mapdev_session *s, u32 id);
+int mapdev_buffer_pfns(struct mapdev_session *s, const struct mapdev_pfns *pfns);
+int mapdev_buffer_mmap(struct mapdev_session *s, struct vm_area_struct *vma);
+unsigned long mapdev_buffer_pfn(const struct mapdev_buffer *buffer, unsigned long pgoff);
+pgprot_t mapdev_pgprot(u32 cache, pgprot_t prot);
+u64 mapdev_features(void);
+
+/* page.c */
+int mapdev_page_info(struct mapdev_session *s, struct mapdev_page *info);
+
+#endif

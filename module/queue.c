@@ -1,0 +1,480 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What waits for the daemon, and MAPDEV_IOC_NEXT, by which it replies and fetches.
+ *
+ * Items are in one of two queues, numbered through, so that MAPDEV_NEXT_URGENT need not search;
+ * both together are first in, first out. A call belongs to the client's task, which takes it out
+ * of the queue and the table of calls before it goes. So whoever finds a call there, under
+ * session->lock, may use it as long as the lock is held. A notice belongs to the queue while it is
+ * in it.
+ */
+#include <linux/pid_namespace.h>
+#include <linux/sched.h>
+#include <linux/sched/signal.h>
+#include <linux/uaccess.h>
+
+#include "internal.h"
+
+#define MAPDEV_MANY_NOTICES	4096
+
+static bool mapdev_op_is_urgent(u32 op)
+{
+	return (op >= MAPDEV_MMAP && op <= MAPDEV_MPROTECT) ||
+	       (op >= MAPDEV_VMA_OPEN && op <= MAPDEV_VMA_ABORT);
+}
+
+/*
+ * session->lock is held. The daemon sleeps only when it has nothing to do: stay on this processor.
+ */
+void mapdev_enqueue(struct mapdev_session *s, struct mapdev_item *item, u32 op)
+{
+	struct mapdev_queue *queue = mapdev_op_is_urgent(op) ? &s->urgent : &s->normal;
+
+	item->seq = s->next_seq++;
+	list_add_tail(&item->node, &queue->list);
+	if (!item->call)
+		queue->notices++;
+	wake_up_interruptible_sync_poll(&s->daemon, EPOLLIN | EPOLLRDNORM);
+}
+
+/* session->lock is held. */
+static void mapdev_dequeue(struct mapdev_session *s, struct mapdev_queue *queue,
+			   struct mapdev_item *item)
+{
+	list_del_init(&item->node);
+	if (!item->call && queue->notices-- == MAPDEV_MANY_NOTICES)
+		wake_up_all(&s->room);
+}
+
+/* session->lock is held. What a notice was about to say is not true any more. */
+void mapdev_withdraw(struct mapdev_session *s, struct mapdev_notice *notice)
+{
+	mapdev_dequeue(s, mapdev_op_is_urgent(notice->op) ? &s->urgent : &s->normal, &notice->item);
+}
+
+/* session->lock is held. */
+void mapdev_notify_locked(struct mapdev_session *s, struct mapdev_notice *notice)
+{
+	notice->pid = task_pid_nr_ns(current, s->pid_ns);
+	notice->tgid = task_tgid_nr_ns(current, s->pid_ns);
+	mapdev_enqueue(s, &notice->item, notice->op);
+}
+
+/**
+ * mapdev_notify - tell the daemon something
+ * @s: the session
+ * @notice: part of what it is about; its done() is called afterwards
+ */
+void mapdev_notify(struct mapdev_session *s, struct mapdev_notice *notice)
+{
+	bool dead;
+
+	spin_lock(&s->lock);
+	dead = s->dead;
+	if (!dead)
+		mapdev_notify_locked(s, notice);
+	spin_unlock(&s->lock);
+	if (dead)
+		notice->done(notice);
+}
+
+/**
+ * mapdev_throttle - make a client that causes many notices wait for the daemon
+ * @s: the session
+ * @urgent: the client holds its mmap_lock
+ *
+ * Bounded in time, since a task that exits can't be killed any more.
+ */
+void mapdev_throttle(struct mapdev_session *s, bool urgent)
+{
+	struct mapdev_queue *queue = urgent ? &s->urgent : &s->normal;
+
+	if (likely(READ_ONCE(queue->notices) < MAPDEV_MANY_NOTICES) || mapdev_is_owner(s))
+		return;
+	wait_event_killable_timeout(s->room, READ_ONCE(s->dead) ||
+				    READ_ONCE(queue->notices) < MAPDEV_MANY_NOTICES,
+				    min_t(long, s->timeout, msecs_to_jiffies(mapdev_timeout_ms())));
+}
+
+/* session->lock is held. */
+static struct mapdev_call *mapdev_call_find(struct mapdev_session *s, u64 id)
+{
+	struct mapdev_call *call;
+
+	hash_for_each_possible(s->calls, call, hash, id)
+		if (call->request.id == id && call->state != MAPDEV_QUEUED)
+			return call;
+	return NULL;
+}
+
+bool mapdev_call_alive(struct mapdev_session *s, u64 id)
+{
+	bool alive;
+
+	spin_lock(&s->lock);
+	alive = mapdev_call_find(s, id);
+	spin_unlock(&s->lock);
+	return alive;
+}
+
+void mapdev_kick(struct mapdev_session *s)
+{
+	spin_lock(&s->lock);
+	s->kicked = true;
+	wake_up_interruptible(&s->daemon);
+	spin_unlock(&s->lock);
+}
+
+/* ---- replies -------------------------------------------------------------------------------- */
+
+static bool mapdev_is_errno(s64 result)
+{
+	/* Beyond 511 are the kernel's own: some of them would restart calls, or worse. */
+	return result < 0 && (result > -ERESTARTSYS || result == -ERESTARTSYS);
+}
+
+static bool mapdev_result_valid(const struct mapdev_call *call, const struct mapdev_reply *reply)
+{
+	const struct mapdev_request *request = &call->request;
+	s64 result = reply->result;
+
+	if (result == -ERESTARTSYS && !call->interrupted)
+		return false;
+	switch (request->op) {
+	case MAPDEV_READ:
+		if (reply->len)
+			return result == reply->len && result <= request->arg[0];
+		fallthrough;
+	case MAPDEV_WRITE:
+		return mapdev_is_errno(result) || (result >= 0 && result <= request->arg[0]);
+	case MAPDEV_IOCTL:
+	case MAPDEV_LLSEEK:
+		return mapdev_is_errno(result) || result >= 0;
+	case MAPDEV_POLL:
+	case MAPDEV_FAULT:
+	case MAPDEV_PAGE_MKWRITE:
+	case MAPDEV_PFN_MKWRITE:
+		return result >= 0 && result <= U16_MAX;
+	default:
+		return !result || mapdev_is_errno(result);
+	}
+}
+
+static bool mapdev_reply_valid(const struct mapdev_call *call, const struct mapdev_reply *reply)
+{
+	if (reply->reserved || reply->flags & ~(MAPDEV_REPLY_POS | MAPDEV_REPLY_NONSEEKABLE |
+						MAPDEV_REPLY_STREAM))
+		return false;
+	if (reply->kind == MAPDEV_REPLY_WAIT)
+		return true;
+	if (reply->kind >= MAPDEV_COPY_FROM && reply->kind <= MAPDEV_INSTALL)
+		return reply->len <= MAPDEV_SLOT_SIZE || reply->kind == MAPDEV_INSTALL;
+	if (reply->kind != MAPDEV_REPLY_DONE)
+		return false;
+	if (reply->slot == MAPDEV_NO_SLOT) {
+		if (reply->len > MAPDEV_INLINE)
+			return false;
+	} else if (reply->slot < MAPDEV_REQUEST_SLOTS || reply->slot >= MAPDEV_COMMAND_SLOT ||
+		   reply->len > MAPDEV_SLOT_SIZE) {
+		return false;
+	}
+	return mapdev_result_valid(call, reply);
+}
+
+/* session->lock is held. A call has its final reply: no INTERRUPT is of interest any more. */
+static void mapdev_finish(struct mapdev_session *s, struct mapdev_call *call)
+{
+	call->state = MAPDEV_FINISHED;
+	if (!list_empty(&call->notice.item.node)) {
+		mapdev_withdraw(s, &call->notice);
+		refcount_dec(&call->ref);	/* not the last: the client has not left */
+	}
+}
+
+/* session->lock is held. */
+static void mapdev_fail(struct mapdev_session *s, struct mapdev_call *call, int error)
+{
+	call->reply = (struct mapdev_reply){ .result = error, .slot = MAPDEV_NO_SLOT };
+	mapdev_finish(s, call);
+	wake_up(&call->wait);
+}
+
+/**
+ * mapdev_fail_calls - make calls fail with EIO
+ * @s: the session
+ * @dev: only those of this device; NULL: all
+ *
+ * A call whose client is carrying out a command fails when that is done.
+ */
+void mapdev_fail_calls(struct mapdev_session *s, struct mapdev_device *dev)
+{
+	struct mapdev_call *call;
+	int bucket;
+
+	spin_lock(&s->lock);
+	hash_for_each(s->calls, bucket, call, hash) {
+		if ((dev && call->dev != dev) || call->state == MAPDEV_FINISHED ||
+		    call->state == MAPDEV_COMMANDED)
+			continue;
+		list_del_init(&call->item.node);
+		mapdev_fail(s, call, -EIO);
+	}
+	spin_unlock(&s->lock);
+}
+
+/* session->lock is held. */
+static int mapdev_accept(struct mapdev_session *s, struct mapdev_call *call,
+			 const struct mapdev_reply *reply)
+{
+	switch (reply->kind) {
+	case MAPDEV_REPLY_WAIT:
+		/*
+		 * After an INTERRUPT, which the daemon has not seen yet, it need not be told
+		 * again.
+		 */
+		if (!call->interrupted)
+			call->state = MAPDEV_PARKED;
+		return 0;
+	case MAPDEV_REPLY_DONE:
+		mapdev_finish(s, call);
+		if (reply->slot != MAPDEV_NO_SLOT)
+			mapdev_slot_busy(s, reply->slot, 1);
+		break;
+	default:
+		if (s->command.id)
+			return -EBUSY;
+		s->command = (struct mapdev_command){ .id = reply->id };
+		call->state = MAPDEV_COMMANDED;
+	}
+	memcpy(&call->reply, reply, MAPDEV_REPLY_HEAD);
+	if (reply->slot == MAPDEV_NO_SLOT && reply->kind == MAPDEV_REPLY_DONE)
+		memcpy(call->reply.data, reply->data, reply->len);
+	return 0;
+}
+
+static int mapdev_reply(struct mapdev_session *s, const struct mapdev_reply *reply)
+{
+	struct mapdev_call *call;
+	int error = -ENOENT;
+
+	spin_lock(&s->lock);
+	call = mapdev_call_find(s, reply->id);
+	if (call && (call->state == MAPDEV_TAKEN || call->state == MAPDEV_PARKED)) {
+		if (mapdev_reply_valid(call, reply)) {
+			error = mapdev_accept(s, call, reply);
+		} else {
+			mapdev_fail(s, call, -EIO);
+			error = -EINVAL;
+		}
+		__wake_up_sync_key(&call->wait, TASK_NORMAL, NULL);
+	}
+	spin_unlock(&s->lock);
+	return error;
+}
+
+/* ---- the loop ------------------------------------------------------------------------------- */
+
+/* session->lock is held. The queue to take from next, if any. */
+static struct mapdev_queue *mapdev_next_queue(struct mapdev_session *s, u32 flags)
+{
+	struct mapdev_item *urgent, *normal;
+
+	urgent = list_first_entry_or_null(&s->urgent.list, struct mapdev_item, node);
+	normal = list_first_entry_or_null(&s->normal.list, struct mapdev_item, node);
+	if (flags & MAPDEV_NEXT_URGENT)
+		normal = NULL;
+	if (!urgent && !normal)
+		return NULL;
+	if (!normal || (urgent && urgent->seq < normal->seq))
+		return &s->urgent;
+	return &s->normal;
+}
+
+static void mapdev_fill_notice(struct mapdev_request *request, const struct mapdev_notice *notice)
+{
+	request->op = notice->op;
+	request->device = notice->device;
+	request->pid = notice->pid;
+	request->tgid = notice->tgid;
+	request->file = notice->file;
+	request->area = notice->area;
+	request->vma = notice->vma;
+	request->arg[0] = notice->arg[0];
+	request->arg[1] = notice->arg[1];
+}
+
+static void mapdev_fill_result(struct mapdev_session *s, struct mapdev_request *request)
+{
+	request->op = MAPDEV_RESULT;
+	request->id = s->command.id;
+	request->arg[0] = s->command.result;
+	request->arg[1] = s->command.arg[0];
+	request->arg[2] = s->command.arg[1];
+	request->len = s->command.len;
+	request->slot = s->command.len ? MAPDEV_COMMAND_SLOT : MAPDEV_NO_SLOT;
+	s->command.id = 0;
+	s->command.ready = false;
+}
+
+/* session->lock is held. */
+static void mapdev_take_call(struct mapdev_session *s, struct mapdev_request *request,
+			     struct mapdev_call *call)
+{
+	size_t size = MAPDEV_REQUEST_HEAD;
+
+	if (call->request.slot == MAPDEV_NO_SLOT)
+		size += call->request.len;
+	memcpy(request, &call->request, size);
+	call->state = MAPDEV_TAKEN;
+	call->since = jiffies;
+	if (call->slot >= 0) {
+		__set_bit(call->slot, &s->lent_slots);
+		call->slot = -1;
+	}
+}
+
+/*
+ * session->lock is held. True: the daemon need not wait, for there is a request, or there is a
+ * reason to return without one.
+ */
+static bool mapdev_take(struct mapdev_session *s, struct mapdev_next *next,
+			struct mapdev_notice **notice)
+{
+	struct mapdev_queue *queue;
+	struct mapdev_item *item;
+
+	if (s->command.ready &&
+	    (!(next->flags & MAPDEV_NEXT_URGENT) || next->only == s->command.id)) {
+		mapdev_fill_result(s, &next->request);
+		return true;
+	}
+	queue = mapdev_next_queue(s, next->flags);
+	if (queue) {
+		item = list_first_entry(&queue->list, struct mapdev_item, node);
+		mapdev_dequeue(s, queue, item);
+		if (item->call) {
+			mapdev_take_call(s, &next->request, item->call);
+		} else {
+			*notice = container_of(item, struct mapdev_notice, item);
+			mapdev_fill_notice(&next->request, *notice);
+		}
+		return true;
+	}
+	if (s->kicked) {
+		s->kicked = false;
+		return true;
+	}
+	/* The result that it waits for will never come. */
+	return next->only && next->only != s->command.id;
+}
+
+static bool mapdev_take_or_dead(struct mapdev_session *s, struct mapdev_next *next,
+				struct mapdev_notice **notice)
+{
+	bool done;
+
+	spin_lock(&s->lock);
+	done = s->dead || mapdev_take(s, next, notice);
+	spin_unlock(&s->lock);
+	return done;
+}
+
+static long mapdev_fetch(struct mapdev_session *s, struct mapdev_next *next,
+			 struct mapdev_notice **notice)
+{
+	long timeout = next->timeout_ms < 0 ? MAX_SCHEDULE_TIMEOUT :
+					      msecs_to_jiffies(next->timeout_ms);
+	long left;
+
+	if (mapdev_take_or_dead(s, next, notice) || next->flags & MAPDEV_NEXT_NOWAIT)
+		return 0;
+	left = wait_event_interruptible_timeout(s->daemon, mapdev_take_or_dead(s, next, notice),
+						timeout);
+	/* Not ERESTARTSYS: what this call replied to must not be replied to again. */
+	return left < 0 ? -EINTR : 0;
+}
+
+static int mapdev_read_next(struct mapdev_next *next, struct mapdev_next __user *arg)
+{
+	if (copy_from_user(next, arg, offsetof(struct mapdev_next, reply.data)))
+		return -EFAULT;
+	if (next->flags & ~(MAPDEV_NEXT_NOWAIT | MAPDEV_NEXT_URGENT | MAPDEV_NEXT_REPLY) ||
+	    next->timeout_ms < -1 || (next->only && !(next->flags & MAPDEV_NEXT_URGENT)))
+		return -EINVAL;
+	if (next->reply.id && next->reply.slot == MAPDEV_NO_SLOT && next->reply.len &&
+	    next->reply.len <= MAPDEV_INLINE &&
+	    copy_from_user(next->reply.data, arg->reply.data, next->reply.len))
+		return -EFAULT;
+	memset(&next->request, 0, MAPDEV_REQUEST_HEAD);
+	next->request.slot = MAPDEV_NO_SLOT;
+	return 0;
+}
+
+static int mapdev_write_request(struct mapdev_session *s, const struct mapdev_request *request,
+				struct mapdev_request __user *arg)
+{
+	size_t size = MAPDEV_REQUEST_HEAD;
+	struct mapdev_call *call;
+
+	if (request->slot == MAPDEV_NO_SLOT)
+		size += request->len;
+	if (!copy_to_user(arg, request, size))
+		return 0;
+	/* The daemon will never know of it. */
+	spin_lock(&s->lock);
+	call = mapdev_call_find(s, request->id);
+	if (call && call->state == MAPDEV_TAKEN)
+		mapdev_fail(s, call, -EIO);
+	spin_unlock(&s->lock);
+	return -EFAULT;
+}
+
+/* Request slots that the daemon had are free again when it comes back. */
+static void mapdev_return_slots(struct mapdev_session *s)
+{
+	if (!READ_ONCE(s->lent_slots))
+		return;
+	spin_lock(&s->lock);
+	s->free_slots |= s->lent_slots;
+	s->lent_slots = 0;
+	spin_unlock(&s->lock);
+	wake_up_all(&s->room);
+}
+
+/**
+ * mapdev_next - deliver a reply, fetch a request
+ * @s: the session
+ * @arg: the daemon's
+ *
+ * What was replied to is gone from the daemon's struct, so that it may repeat the ioctl after
+ * EINTR.
+ *
+ * Return: 0 or an error: EFAULT, EINVAL, EINTR, ENODEV (the session has ended).
+ */
+long mapdev_next(struct mapdev_session *s, struct mapdev_next __user *arg)
+{
+	struct mapdev_notice *notice = NULL;
+	struct mapdev_next next;
+	int error = 0;
+	long ret;
+
+	ret = mapdev_read_next(&next, arg);
+	if (ret)
+		return ret;
+	mapdev_return_slots(s);
+	if (next.reply.id)
+		error = mapdev_reply(s, &next.reply);
+	if (put_user(0, &arg->reply.id) || put_user(-error, &arg->reply.error))
+		return -EFAULT;
+	if (next.flags & MAPDEV_NEXT_REPLY)
+		return 0;
+
+	ret = mapdev_fetch(s, &next, &notice);
+	if (ret)
+		return ret;
+	if (notice)
+		notice->done(notice);
+	if (READ_ONCE(s->dead))
+		return -ENODEV;
+	return mapdev_write_request(s, &next.request, &arg->request);
+}

@@ -1,0 +1,117 @@
+"""Lists of system calls that are made in a client in one go, without a stop for each.
+
+A call is seven words: its number and six arguments. Both who makes lists of them there, the `Agent`
+and a stopped thread, take them so. For a stopped thread the client has some pages of ours, a
+`Batch`: a few instructions (`ARCH.BATCH`) that make the calls of the list behind them, up to the
+first that fails, and trap. The client can read and execute these pages, and not write to them; the
+host writes the list through a mapping of its own. A child of fork does not get them.
+
+Objects: one `Batch` for a host, as the host waits for each list's end. Which clients have it
+mapped, and where, their `MmAreas` know.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from array import array
+from collections.abc import Sequence
+
+from mapdev.host.embedded.arch import ARCH, NAME_OF, NUMBER_OF
+from mapdev.host.embedded.syscalls import PAGE_SIZE
+
+Request = tuple[str, tuple[int, ...], int | None]
+"""A call: name, arguments, and which argument is a descriptor that the filter would see."""
+
+CALL = struct.Struct("<7Q")  # number and six arguments
+SIZE = max(1 << 16, 2 * PAGE_SIZE)  # bytes in a client: a page of code, the rest for the list
+_MOST = (SIZE - PAGE_SIZE) // CALL.size * CALL.size
+_FEW = 16  # calls that are packed faster one by one
+_MMAP = NUMBER_OF["mmap"]
+_MASK64 = (1 << 64) - 1
+
+
+class CallError(OSError):
+    """A call of a list failed in the client; those before it were made, those after it were not.
+
+    :ivar index: which one.
+    """
+
+    def __init__(self, result: int, number: int, index: int) -> None:
+        code = _MASK64 + 1 - result
+        name = NAME_OF.get(number, str(number))
+        super().__init__(code, f"{name} in the client: {os.strerror(code)}")
+        self.index = index
+
+
+def is_error(result: int) -> bool:
+    """Say whether what a call left in a register is an error."""
+    return result > _MASK64 - 4096
+
+
+def marked(args: Sequence[int], descriptor: int | None, mark: int) -> list[int]:
+    """Return six arguments of a call of ours, so marked that the filter lets it pass.
+
+    :param descriptor: index of an argument that is a descriptor the filter would see.
+    :param mark: the secret, in the upper half.
+    """
+    values = [*args, *(0,) * (5 - len(args)), mark][:6]
+    if descriptor is not None:
+        values[descriptor] = values[descriptor] & 0xFFFFFFFF | mark
+    return [value & _MASK64 for value in values]
+
+
+def pack(requests: Sequence[Request], mark: int) -> bytes:
+    """Return `requests` as words; `mark` as in `marked`."""
+    return b"".join(
+        CALL.pack(NUMBER_OF[name], *marked(args, descriptor, mark))
+        for name, args, descriptor in requests
+    )
+
+
+def pack_mmaps(
+    runs: Sequence[tuple[int, int, int]], prot: int, flags: int, number: int, mark: int
+) -> bytes:
+    """Return the calls that map each of `runs`: address, bytes, offset in the file `number`."""
+    if len(runs) < _FEW:
+        number = number & 0xFFFFFFFF | mark
+        return b"".join(
+            CALL.pack(_MMAP, addr, length, prot, flags, number, offset)
+            for addr, length, offset in runs
+        )
+    request: Request = ("mmap", (0, 0, prot, flags, number, 0), 4)
+    words = array("Q", pack([request], mark) * len(runs))
+    for place, column in zip((1, 2, 6), zip(*runs, strict=True), strict=False):
+        words[place::7] = array("Q", column)
+    return words.tobytes()
+
+
+class Batch:
+    """The pages that clients map.
+
+    :ivar fd: a description of them that can't be written through.
+    """
+
+    def __init__(self) -> None:
+        fd = os.memfd_create("mapdev batch", os.MFD_CLOEXEC)
+        try:
+            os.ftruncate(fd, SIZE)
+            self._memory = mmap.mmap(fd, SIZE)
+            self.fd = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+        finally:
+            os.close(fd)
+        self._memory[: len(ARCH.BATCH)] = ARCH.BATCH
+
+    def parts(self, calls: bytes) -> Sequence[bytes]:
+        """Divide a list into such as can be written at once."""
+        return [calls[at : at + _MOST] for at in range(0, len(calls), _MOST)]
+
+    def write(self, part: bytes) -> None:
+        """Put a list where it will be read."""
+        self._memory[PAGE_SIZE : PAGE_SIZE + len(part)] = part
+
+    def close(self) -> None:
+        """Take it away; clients that still have it mapped keep it."""
+        self._memory.close()
+        os.close(self.fd)

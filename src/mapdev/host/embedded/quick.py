@@ -1,0 +1,192 @@
+"""Calls that are none of ours, found out and passed on in as few steps as possible.
+
+Most of the calls that the filter hands over are of programs that just open, look at and read files
+of their own. `Quick.events` recognises nearly all of them before anything else is done: no `Call`
+is made, no handler looked for, no lock taken. What it passes on is what the handler in `calls`
+would pass on; in any doubt it leaves the call to that. It changes nothing.
+
+A path leads to a device only if its last name is that of a node, or that of a symbolic link, or if
+it goes through /proc (see `paths`); a descriptor is a device's only if its link in /proc is known.
+
+This is written for speed, as nothing else here is: local names, and a table in place of functions.
+It runs in the host's thread. What it reads is changed by that thread alone, so not while it
+waits, but for the names of nodes, to which another thread may add one, as between two calls.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections.abc import Callable, Container, Generator
+from fcntl import ioctl
+from typing import TYPE_CHECKING
+
+from mapdev.host.embedded.arch import ARCH, NUMBER_OF
+from mapdev.host.embedded.filter import AT_EMPTY_PATH, MAP_FIXED
+from mapdev.host.embedded.notify import (
+    NOTIFICATION,
+    RESPONSE,
+    SECCOMP_IOCTL_NOTIF_RECV,
+    SECCOMP_IOCTL_NOTIF_SEND,
+    SECCOMP_USER_NOTIF_FLAG_CONTINUE,
+    Notification,
+)
+from mapdev.host.embedded.paths import AT_FDCWD, PROC_LIKE
+from mapdev.host.embedded.syscalls import PathReader, is_symbolic_link
+
+if TYPE_CHECKING:
+    from mapdev.host.embedded.kernel import Kernel
+
+Events = list[tuple[int, int]]
+Poll = Callable[[float | None, int], Events]
+
+_INT = 0xFFFFFFFF
+_CWD = AT_FDCWD & _INT
+_AT_SYMLINK_NOFOLLOW = 0x100
+_PROC_LIKE = tuple(os.fsencode(path) for path in PROC_LIKE)
+_NO_NODES_NAMES = (b"", b".", b"..")
+_NOTHING = bytes(NOTIFICATION.size)
+_MANY = 64  # events at a time
+_GONE = (FileNotFoundError, InterruptedError, BlockingIOError)  # its thread was killed
+
+# Where a notification has what; at _ZERO there is nothing but 0.
+_TID, _ZERO, _NR, _ARCH = 1, 2, 3, 4
+_A0, _A1, _A2, _A3, _A4 = 6, 7, 8, 9, 10
+
+# How a call is looked at: where it has a descriptor (_NONE: nowhere; of a path, the directory's),
+# where a path (0: nowhere), and where there are bits that are not 0 in some cases: if there is a
+# path, when a link in the last place is not followed, else when the call is about areas.
+_NONE = _ZERO
+_NEVER, _ALWAYS = (_ZERO, 0), (_ARCH, ARCH.AUDIT_ARCH)
+_Check = tuple[int, int, int, int]
+_CHECKS: dict[str, _Check] = {
+    "open": (_NONE, _A0, _A1, os.O_NOFOLLOW),
+    "openat": (_A0, _A1, _A2, os.O_NOFOLLOW),
+    "stat": (_NONE, _A0, *_NEVER),
+    "lstat": (_NONE, _A0, *_ALWAYS),
+    "newfstatat": (_A0, _A1, _A3, _AT_SYMLINK_NOFOLLOW),
+    "statx": (_A0, _A1, _A2, _AT_SYMLINK_NOFOLLOW),
+    "access": (_NONE, _A0, *_NEVER),
+    "faccessat": (_A0, _A1, *_NEVER),
+    "faccessat2": (_A0, _A1, *_NEVER),
+    "readlink": (_NONE, _A0, *_ALWAYS),
+    "readlinkat": (_A0, _A1, *_ALWAYS),
+    **dict.fromkeys(
+        ("read", "write", "pread64", "pwrite64", "readv", "writev", "ioctl", "lseek", "fstat",
+         "fcntl", "getdents64", "dup", "dup2", "dup3", "fsync", "fdatasync", "ftruncate",
+         "fadvise64"),
+        (_A0, 0, *_NEVER),
+    ),
+    "mmap": (_A4, 0, _A3, MAP_FIXED),
+    **dict.fromkeys(("fork", "clone", "clone3", "exit"), (_NONE, 0, *_ALWAYS)),
+}  # fmt: skip
+_UNKNOWN = (_ARCH, 0, *_NEVER)  # of other calls: as if they were on a device
+
+
+class Quick:
+    """Passes on the calls that are none of ours.
+
+    :param kernel: whose devices and open files there are.
+    """
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._spaces = kernel.spaces
+        self._paths = kernel.paths
+        self._names = kernel.paths.names
+        self._links = kernel.files.by_link
+        self._base = kernel.descriptors.base
+        self._read_path = PathReader().read
+        self._buffer = bytearray(NOTIFICATION.size)
+        self._response = bytearray(RESPONSE.size)
+        self._checks = {NUMBER_OF[name]: check for name, check in _CHECKS.items()
+                        if name in NUMBER_OF}  # fmt: skip
+
+    def events(
+        self, poll: Poll, listeners: Container[int]
+    ) -> Generator[tuple[Events, Notification | None], float | None, None]:
+        """Wait for events and pass on calls, until there is anything but these.
+
+        A generator, so that it need not look up its names for each call. What is sent to it is when
+        it must come back, by the monotonic clock, or None. It gives the events; if that is one
+        call, also what has been taken of it.
+        """
+        buffer, response = self._buffer, self._response
+        unpack, pack_into = NOTIFICATION.unpack, RESPONSE.pack_into
+        checks, native, is_foreign = self._checks, ARCH.AUDIT_ARCH, self._is_foreign
+        base, unknown = self._base, _UNKNOWN
+        spaces, clock = self._spaces, time.monotonic
+        call: Notification | None = None
+        events: Events = []
+        due = yield events, call
+        attentive = spaces.attentive
+        while True:
+            events = poll(None if due is None else max(0.0, due - clock()), _MANY)
+            fd, event = events[0] if len(events) == 1 else (-1, 0)
+            if event != select.EPOLLIN or fd not in listeners:
+                due = yield events, None
+                attentive = spaces.attentive
+                continue
+            buffer[:] = _NOTHING
+            try:
+                ioctl(fd, SECCOMP_IOCTL_NOTIF_RECV, buffer)
+            except _GONE:
+                continue
+            call = unpack(buffer)
+            fd_at, path_at, bits_at, bits = checks.get(call[_NR], unknown)
+            if not path_at and call[fd_at] & _INT >= base:
+                passes = False  # on what is probably a device, which `_handle` will look for
+            elif attentive or call[_ARCH] != native:
+                passes = False
+            else:
+                try:
+                    passes = is_foreign(call, fd_at, path_at, bits_at, bits)
+                except Exception:
+                    passes = False  # a call must not be lost, whatever is wrong here
+            if not passes:
+                due = yield events, call
+                attentive = spaces.attentive
+                continue
+            pack_into(response, 0, call[0], 0, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE)
+            try:
+                ioctl(fd, SECCOMP_IOCTL_NOTIF_SEND, response)
+            except _GONE:
+                continue
+
+    def _is_foreign(
+        self, call: Notification, fd_at: int, path_at: int, bits_at: int, bits: int
+    ) -> bool:
+        """Say whether a call is certainly on nothing of ours."""
+        if not path_at:
+            if call[bits_at] & bits and self._spaces:
+                return False
+            return fd_at == _NONE or self._is_foreign_file(call[_TID], call[fd_at] & _INT)
+        path = self._read_path(call[_TID], call[path_at])
+        if path is None:
+            return False
+        name = path[path.rfind(b"/") + 1 :]
+        if name in self._names or path.startswith(_PROC_LIKE):
+            return False
+        if not path and call[bits_at] & AT_EMPTY_PATH:
+            return self._is_foreign_file(call[_TID], call[fd_at] & _INT)
+        if name in _NO_NODES_NAMES or call[bits_at] & bits:
+            return True
+        if path.startswith(b"/"):
+            if self._paths.roots_differ:
+                path = b"/proc/%d/root%b" % (call[_TID], path)
+        elif fd_at == _NONE or call[fd_at] & _INT == _CWD:
+            path = b"/proc/%d/cwd/%b" % (call[_TID], path)
+        else:
+            path = b"/proc/%d/fd/%d/%b" % (call[_TID], call[fd_at] & _INT, path)
+        return not is_symbolic_link(path)
+
+    def _is_foreign_file(self, tid: int, fd: int) -> bool:
+        """Say whether a descriptor is no device's; see `Kernel.file`."""
+        if fd >= self._base:
+            return False  # it probably is, and then it is looked for once again
+        if not self._links:
+            return True
+        try:
+            return os.readlink(f"/proc/{tid}/fd/{fd}") not in self._links
+        except OSError:
+            return True

@@ -1,0 +1,1 @@
+"""What building modules and running machines share: other people's programs, and the cache."""

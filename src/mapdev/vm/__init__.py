@@ -1,0 +1,6 @@
+"""Virtual machines: another kernel for a command that runs otherwise as it does here.
+
+`kernels` finds a kernel, `initramfs` builds what it boots from, `machine` runs qemu, `command` is
+`mapdev vm`. `debian` and `cache` are what they share with the tests' aarch64 machine. Nothing here
+needs root, and nothing is installed into the system. No part of a host may depend on this package.
+"""

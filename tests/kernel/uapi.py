@@ -1,0 +1,200 @@
+"""module/mapdev.h in ctypes, written by hand: what the tests say to the module. It keeps no state."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from ctypes import Structure, c_char, c_int32, c_int64, c_uint8, c_uint16, c_uint32, c_uint64
+
+ABI = 1 << 16
+NO_SLOT = 0xFFFFFFFF
+INLINE = 256
+PAGE = 4096
+
+FEATURE_CONTIG, FEATURE_PHYS = 1, 2
+
+HAS_READ, HAS_WRITE, HAS_LLSEEK, HAS_IOCTL, HAS_POLL, HAS_MMAP, HAS_FSYNC = (
+    1 << n for n in range(7)
+)
+HAS_ALL = 0x7F
+CREATE_ANON = 1
+
+BUF_PAGES, BUF_CONTIG, BUF_VMALLOC, BUF_PHYS = range(4)
+CACHED, UNCACHED, WRITECOMBINE = range(3)
+ALLOC_COMP, ALLOC_ATOMIC = 1, 2
+
+NONE, OPEN, READ, WRITE, LLSEEK, IOCTL, POLL, FSYNC, MMAP = range(9)
+FAULT, PAGE_MKWRITE, PFN_MKWRITE, MAY_SPLIT, MREMAP, MPROTECT = range(16, 22)
+RELEASE, VMA_OPEN, VMA_CLOSE, VMA_ABORT, INTERRUPT, GONE = range(32, 38)
+RESULT = 48
+
+COMPAT, ARG_COPIED, ARG_WRITABLE = 1, 2, 4
+
+REPLY_DONE, REPLY_WAIT = 0, 1
+COPY_FROM, COPY_TO, AREAS, INSTALL = range(8, 12)
+REPLY_POS, REPLY_NONSEEKABLE, REPLY_STREAM = 1, 2, 4
+
+(VMOP_FAULT, VMOP_PAGE_MKWRITE, VMOP_PFN_MKWRITE, VMOP_MAY_SPLIT, VMOP_MREMAP, VMOP_MPROTECT,
+ VMOP_NOTICES, VMOP_AROUND) = (1 << n for n in range(8))  # fmt: skip
+MAP_PFN, MAP_PAGE = 0, 1
+
+NEXT_NOWAIT, NEXT_URGENT, NEXT_REPLY = 1, 2, 4
+
+VM_WRITE, VM_SHARED, VM_MAYWRITE = 0x2, 0x8, 0x20
+VM_PFNMAP, VM_IO, VM_DONTCOPY = 0x400, 0x4000, 0x20000
+VM_DONTEXPAND, VM_DONTDUMP, VM_MIXEDMAP = 0x40000, 0x4000000, 0x10000000
+
+FAULT_SIGBUS, FAULT_SIGSEGV, FAULT_NOPAGE, FAULT_LOCKED, FAULT_RETRY = (
+    0x2,
+    0x40,
+    0x100,
+    0x200,
+    0x400,
+)
+ERESTARTSYS = 512
+
+
+class Init(Structure):
+    _fields_ = (
+        ("size", c_uint32), ("abi", c_uint32), ("features", c_uint64), ("timeout_ms", c_uint32),
+        ("slot_size", c_uint32), ("nr_slots", c_uint32), ("nr_reply_slots", c_uint32),
+        ("payload_offset", c_uint64), ("payload_size", c_uint64), ("max_pages", c_uint64),
+        ("reserved", c_uint64 * 4),
+    )  # fmt: skip
+
+
+class Create(Structure):
+    _fields_ = (
+        ("flags", c_uint32), ("has", c_uint32), ("mode", c_uint32), ("uid", c_uint32),
+        ("gid", c_uint32), ("major", c_uint32), ("minor", c_uint32), ("id", c_uint32),
+        ("name", c_char * 128), ("reserved", c_uint64 * 2),
+    )  # fmt: skip
+
+
+class Id(Structure):
+    """struct mapdev_destroy, mapdev_free."""
+
+    _fields_ = (("id", c_uint32), ("reserved", c_uint32))
+
+
+class Wake(Structure):
+    _fields_ = (("file", c_uint64), ("device", c_uint32), ("mask", c_uint32))
+
+
+class Unmap(Structure):
+    _fields_ = (
+        ("device", c_uint32), ("even_cows", c_uint32), ("start", c_uint64), ("len", c_uint64),
+    )  # fmt: skip
+
+
+class Alloc(Structure):
+    _fields_ = (
+        ("kind", c_uint32), ("flags", c_uint32), ("nr_pages", c_uint64), ("phys", c_uint64),
+        ("cache", c_uint32), ("id", c_uint32), ("pfn", c_uint64), ("address", c_uint64),
+        ("mmap_offset", c_uint64), ("reserved", c_uint64 * 2),
+    )  # fmt: skip
+
+
+class Pfns(Structure):
+    _fields_ = (
+        ("id", c_uint32), ("reserved", c_uint32), ("pgoff", c_uint64), ("count", c_uint64),
+        ("pfns", c_uint64),
+    )  # fmt: skip
+
+
+class Page(Structure):
+    _fields_ = (
+        ("pfn", c_uint64), ("flags", c_uint32), ("order", c_uint32), ("refcount", c_int32),
+        ("mapcount", c_int32), ("head", c_uint64), ("address", c_uint64), ("raw_flags", c_uint64),
+        ("buffer", c_uint32), ("reserved", c_uint32), ("nr_frames", c_uint64),
+    )  # fmt: skip
+
+
+class Vma(Structure):
+    _fields_ = (
+        ("vm_start", c_uint64), ("vm_end", c_uint64), ("vm_pgoff", c_uint64),
+        ("vm_flags", c_uint64),
+    )  # fmt: skip
+
+
+class Request(Structure):
+    _fields_ = (
+        ("id", c_uint64), ("op", c_uint32), ("flags", c_uint32), ("device", c_uint32),
+        ("pid", c_uint32), ("tgid", c_uint32), ("f_flags", c_uint32), ("file", c_uint64),
+        ("area", c_uint64), ("vma", Vma), ("arg", c_uint64 * 6), ("len", c_uint32),
+        ("slot", c_uint32), ("data", c_uint8 * INLINE),
+    )  # fmt: skip
+
+
+class AreaInfo(Structure):
+    _fields_ = (
+        ("vma", Vma), ("area", c_uint64), ("file", c_uint64), ("ino", c_uint64),
+        ("dev", c_uint32), ("name", c_uint32),
+    )  # fmt: skip
+
+
+class Reply(Structure):
+    _fields_ = (
+        ("id", c_uint64), ("kind", c_uint32), ("flags", c_uint32), ("result", c_int64),
+        ("addr", c_uint64), ("pos", c_uint64), ("len", c_uint32), ("slot", c_uint32),
+        ("error", c_int32), ("reserved", c_uint32), ("data", c_uint8 * INLINE),
+    )  # fmt: skip
+
+
+class Mmap(Structure):
+    _fields_ = (
+        ("set_flags", c_uint64), ("clear_flags", c_uint64), ("vm_ops", c_uint32),
+        ("cache", c_uint32), ("nr_mappings", c_uint32), ("reserved", c_uint32),
+    )  # fmt: skip
+
+
+class Mapping(Structure):
+    _fields_ = (
+        ("addr", c_uint64), ("pgoff", c_uint64), ("nr_pages", c_uint64), ("buffer", c_uint32),
+        ("kind", c_uint16), ("cache", c_uint16),
+    )  # fmt: skip
+
+
+class Next(Structure):
+    _fields_ = (
+        ("flags", c_uint32), ("timeout_ms", c_int32), ("only", c_uint64), ("reply", Reply),
+        ("request", Request),
+    )  # fmt: skip
+
+
+class Alive(Structure):
+    _fields_ = (("id", c_uint64),)
+
+
+def _ioc(direction: int, number: int, argument: type[Structure] | None) -> int:
+    size = ctypes.sizeof(argument) if argument else 0
+    return direction << 30 | size << 16 | ord("m") << 8 | number
+
+
+_NO, _W, _WR = 0, 1, 3
+IOC_INIT = _ioc(_WR, 0x80, Init)
+IOC_NEXT = _ioc(_WR, 0x81, Next)
+IOC_CREATE = _ioc(_WR, 0x82, Create)
+IOC_DESTROY = _ioc(_W, 0x83, Id)
+IOC_ALLOC = _ioc(_WR, 0x84, Alloc)
+IOC_FREE = _ioc(_W, 0x85, Id)
+IOC_PFNS = _ioc(_W, 0x86, Pfns)
+IOC_PAGE = _ioc(_WR, 0x87, Page)
+IOC_WAKE = _ioc(_W, 0x88, Wake)
+IOC_UNMAP = _ioc(_W, 0x89, Unmap)
+IOC_ALIVE = _ioc(_W, 0x8A, Alive)
+IOC_KICK = _ioc(_NO, 0x8B, None)
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def ioctl(fd: int, command: int, argument: object = None) -> int:
+    """Return what ioctl() does.
+
+    :raises OSError: it failed.
+    """
+    pointer = ctypes.byref(argument) if isinstance(argument, Structure) else argument
+    result = _libc.ioctl(fd, ctypes.c_ulong(command), pointer)
+    if result < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return int(result)

@@ -1,0 +1,56 @@
+"""The kernel host and its module on the kernels that are supported, each in a virtual machine."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from availability import unavailable
+
+from mapdev.module.build import build
+from mapdev.support.tools import UnavailableError
+from mapdev.vm import kernels, machine
+from mapdev.vm.kernels import Kernel
+
+PROJECT = Path(__file__).parents[2]
+TIMEOUT = 600  # seconds; without KVM everything takes some ten times as long
+TESTS = "tests/kernel"
+PARAMETERS = ("raw=0xfed00000+8K,0x100000+4K",)  # registers of the HPET, and memory
+# What the kernel says when the module made a mistake that it noticed.
+COMPLAINTS = re.compile(
+    r"^.*\b(?:WARNING|BUG|Oops|INFO: task|refcount_t|general protection).*$", re.M
+)
+
+
+@pytest.mark.parametrize("series", kernels.SERIES)
+def test_the_kernel_host(
+    series: str, debian_kernel: Callable[[str], Kernel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = debian_kernel(series)
+    assert kernel.build
+    try:
+        module = build(kernel.build, ["KCFLAGS=-Werror"])
+    except UnavailableError as error:
+        pytest.fail(str(error))
+    monkeypatch.chdir(PROJECT)
+    # hypothesis takes seconds to import there, and is not used.
+    options = ["-v", "-rs", "-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
+    said: list[str] = []
+    try:
+        outcome = machine.run(
+            kernel, [sys.executable, "-m", "pytest", *options, TESTS], module=module,
+            parameters=PARAMETERS, timeout=TIMEOUT, write=lambda _, data: said.append(data.decode(errors="replace")),
+        )  # fmt: skip
+    except UnavailableError as error:
+        unavailable(error)
+    except (machine.MachineError, TimeoutError) as error:
+        pytest.fail(f"{error}\n{''.join(said)}")
+    output = "".join(said)
+    print(output, outcome.console)
+    assert outcome.status == 0
+    assert re.search(r"\b[1-9]\d* passed\b", output), "no test ran"
+    assert not re.search(r"\b[1-9]\d* skipped\b", output), "in the machine everything is there"
+    assert not COMPLAINTS.findall(outcome.console)
