@@ -5,7 +5,6 @@
  * after it was released.
  */
 #include <linux/fdtable.h>
-#include <linux/fdtable.h>
 #include <linux/module.h>
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
@@ -219,8 +218,6 @@ static int mapdev_control_mmap(struct file *file, struct vm_area_struct *vma)
 
 	if (!mapdev_is_owner(s))
 		return -EPERM;
-	if (READ_ONCE(s->dead))
-		return -ENODEV;
 	if (READ_ONCE(s->dead))
 		return -ENODEV;
 	/* Pairs with mapdev_begin(). */
