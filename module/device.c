@@ -12,6 +12,7 @@
  */
 #include <linux/fs_context.h>
 #include <linux/idr.h>
+#include <linux/module.h>
 #include <linux/mount.h>
 #include <linux/namei.h>
 #include <linux/pseudo_fs.h>
@@ -35,10 +36,13 @@ static struct vfsmount *mapdev_mnt;	/* where the devices' inodes are */
 static void mapdev_device_free(struct device *device)
 {
 	struct mapdev_device *dev = container_of(device, struct mapdev_device, dev);
+	struct mapdev_session *s = dev->session;
 
 	iput(dev->inode);
-	mapdev_session_put(dev->session);
 	kfree(dev);
+	mapdev_session_put(s);
+	/* Who puts the last reference need be no file of ours: see mapdev_device_new(). */
+	module_put(THIS_MODULE);
 }
 
 static char *mapdev_devnode(mapdev_devnode_const struct device *device, umode_t *mode, kuid_t *uid,
@@ -189,6 +193,7 @@ static struct mapdev_device *mapdev_device_new(struct mapdev_session *s,
 	if (!dev)
 		return NULL;
 	device_initialize(&dev->dev);
+	__module_get(THIS_MODULE);	/* sysfs and others may keep it when all files are closed */
 	kref_get(&s->ref);
 	dev->session = s;
 	dev->dev.class = mapdev_class;

@@ -6,6 +6,7 @@
  *
  * Here: parameters, the module's begin and end, and what it counts.
  */
+#include <linux/completion.h>
 #include <linux/debugfs.h>
 #include <linux/module.h>
 #include <linux/slab.h>
@@ -95,6 +96,7 @@ err:
 
 static struct device *mapdev_control;
 static struct cdev mapdev_control_cdev;
+static DECLARE_COMPLETION(mapdev_control_freed);
 
 static char *mapdev_control_devnode(mapdev_devnode_const struct device *dev, umode_t *mode,
 				    kuid_t *uid, kgid_t *gid)
@@ -114,6 +116,14 @@ static const struct device_type mapdev_control_type = {
 static void mapdev_control_free(struct device *dev)
 {
 	kfree(dev);
+	complete(&mapdev_control_freed);
+}
+
+/* Others may have references still: the module, with what they call, must not go before them. */
+static void mapdev_control_put(void)
+{
+	put_device(mapdev_control);
+	wait_for_completion(&mapdev_control_freed);
 }
 
 static int __init mapdev_control_add(void)
@@ -134,14 +144,14 @@ static int __init mapdev_control_add(void)
 	if (!ret)
 		ret = cdev_device_add(&mapdev_control_cdev, mapdev_control);
 	if (ret)
-		put_device(mapdev_control);
+		mapdev_control_put();
 	return ret;
 }
 
 static void mapdev_control_del(void)
 {
 	cdev_device_del(&mapdev_control_cdev, mapdev_control);
-	put_device(mapdev_control);
+	mapdev_control_put();
 }
 
 /* ---- begin and end -------------------------------------------------------------------------- */
