@@ -21,8 +21,8 @@ from ctypes import sizeof
 from pathlib import Path
 from typing import Any, ClassVar
 
-from . import uapi
-from .uapi import Alloc, Create, Init, Mapping, Mmap, Next, Reply, Request
+from mapdev.host.kernel import uapi
+from mapdev.host.kernel.uapi import Alloc, Create, Init, Mapping, Mmap, Next, Reply, Request
 
 CONTROL = "/dev/mapdev"
 COUNTERS = Path("/sys/kernel/debug/mapdev")

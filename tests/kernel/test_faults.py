@@ -10,10 +10,11 @@ import time
 
 import pytest
 
-from . import uapi
+from mapdev.host.kernel import uapi
+from mapdev.host.kernel.uapi import PAGE
+
 from .daemon import Client, Daemon, answer, faults, mapping, mmap_answer, opened
 from .test_mmap import mapped
-from .uapi import PAGE
 
 SIGBUS, SIGSEGV = 7, 11
 

@@ -19,9 +19,10 @@ from pathlib import Path
 
 import pytest
 
-from . import uapi
+from mapdev.host.kernel import uapi
+from mapdev.host.kernel.uapi import PAGE
+
 from .daemon import Client, Daemon, answer, counters, faults, mapping, maps, mmap_answer, opened
-from .uapi import PAGE
 
 PATH = "/dev/mapdev-test"
 _IOWR_600 = 3 << 30 | 600 << 16 | ord("x") << 8 | 1
