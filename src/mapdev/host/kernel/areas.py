@@ -36,8 +36,6 @@ from mapdev.linux.numbers import (
 )
 from mapdev.linux.page import Page
 from mapdev.linux.vma import (
-    FAULT_FLAG_ALLOW_RETRY,
-    FAULT_FLAG_KILLABLE,
     FAULT_FLAG_WRITE,
     VM_FAULT_NOPAGE,
     VM_FAULT_OOM,
@@ -158,17 +156,18 @@ class Areas:
         area = self._look_up(request, task)
         vma = area.vma
         address, flags, _, first, last = request.arg[:5]
-        vmf = VmFault(vma, address, flags | FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_KILLABLE)
+        vmf = VmFault(vma, address, flags)
         answer = self._ask(area, vmf, task, first, last)
         mappings = self._mappings(vma)
         vma.start_over()
         if vmf.page is not None:
             self._machine.put_page(vmf.page.pfn)  # the mapping has a reference of its own then
-        if answer & (_FAILED | VM_FAULT_RETRY):
+        if answer & VM_FAULT_RETRY:
+            answer = VM_FAULT_NOPAGE  # to be tried again
+        elif not answer & _FAILED:
+            answer &= ~VM_FAULT_NOPAGE  # it is there with the reply
+        if answer & (_FAILED | VM_FAULT_NOPAGE):
             mappings = []
-        elif any(m.kind == uapi.MAP_PAGE and m.addr <= address < m.addr + (m.nr_pages << PAGE_SHIFT)
-                 for m in mappings):  # fmt: skip
-            answer &= ~VM_FAULT_NOPAGE  # the module hands it to the kernel in its own way
         self._answer(request, answer, b"", mappings)
 
     def _ask(self, area: _Area, vmf: VmFault, task: ClientTask, first: int, last: int) -> int:
@@ -195,7 +194,7 @@ class Areas:
         ops = area.vma.vm_ops
         assert ops is not None
         address, flags, _, pfn = request.arg[:4]
-        vmf = VmFault(area.vma, address, flags | FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_KILLABLE)
+        vmf = VmFault(area.vma, address, flags)
         if request.op == uapi.PAGE_MKWRITE:
             vmf.page = Page(self._machine, pfn)
             answer = self._run(area, task, "vm_page_mkwrite", ops.page_mkwrite, vmf)
