@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +18,7 @@ import mapdev
 
 from .control import Control
 from .expectations import CANNOT
+from .kernel import Kernel
 from .peculiar import DEVICES
 
 CLIENTS = Path(__file__).parent / "clients"
@@ -94,4 +95,6 @@ def _serves_faults_in_calls() -> bool:
     return os.geteuid() == 0 or setting.read_text().strip() == "1"
 
 
-HOSTS: dict[str, type[Embedded]] = {Embedded.name: Embedded}
+HOSTS: dict[str, Callable[[Path, Path], Host]] = {Embedded.name: Embedded, Kernel.name: Kernel}
+IN_VMS = {Kernel.name}
+"""Hosts whose tests are in tests/vm."""

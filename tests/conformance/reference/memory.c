@@ -26,7 +26,7 @@ static int ref_allocate_contiguous(struct ref_device *dev)
 	if (!first)
 		return -ENOMEM;
 	for (i = 0; i < dev->nr_pages; i++)
-		dev->pages[i] = nth_page(first, i);
+		dev->pages[i] = first + i;
 	return 0;
 }
 
