@@ -43,8 +43,8 @@ def host(memory: int | str = "1G", *, kind: str = "embedded", **options: Any) ->
 
     :param memory: physical memory of the embedded host's machine, for all drivers together, in
         bytes or as ``512M``.
-    :param kind: "embedded", in user space, for the programs that it starts; or "kernel", behind real
-        device nodes, through the kernel module.
+    :param kind: "embedded", in user space, for the programs that it starts; or "kernel", behind
+        real device nodes, through the kernel module.
     :param options: those of `mapdev.host.embedded.host.EmbeddedHost` or of
         `mapdev.host.kernel.host.KernelHost`.
     :raises OSError: the host can't be had here; the text says what to do.

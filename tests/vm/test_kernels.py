@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 from availability import unavailable
+from tests.conformance.hosts import build_client
 
 from mapdev.module.build import build
 from mapdev.support.tools import UnavailableError
 from mapdev.vm import kernels, machine
 from mapdev.vm.kernels import Kernel
-from tests.conformance.hosts import build_client
 
 PROJECT = Path(__file__).parents[2]
 TIMEOUT = 600  # seconds; without KVM everything takes some ten times as long

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 from availability import unavailable
-
-from mapdev.support.tools import UnavailableError
-from mapdev.vm import kernels, machine
 from tests.conformance.expectations import kernels as columns
 from tests.conformance.expectations import load_expected
 from tests.conformance.hosts import build_client
 from tests.conformance.kernel import Kernel, module
 from tests.conformance.run import observe_device
+
+from mapdev.support.tools import UnavailableError
+from mapdev.vm import kernels, machine
 
 # The devices of a file system that no disk is behind have numbers in the order of their mounting.
 _DEVICE_NUMBER = re.compile(r" dev=00:[0-9a-f]{2} ")

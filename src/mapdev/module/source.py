@@ -35,9 +35,7 @@ def files(place: Path | None = None) -> list[Path]:
     """
     place = place or directory()
     kinds = {".c", ".h", ".S"}
-    found = (
-        path for path in place.iterdir() if path.suffix in kinds and ".mod." not in path.name
-    )
+    found = (path for path in place.iterdir() if path.suffix in kinds and ".mod." not in path.name)
     return sorted((*found, place / "Kbuild"))
 
 

@@ -20,7 +20,7 @@ from mapdev.vm.kernels import Kernel, busybox
 
 MESSAGE_SIZE = 512000  # bytes of a 9p message: the most that virtio takes at once
 _NEEDED = ("virtio_pci", "virtio_console", "virtio_rng", "9pnet_virtio", "9p", "overlay")
-# tmpfs has O_DIRECT from 6.6 on only; before, /var/tmp is a file system that has: on a disk in memory.
+# tmpfs has O_DIRECT from 6.6 on only; before, /var/tmp is a file system on a disk in memory.
 _NEEDED_FOR_DISK = ("brd", "crc32c_generic", "ext4")
 _DIRECTORIES = ("bin", "dev", "proc", "sys", "host", "written", "root", "modules", "stage")
 
