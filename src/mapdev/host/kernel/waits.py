@@ -15,9 +15,8 @@ from collections.abc import Callable, Hashable, Iterable
 
 from mapdev.host.coroutines import Coroutines, Running
 from mapdev.host.dispatch import Dispatcher, WouldWait
+from mapdev.host.kernel import uapi
 from mapdev.host.kernel.control import Control, Request
-
-_ERESTARTSYS = 512  # include/linux/errno.h: the kernel makes EINTR of it, or begins the call anew
 
 CarryOut = Callable[[Request, Callable[[], None]], WouldWait | None]
 """Runs a call; returns why it has to wait, if it does."""
@@ -178,7 +177,7 @@ class Waits:
             waiting.wait.outcome = running.result
             self._run_again(waiting)
         elif waiting.is_interrupted:
-            self._end(waiting, -_ERESTARTSYS)
+            self._end(waiting, -uapi.ERESTARTSYS)
         else:
             self._end(waiting, -errno.EIO)  # the driver has cancelled its own operation
 
@@ -191,10 +190,10 @@ class Waits:
         if waiting.running is not None:
             waiting.running.cancel()
         else:
-            self._end(waiting, -_ERESTARTSYS)
+            self._end(waiting, -uapi.ERESTARTSYS)
 
     def _end(self, waiting: _Waiting, result: int) -> None:
-        if result == -_ERESTARTSYS:
+        if result == -uapi.ERESTARTSYS:
             self._dispatch.interrupted(waiting.wait)
         self._control.answer(waiting.request.id, result)
         self.gone(waiting.request.id)
