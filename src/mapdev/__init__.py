@@ -21,11 +21,12 @@ import mapdev.host  # noqa: F401
 from mapdev.driver import Driver, ioctl, parse_size
 
 if TYPE_CHECKING:
+    from mapdev.buffer import KernelBuffer
     from mapdev.host.base import Host
     from mapdev.host.embedded.host import EmbeddedHost
     from mapdev.host.kernel.host import KernelHost
 
-__all__ = ["Driver", "__version__", "host", "ioctl", "parse_size"]
+__all__ = ["Driver", "__version__", "alloc", "host", "ioctl", "parse_size"]
 
 __version__ = "0.1.0"
 
@@ -58,3 +59,12 @@ def host(memory: int | str = "1G", *, kind: str = "embedded", **options: Any) ->
     from mapdev.host.embedded.host import EmbeddedHost
 
     return EmbeddedHost(memory, **options)
+
+
+def alloc(
+    size: int | str, contiguous: bool = True, cache: str = "cached", kind: str | None = None
+) -> KernelBuffer:
+    """Allocate kernel memory without a driver; see `mapdev.buffer.alloc`."""
+    from mapdev import buffer
+
+    return buffer.alloc(size, contiguous, cache, kind)

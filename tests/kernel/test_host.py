@@ -442,3 +442,22 @@ def test_commands() -> None:
     assert serve.wait(PATIENCE) == 0
     serve.stderr.close()
     assert not Path("/dev/memory").exists()
+
+
+@pytest.mark.parametrize("contiguous", [True, False])
+def test_memory_without_a_driver(contiguous: bool) -> None:
+    with mapdev.alloc("64K", contiguous=contiguous, cache="writecombine", kind="kernel") as buffer:
+        buffer.memory[:5] = b"hello"
+        assert bytes(buffer.memory[:6]) == b"hello\0"
+        assert len(buffer.pages) == 16 and page_count(buffer.pages[3]) >= int(not contiguous)
+        view = buffer.memory[1:3]
+        with pytest.raises(BufferError):
+            buffer.close()
+        del view
+
+
+@pytest.mark.parametrize("mapdev", ["embedded", "kernel"], indirect=True)
+def test_the_fixture_gives_either_host(mapdev: Any) -> None:
+    mapdev.add("contiguous", "/dev/fixture", size="4K")
+    done = mapdev.run(["head", "-c", "3", "/dev/fixture"], capture_output=True)
+    assert done.stdout == bytes(3)

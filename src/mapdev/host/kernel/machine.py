@@ -57,6 +57,7 @@ class KernelMachine:
         self.kthreads: dict[Hashable, list[Kthread]] = {}
         self.woken: Callable[[Hashable, Hashable], None] = lambda queue, owner: None
         self.unmap: Callable[[Inode, int, int], None] = lambda inode, start, size: None
+        self._cache = uapi.CACHED
         self.install: Callable[[ClientTask, str, Any, Any, int], int] | None = None
         page = self._look_at(_SOME_FRAME)
         self.nr_frames: int = page.nr_frames
@@ -69,6 +70,14 @@ class KernelMachine:
         except OSError as error:
             raise OSError(error.errno, f"pfn {pfn:#x} is not a frame of this machine") from None
         return page
+
+    def cache_next(self, cache: int) -> None:
+        """Have what is allocated next cached so in this process: ``uapi.CACHED`` and so on."""
+        self._cache = cache
+
+    def _alloc(self, kind: int, nr_pages: int, use: str, owner: Owner, flags: int = 0) -> Buffer:
+        cache, self._cache = self._cache, uapi.CACHED
+        return self.buffers.alloc(kind, nr_pages, use, owner, flags, cache=cache)
 
     # --- pages ------------------------------------------------------------------------------
 
@@ -87,8 +96,8 @@ class KernelMachine:
             flags |= uapi.ALLOC_ATOMIC
         order = get_order(nr_pages << PAGE_SHIFT)
         if nr_pages == 1 << order and order <= MAX_ORDER:
-            return self.buffers.alloc(uapi.BUF_PAGES, nr_pages, use, owner, flags)
-        return self.buffers.alloc(uapi.BUF_CONTIG, nr_pages, use, owner, flags & ~uapi.ALLOC_COMP)
+            return self._alloc(uapi.BUF_PAGES, nr_pages, use, owner, flags)
+        return self._alloc(uapi.BUF_CONTIG, nr_pages, use, owner, flags & ~uapi.ALLOC_COMP)
 
     def alloc_contig(self, nr_pages: int, gfp: int, owner: Owner) -> int:
         """Allocate any number of frames in a row; gives the first."""
@@ -186,7 +195,7 @@ class KernelMachine:
         """Allocate an area."""
         if size <= 0:
             raise OSError(errno.EINVAL, f"vmalloc of {size} bytes")
-        buffer = self.buffers.alloc(uapi.BUF_VMALLOC, pages_for(size), "vmalloc", owner)
+        buffer = self._alloc(uapi.BUF_VMALLOC, pages_for(size), "vmalloc", owner)
         buffer.vm_flags = VM_ALLOC | vm_flags
         return buffer.address
 
