@@ -1,4 +1,4 @@
-"""Calls that Python answers through the module, against CUSE in C; both with the client on one core."""
+"""Calls that Python answers through the module, against CUSE in C; all on one core."""
 
 from __future__ import annotations
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import lzma
 import os
-import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -32,8 +33,10 @@ class Daemon:
             with contextlib.suppress(ProcessLookupError):
                 os.sched_setaffinity(int(thread), cores)
 
-    def side(self, bench: Bench, client: Sequence[object], arguments: Sequence[object],
-             pinned: bool = False) -> Side:  # fmt: skip
+    def side(
+        self, bench: Bench, client: Sequence[object], arguments: Sequence[object],
+        pinned: bool = False,
+    ) -> Side:  # fmt: skip
         """Give a side of a comparison: `client` on this daemon's device."""
 
         def run() -> Samples:
@@ -77,7 +80,9 @@ def _can_be_opened(device: str) -> bool:
     return True
 
 
-def mapdev(bench: Bench, driver: str, device: str = "/dev/bench") -> contextlib.AbstractContextManager[Daemon]:
+def mapdev(
+    bench: Bench, driver: str, device: str = "/dev/bench"
+) -> contextlib.AbstractContextManager[Daemon]:
     """Serve a class of drivers.py, with its parameters, by the kernel host."""
     command = [*MAPDEV, "serve", "-d", f"{device}={DRIVERS}:{driver}"]
     return running(bench, device, command)
@@ -88,9 +93,21 @@ def cuse(bench: Bench) -> contextlib.AbstractContextManager[Daemon]:
 
     :raises Missing: the kernel has no CUSE.
     """
-    modprobe = [shutil.which("modprobe")] if shutil.which("modprobe") else ["busybox", "modprobe"]
-    subprocess.run([*modprobe, "cuse"], capture_output=True, check=False)
+    _load_cuse()
     if not Path("/dev/cuse").exists():
         raise Missing("this kernel has no CUSE (modprobe cuse)")
     peer = bench.peer("cuse", "fuse3", "libfuse3-dev")
     return running(bench, "/dev/bench-cuse", [peer, "bench-cuse"])
+
+
+def _load_cuse() -> None:
+    """Load the kernel's CUSE, as modprobe would: Debian's base system has none."""
+    if Path("/dev/cuse").exists():
+        return
+    folder = Path("/lib/modules", os.uname().release, "kernel/fs/fuse")
+    for name in ("fuse", "cuse"):
+        for path in folder.glob(f"{name}.ko*"):
+            data = path.read_bytes()
+            plain = Path(tempfile.mkdtemp(), f"{name}.ko")
+            plain.write_bytes(lzma.decompress(data) if path.suffix == ".xz" else data)
+            subprocess.run(["busybox", "insmod", plain], capture_output=True, check=False)

@@ -16,7 +16,7 @@ def measure(bench: Bench) -> Iterator[Row]:
     client = bench.client("fault")
     pages = bench.count(400)
     for around, what in KINDS.items():
-        with mapdev(bench, f"Faulting,around={around}") as device:
+        with reference.loaded(4 << 20), mapdev(bench, f"Faulting,around={around}") as device:
             results = bench.alternate({
                 "ours": device.side(bench, [client], [pages, 3], pinned=True),
                 "theirs": lambda: bench.run([client, reference.FAULT, pages, 3], pinned=True),

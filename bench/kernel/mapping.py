@@ -15,8 +15,10 @@ MOST = 1.1  # for large ones
 
 
 def measure(bench: Bench) -> Iterator[Row]:
-    yield from _measure(bench, "Bench", reference.PFN, CONTIGUOUS, "remap_pfn_range")
-    yield from _measure(bench, "Scattered", reference.VMALLOC, SCATTERED, "remap_vmalloc_range")
+    with reference.loaded(max(CONTIGUOUS.values())):
+        yield from _measure(bench, "Bench", reference.PFN, CONTIGUOUS, "remap_pfn_range")
+    with reference.loaded(max(SCATTERED.values())):
+        yield from _measure(bench, "Scattered", reference.VMALLOC, SCATTERED, "remap_vmalloc_range")
 
 
 def _measure(

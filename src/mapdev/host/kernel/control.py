@@ -22,6 +22,8 @@ from mapdev.linux.log import log
 DEVICE = "/dev/mapdev"
 
 _REQUEST = struct.Struct("<QIIIIIIQQ4Q6QII")
+_REPLY = struct.Struct("<QIIqQQIIiI")  # up to its data
+_HOW = struct.Struct("<IiQ")  # how to fetch: the head of struct mapdev_next
 _WHY = {
     errno.ENOENT: "the kernel module is not loaded: sudo mapdev module load",
     errno.ENXIO: "the kernel module is not loaded: sudo mapdev module load",
@@ -30,13 +32,8 @@ _WHY = {
 }
 
 
-class Vma(NamedTuple):
-    """struct mapdev_vma."""
-
-    vm_start: int
-    vm_end: int
-    vm_pgoff: int
-    vm_flags: int
+Vma = tuple[int, int, int, int]
+"""struct mapdev_vma: vm_start, vm_end, vm_pgoff, vm_flags."""
 
 
 class Request(NamedTuple):
@@ -99,10 +96,12 @@ class Control:
         self._command_slot: int = init.nr_slots + init.nr_reply_slots
         busy = (self._command_slot + 1) * init.slot_size
         self._busy = self._memory[busy : busy + 4 * init.nr_reply_slots].cast("I")
-        self._next = uapi.Next(timeout_ms=-1)
+        self._next = uapi.Next()
+        self._pointer = ctypes.byref(self._next)
         self._reply = self._next.reply
         whole = memoryview(self._next).cast("B")
-        at = uapi.Next.reply.offset + uapi.Reply.data.offset
+        self._reply_at = uapi.Next.reply.offset
+        at = self._reply_at + uapi.Reply.data.offset
         self._reply_data = whole[at : at + uapi.INLINE]
         self._request_at = uapi.Next.request.offset
         self._whole = whole
@@ -126,22 +125,20 @@ class Control:
         :param only: with NEXT_URGENT: the request whose RESULT is awaited.
         :return: None when there is none: it was kicked, or need not wait.
         """
-        self._next.flags = flags
-        self._next.only = only
-        answered, self._noted = self._reply.id if self._noted else 0, False
+        _HOW.pack_into(self._whole, 0, flags, -1, only)
+        answered, self._noted = self._noted, False
         while True:
             try:
-                self.ioctl(uapi.IOC_NEXT, self._next)
+                self.ioctl(uapi.IOC_NEXT, self._pointer)
                 break
             except InterruptedError:
                 continue
         if answered and self._reply.error == errno.EINVAL:
             log.error("the module refused a reply; the client gets EIO")
-        self._reply.id = 0
         values = _REQUEST.unpack_from(self._whole, self._request_at)
         if values[1] == uapi.NONE:
             return None
-        return Request._make((*values[:9], Vma._make(values[9:13]), values[13:19], *values[19:]))
+        return Request._make((*values[:9], values[9:13], values[13:19], *values[19:]))
 
     def send(self) -> None:
         """Send the reply that was noted, if there is one."""
@@ -184,10 +181,10 @@ class Control:
         self, request: int, kind: int, result: int, flags: int, addr: int, pos: int, length: int,
         slot: int,
     ) -> None:  # fmt: skip
-        self.send()
-        reply = self._reply
-        reply.id, reply.kind, reply.result, reply.flags = request, kind, result, flags
-        reply.addr, reply.pos, reply.len, reply.slot = addr, pos, length, slot
+        if self._noted:
+            self.send()
+        _REPLY.pack_into(self._whole, self._reply_at, request, kind, flags, result, addr, pos,
+                         length, slot, 0, 0)  # fmt: skip
         self._noted = True
 
     def _slot(self, number: int) -> memoryview:

@@ -177,16 +177,18 @@ class Server:
             control = self._control
             payload = control.payload(request) if request.len else b""
             task = ClientTask(request, payload, self.commands, control.slot_size, self.areas.known)
-            again = partial(self._handlers[op], request, task)
-            wait = self._carry_out(request, again)
+            handler = self._handlers[op]
+            wait = self._carry_out(request, handler, request, task)
             if wait is not None:
-                self._waits.keep(request, wait, again)
+                self._waits.keep(request, wait, partial(handler, request, task))
 
-    def _carry_out(self, request: Request, work: Callable[[], None]) -> WouldWait | None:
+    def _carry_out(
+        self, request: Request, work: Callable[..., None], *args: Any
+    ) -> WouldWait | None:
         """Run a call; its answer is noted, unless it has to wait."""
-        self._waits.about_to_run(request.id)
+        self._waits.current = request.id
         try:
-            work()
+            work(*args)
             return None
         except WouldWait as wait:
             if request.op == uapi.MMAP:
@@ -199,7 +201,7 @@ class Server:
             log.exception("operation %d failed; the client gets EIO", request.op)
             error = errno.EIO
         finally:
-            self._waits.about_to_run(0)
+            self._waits.current = 0
         if request.id:
             self._control.answer(request.id, -error)
         return None

@@ -32,7 +32,10 @@ class ClientTask(TaskStruct):
     def __init__(
         self, request: Request, payload: bytes, commands: Commands, at_a_time: int, known: Known
     ) -> None:
-        super().__init__(request.pid, request.tgid, self._read_comm)
+        # Not by way of TaskStruct's own: one is made for each call.
+        self.pid, self._tgid = request.pid, request.tgid
+        self.flags = 0
+        self._mm = None
         self.request = request
         self.payload = payload
         self.out: tuple[int, bytes] | None = None
@@ -41,7 +44,9 @@ class ClientTask(TaskStruct):
         self._known = known
         self._argument = payload if request.flags & uapi.ARG_COPIED else b""
 
-    def _read_comm(self) -> str:
+    @property
+    def comm(self) -> str:
+        """The command's name."""
         try:
             return Path(f"/proc/{self.pid}/comm").read_text().rstrip("\n")
         except OSError:

@@ -213,19 +213,22 @@ IOC_UNMAP = _ioc(_W, 0x89, Unmap)
 IOC_ALIVE = _ioc(_W, 0x8A, Alive)
 IOC_KICK = _ioc(_NO, 0x8B, None)
 
-_libc = ctypes.CDLL(None, use_errno=True)
+_ioctl = ctypes.CDLL(None, use_errno=True).ioctl
+_ioctl.argtypes = (ctypes.c_int, ctypes.c_ulong)  # and a pointer
 
 
 def ioctl(fd: int, command: int, argument: object = None) -> int:
     """Return what ioctl() does.
 
+    :param argument: a structure, or what ``ctypes.byref`` made of one.
     :raises OSError: it failed.
     """
-    pointer = ctypes.byref(argument) if isinstance(argument, Structure) else argument
-    result = _libc.ioctl(fd, ctypes.c_ulong(command), pointer)
+    if isinstance(argument, Structure):
+        argument = ctypes.byref(argument)
+    result: int = _ioctl(fd, command, argument)
     if result < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    return int(result)
+    return result
 
 
 def signed(value: int) -> int:

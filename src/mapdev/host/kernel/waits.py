@@ -18,7 +18,7 @@ from mapdev.host.dispatch import Dispatcher, WouldWait
 from mapdev.host.kernel import uapi
 from mapdev.host.kernel.control import Control, Request
 
-CarryOut = Callable[[Request, Callable[[], None]], WouldWait | None]
+CarryOut = Callable[[Request, Callable[..., None]], WouldWait | None]
 """Runs a call; returns why it has to wait, if it does."""
 
 
@@ -48,6 +48,7 @@ class Waits:
     :param carry_out: see `CarryOut`.
     :param woken: told of each wake-up, so that whoever polls asks again.
     :param forget: told of calls that end without their operation.
+    :ivar current: for which call operations run now.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class Waits:
         self._lock = threading.Lock()
         self._woken: dict[tuple[Hashable, Hashable], int] | None = {}  # and during which call
         self._ended: list[_Waiting] = []
-        self._current = 0
+        self.current = 0
 
     # --- from any thread --------------------------------------------------------------------
 
@@ -83,7 +84,7 @@ class Waits:
                 return
             kick = not own and not self._woken and not self._ended
             # What a call's own operation woke before it waited is no news to itself.
-            self._woken[queue, owner] = self._current if own else 0
+            self._woken[queue, owner] = self.current if own else 0
         if kick:
             self._control.kick()
 
@@ -99,10 +100,6 @@ class Waits:
     def begin(self) -> None:
         """Know the server's thread, which is the calling one."""
         self._thread = threading.get_ident()
-
-    def about_to_run(self, request: int) -> None:
-        """Know for which call operations run from now on."""
-        self._current = request
 
     @property
     def busy(self) -> bool:
