@@ -1,6 +1,6 @@
 # make demo, make test and make bench set up what they need themselves: see tools/setup.sh.
 .DEFAULT_GOAL := help
-.PHONY: help demo test conformance fuzz bench lint docs clean
+.PHONY: help demo test conformance fuzz bench bench-kernel lint docs clean
 
 PYTHON_RUN := .venv/bin/python
 ARGS ?=
@@ -26,6 +26,10 @@ conformance: ## compare what programs see here with real kernels
 bench: ## compare speed with FUSE and others, in some minutes; best on a quiet machine
 	@tools/setup.sh bench
 	@$(PYTHON_RUN) -m bench $(ARGS)
+
+bench-kernel: ## compare the kernel host with CUSE and drivers in C, in a virtual machine
+	@tools/setup.sh test bench
+	@$(PYTHON_RUN) -m bench.kernel $(ARGS)
 
 fuzz: ## random calls against a model, for longer than CI does: MAPDEV_FUZZ=1000
 	@tools/setup.sh test

@@ -122,9 +122,11 @@ def machine() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def print_table(rows: Iterable[Row], markdown: bool = False) -> None:
-    """Print all rows, as a table for people or as Markdown."""
-    about = ", ".join(f"{name} {value}" for name, value in machine().items())
+def print_table(
+    rows: Iterable[Row], markdown: bool = False, where: dict[str, Any] | None = None
+) -> None:
+    """Print all rows, as a table for people or as Markdown; `where` they are from, if not here."""
+    about = ", ".join(f"{name} {value}" for name, value in (where or machine()).items())
     if markdown:
         print(f"{about}\n\n| {' | '.join(COLUMNS)} |\n|{' --- |' * len(COLUMNS)}")
         for row in rows:
@@ -146,8 +148,8 @@ def print_table(rows: Iterable[Row], markdown: bool = False) -> None:
     Console(width=max(console.width, 150)).print(table)
 
 
-def save(rows: Iterable[Row], path: Path) -> None:
+def save(rows: Iterable[Row], path: Path, where: dict[str, Any] | None = None) -> None:
     """Write everything, each round's figures included."""
     path.parent.mkdir(exist_ok=True)
-    result = {"machine": machine(), "rows": [row.as_json() for row in rows]}
+    result = {"machine": where or machine(), "rows": [row.as_json() for row in rows]}
     path.write_text(json.dumps(result, indent=1) + "\n")

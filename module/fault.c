@@ -20,20 +20,31 @@
 #define MAPDEV_FAULT_FAILED \
 	((__force u32)(VM_FAULT_ERROR | VM_FAULT_NOPAGE))
 
+static const struct {
+	u32 kernel;
+	u32 ours;
+} mapdev_flags[] = {
+	{ FAULT_FLAG_WRITE, MAPDEV_FAULT_WRITE },
+	{ FAULT_FLAG_MKWRITE, MAPDEV_FAULT_MKWRITE },
+	{ FAULT_FLAG_ALLOW_RETRY, MAPDEV_FAULT_ALLOW_RETRY },
+	{ FAULT_FLAG_KILLABLE, MAPDEV_FAULT_KILLABLE },
+	{ FAULT_FLAG_TRIED, MAPDEV_FAULT_TRIED },
+	{ FAULT_FLAG_USER, MAPDEV_FAULT_USER },
+	{ FAULT_FLAG_REMOTE, MAPDEV_FAULT_REMOTE },
+	{ FAULT_FLAG_INSTRUCTION, MAPDEV_FAULT_INSTRUCTION },
+	{ FAULT_FLAG_INTERRUPTIBLE, MAPDEV_FAULT_INTERRUPTIBLE },
+	{ FAULT_FLAG_UNSHARE, MAPDEV_FAULT_UNSHARE },
+	{ FAULT_FLAG_ORIG_PTE_VALID, MAPDEV_FAULT_ORIG_PTE_VALID },
+};
+
 static u32 mapdev_fault_flags(const struct vm_fault *vmf)
 {
 	u32 flags = 0;
+	int i;
 
-	if (vmf->flags & FAULT_FLAG_WRITE)
-		flags |= MAPDEV_FAULT_WRITE;
-	if (vmf->flags & FAULT_FLAG_MKWRITE)
-		flags |= MAPDEV_FAULT_MKWRITE;
-	if (vmf->flags & FAULT_FLAG_USER)
-		flags |= MAPDEV_FAULT_USER;
-	if (vmf->flags & FAULT_FLAG_REMOTE)
-		flags |= MAPDEV_FAULT_REMOTE;
-	if (vmf->flags & FAULT_FLAG_INSTRUCTION)
-		flags |= MAPDEV_FAULT_INSTRUCTION;
+	for (i = 0; i < ARRAY_SIZE(mapdev_flags); i++)
+		if (vmf->flags & mapdev_flags[i].kernel)
+			flags |= mapdev_flags[i].ours;
 	return flags;
 }
 

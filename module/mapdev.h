@@ -217,11 +217,17 @@ enum mapdev_op {
 #define MAPDEV_ARG_WRITABLE	(1U << 2)	/* IOCTL: _IOC_SIZE bytes at arg could be written */
 
 /* arg[1] of MAPDEV_FAULT: include/linux/mm_types.h */
-#define MAPDEV_FAULT_WRITE	(1U << 0)
-#define MAPDEV_FAULT_MKWRITE	(1U << 1)
-#define MAPDEV_FAULT_USER	(1U << 2)
-#define MAPDEV_FAULT_REMOTE	(1U << 3)
-#define MAPDEV_FAULT_INSTRUCTION (1U << 4)
+#define MAPDEV_FAULT_WRITE		(1U << 0)
+#define MAPDEV_FAULT_MKWRITE		(1U << 1)
+#define MAPDEV_FAULT_ALLOW_RETRY	(1U << 2)
+#define MAPDEV_FAULT_KILLABLE		(1U << 4)
+#define MAPDEV_FAULT_TRIED		(1U << 5)
+#define MAPDEV_FAULT_USER		(1U << 6)
+#define MAPDEV_FAULT_REMOTE		(1U << 7)
+#define MAPDEV_FAULT_INSTRUCTION	(1U << 8)
+#define MAPDEV_FAULT_INTERRUPTIBLE	(1U << 9)
+#define MAPDEV_FAULT_UNSHARE		(1U << 10)
+#define MAPDEV_FAULT_ORIG_PTE_VALID	(1U << 11)
 
 /* vm_flags, as they cross the boundary, whatever bits this kernel has for them. */
 #define MAPDEV_VM_READ		0x00000001ULL
@@ -318,7 +324,8 @@ struct mapdev_reply {
 /*
  * The payload of the reply to MAPDEV_MMAP: one mapdev_mmap, then its mappings, by ascending address. If
  * it has neither mappings nor vm_ops, it is as if a driver's mmap did nothing: no area. To MAPDEV_FAULT:
- * mappings only, result is a VM_FAULT_ code; the one at the address of the fault need not come first.
+ * mappings only; the one at the address of the fault need not come first. result is a VM_FAULT_ code: 0
+ * with a mapping at that address, VM_FAULT_NOPAGE with none if it is to be tried again.
  */
 #define MAPDEV_VMOP_FAULT	(1U << 0)
 #define MAPDEV_VMOP_PAGE_MKWRITE (1U << 1)

@@ -69,6 +69,13 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
         usage="mapdev run [options] -d /dev/NODE=DRIVER[,key=value]... -- COMMAND [ARG]...",
     ))  # fmt: skip
+    serve = commands.add_parser(
+        "serve", help="serve devices to all programs of this machine (kernel host)",
+        description="Make devices and serve them until a signal comes; needs the kernel module, "
+        "see `mapdev module`.",
+    )  # fmt: skip
+    _add_devices(serve)
+    serve.set_defaults(function=_serve)
     drivers = commands.add_parser(
         "drivers", help="list the drivers that go by a name",
         description="List the gallery: drivers that -d takes by name, and their parameters.",
@@ -87,18 +94,15 @@ def _parser() -> argparse.ArgumentParser:
 def _add_run(parser: argparse.ArgumentParser) -> None:
     import argparse
 
+    _add_devices(parser)
     parser.add_argument(
-        "-d", "--device", action="append", default=[], metavar="/dev/NODE=DRIVER[,key=value]...",
-        help="a device: DRIVER is a name that `mapdev drivers` lists, file.py:Class or "
-        "package.module:Class; key=value are the driver's parameters; may be given again",
+        "--host", choices=("embedded", "kernel"), default="embedded",
+        help="who serves: a host in user space, to this command only (default), or the kernel "
+        "through our module, to all programs",
     )  # fmt: skip
     parser.add_argument(
         "-m", "--memory", default="1G", metavar="SIZE",
         help="physical memory for all drivers together (default: 1G, taken as it is used)",
-    )  # fmt: skip
-    parser.add_argument(
-        "-v", "--verbose", action="store_true",
-        help="log each call on standard error: device, operation, arguments, result, time",
     )  # fmt: skip
     parser.add_argument(
         "--descriptors", default="10", metavar="N|all", type=_descriptors,
@@ -107,6 +111,18 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     parser.set_defaults(function=_run)
+
+
+def _add_devices(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-d", "--device", action="append", default=[], metavar="/dev/NODE=DRIVER[,key=value]...",
+        help="a device: DRIVER is a name that `mapdev drivers` lists, file.py:Class or "
+        "package.module:Class; key=value are the driver's parameters; may be given again",
+    )  # fmt: skip
+    parser.add_argument(
+        "-v", "--verbose", action="store_true",
+        help="log each call on standard error: device, operation, arguments, result, time",
+    )  # fmt: skip
 
 
 def _descriptors(text: str) -> int | None:
@@ -126,8 +142,17 @@ def _run(arguments: argparse.Namespace) -> int:
     if not command:
         return _complain("there is no command: mapdev run -d ... -- COMMAND [ARG]...", EX_USAGE)
     return _import_run()(
-        arguments.device, command, arguments.memory, arguments.descriptors, arguments.verbose
-    )
+        arguments.device, command, arguments.memory, arguments.descriptors, arguments.verbose,
+        arguments.host,
+    )  # fmt: skip
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from mapdev.run import serve
+
+    if not arguments.device:
+        return _complain("there is no device: mapdev serve -d /dev/NODE=DRIVER", EX_USAGE)
+    return serve(arguments.device, arguments.verbose)
 
 
 def _drivers(arguments: argparse.Namespace) -> int:

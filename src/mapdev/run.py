@@ -7,18 +7,20 @@ ended and programs that it started live on, the host serves them until they end,
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mapdev.host.base import Host
 from mapdev.host.device import Device
+from mapdev.host.dispatch import Trace
 from mapdev.host.embedded.host import EmbeddedHost
-from mapdev.host.embedded.launch import ClientProcess
 from mapdev.host.embedded.syscalls import read_signal, signalfd
 from mapdev.host.loading import DriverError, parse_device
+from mapdev.host.process import Process
 from mapdev.linux.log import log
 
 _PASSED_ON = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1,
@@ -33,27 +35,60 @@ def run(
     memory: str = "1G",
     descriptors: int | None = 10,
     verbose: bool = False,
+    kind: str = "embedded",
 ) -> int:
-    """Run `command` with `devices` and return the exit status of ``mapdev run``."""
+    """Run `command` with `devices` and return the exit status of ``mapdev run``.
+
+    :param kind: "embedded" or "kernel": which host serves them.
+    """
     if "/" not in command[0] and not _is_on_path(command[0]):
         # Not left to execvp: to that, a directory of PATH that may not be searched counts more.
         return _complain(f"{command[0]}: command not found", _NOT_FOUND)
+    trace = _trace if verbose else None
+    if kind == "kernel":
+        return _with_host(_kernel_host(trace), devices, lambda host: _serve(host, command))
+    return _with_host(
+        lambda: EmbeddedHost(memory, trace, descriptors, False), devices,
+        lambda host: _serve(host, command),
+    )  # fmt: skip
+
+
+def serve(devices: Sequence[str], verbose: bool = False) -> int:
+    """Serve `devices` by the kernel host until a signal comes: ``mapdev serve``."""
+    make = _kernel_host(_trace if verbose else None)
+    return _with_host(make, devices, lambda host: _serve_all(host, devices))
+
+
+def _kernel_host(trace: Trace | None) -> Callable[[], Host]:
+    def make() -> Host:
+        from mapdev.host.kernel.host import KernelHost
+
+        return KernelHost(trace)
+
+    return make
+
+
+def _with_host(
+    make: Callable[[], Host], devices: Sequence[str], work: Callable[[Host], int]
+) -> int:
     # Blocked before the host's thread starts, so that no thread takes them: they are read.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
     try:
-        with EmbeddedHost(memory, _trace if verbose else None, descriptors, False) as host:
+        with make() as host:
             for text in devices:
                 _add(host, text)
             if "logging" in sys.modules:  # a driver's own
                 log.prepare()
-            status = _serve(host, command)
+            status = work(host)
     except (DriverError, ValueError) as error:
         return _complain(error, _USAGE)
-    except FileNotFoundError as error:
-        return _complain(f"{error.filename or command[0]}: command not found", _NOT_FOUND)
-    except PermissionError as error:
-        return _complain(f"{error.filename or command[0]}: {error.strerror}", _NOT_EXECUTABLE)
     except OSError as error:
+        if error.filename is None:  # not about the command
+            return _complain(error.strerror or error, _FAILED)
+        if error.errno == errno.ENOENT:
+            return _complain(f"{error.filename}: command not found", _NOT_FOUND)
+        if error.errno == errno.EACCES:
+            return _complain(f"{error.filename}: {error.strerror}", _NOT_EXECUTABLE)
         return _complain(error.strerror or error, _FAILED)
     finally:
         _forget_pending_signals()
@@ -85,7 +120,18 @@ def _add(host: Host, text: str) -> None:
         raise DriverError(f"{node}: {driver} can't be set up: {error}") from error
 
 
-def _serve(host: EmbeddedHost, command: Sequence[str]) -> int:
+def _serve_all(host: Host, devices: Sequence[str]) -> int:
+    signals = signalfd({int(number) for number in _PASSED_ON})
+    try:
+        _complain(f"serving {', '.join(device.node for device in host.devices)}; Ctrl-C ends it", 0)
+        select.select([signals], [], [])
+        read_signal(signals)
+    finally:
+        os.close(signals)
+    return 0
+
+
+def _serve(host: Host, command: Sequence[str]) -> int:
     signals = signalfd({int(number) for number in _PASSED_ON})
     try:
         process = host.popen(command)
@@ -95,10 +141,11 @@ def _serve(host: EmbeddedHost, command: Sequence[str]) -> int:
         _serve_the_rest(host, signals)
     finally:
         os.close(signals)
-    return process.returncode if process.returncode >= 0 else 128 - process.returncode
+    status: int = process.returncode
+    return status if status >= 0 else 128 - status
 
 
-def _wait(process: ClientProcess, signals: int) -> None:
+def _wait(process: Process, signals: int) -> None:
     """Wait for the end of the command or for a signal, which is passed on."""
     ready, _, _ = select.select([process.fileno(), signals], [], [])
     if signals in ready:
@@ -107,7 +154,7 @@ def _wait(process: ClientProcess, signals: int) -> None:
             process.send_signal(number)
 
 
-def _serve_the_rest(host: EmbeddedHost, signals: int) -> None:
+def _serve_the_rest(host: Host, signals: int) -> None:
     """Serve the programs that the command left behind, until they end or a signal comes."""
     said = False
     while host.has_clients:

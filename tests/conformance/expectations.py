@@ -80,12 +80,16 @@ def load_expected() -> dict[Pair, list[str]]:
     }
 
 
-def load_known(host: str) -> dict[Pair, Known]:
-    """What a host is known to do differently."""
+def load_known(host: str, kernel: str = "") -> dict[Pair, Known]:
+    """What a host is known to do differently.
+
+    :param kernel: "6.1" or the like: with what it does so on that kernel only.
+    """
+    names = {host, f"{host}-{kernel}"}
     return {
         Pair(row, device): Known(observed, reason)
         for name, row, device, observed, reason in _lines(KNOWN)
-        if name == host
+        if name in names
     }
 
 

@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +18,7 @@ import mapdev
 
 from .control import Control
 from .expectations import CANNOT
+from .kernel import Kernel
 from .peculiar import DEVICES
 
 CLIENTS = Path(__file__).parent / "clients"
@@ -63,13 +64,17 @@ class Embedded:
 
     name = "embedded"
 
+    def start(self) -> mapdev.host.base.Host:
+        """The host that serves the devices."""
+        return mapdev.host(memory="64M")
+
     def __init__(self, client: Path, directory: Path) -> None:
         self.client = client
         self.directory = directory  # where clients run: rows about O_DIRECT make a file there
 
     def observe(self, device: str, rows: Sequence[str]) -> tuple[dict[str, str], list[str]]:
         """Run rows, in a host of their own."""
-        with mapdev.host(memory="64M") as host, tempfile.TemporaryFile("w+") as output:
+        with self.start() as host, tempfile.TemporaryFile("w+") as output:
             if device in DEVICES:
                 driver = host.add(DEVICES[device], f"/dev/ref_{device}")
                 host.add(driver, f"/devnx/ref_{device}")
@@ -84,7 +89,7 @@ class Embedded:
             output.seek(0)
             lines = output.read().splitlines()
         seen = dict(line.split("\t", 1) for line in lines)
-        if device in FAULTING and not _serves_faults_in_calls():
+        if self.name == "embedded" and device in FAULTING and not _serves_faults_in_calls():
             seen |= dict.fromkeys(FAULTS_IN_CALLS & set(seen), CANNOT + _WHY_NO_FAULTS)
         return seen, host.leaks
 
@@ -94,4 +99,27 @@ def _serves_faults_in_calls() -> bool:
     return os.geteuid() == 0 or setting.read_text().strip() == "1"
 
 
-HOSTS: dict[str, type[Embedded]] = {Embedded.name: Embedded}
+class KernelHost(Embedded):
+    """The kernel host: the same devices, through our module in the kernel that runs the suite."""
+
+    name = "kernel-host"
+
+    def start(self) -> mapdev.host.base.Host:
+        """The host that serves the devices; rows about a mount with noexec need one."""
+        where = Path("/devnx")
+        if not where.is_mount():
+            where.mkdir(exist_ok=True)
+            subprocess.run(["mount", "-t", "tmpfs", "-o", "noexec", "devnx", where], check=True)
+        return mapdev.host(kind="kernel")
+
+
+HOSTS: dict[str, Callable[[Path, Path], Host]] = {
+    Embedded.name: Embedded,
+    KernelHost.name: KernelHost,
+    Kernel.name: Kernel,
+}
+
+
+def here() -> list[str]:
+    """The hosts that the tests measure where they run; those with other kernels are in tests/vm."""
+    return [KernelHost.name if Path("/sys/module/mapdev").exists() else Embedded.name]

@@ -19,22 +19,22 @@ from .expectations import (
     normalise,
     reason_in_maps,
 )
-from .hosts import HOSTS
 
 PAGE = Path(__file__).parents[2] / "docs" / "conformance.md"
 
 _HEAD = """\
 # Conformance
 
-What programs see of a device on the {host} host, against what they saw on real kernels ({kernels}) of
-a driver in C that does the same. A *row* is one question, such as "what does `munmap` of the middle
+What programs see of a device that is served by mapdev, on the embedded host and on the kernel host,
+against what they saw on real kernels ({kernels}) of a driver in C that does the same. A *row* is one question, such as "what does `munmap` of the middle
 do?"; it is asked of each device, and the answer holds errors, data, signals, and how often each
 operation of the driver ran. A pair of row and device is equal if the host answers as one of these
 kernels does, to the letter. Left out are, in `/proc/PID/maps` and `smaps`, path, device number, inode,
 VmFlags, and the sizes that follow from VmFlags (Rss, Private_Dirty).
 
 This page is made from the data of the suite by `make conformance ARGS=--update`; a test fails when a
-pair is not as it says. See `tests/conformance`.
+pair is not as it says: here for the embedded host, in virtual machines with Linux 6.1 and 6.12 for the
+kernel host and for the driver in C (`tests/conformance/reference`). See `tests/conformance`.
 
 ## In numbers
 
@@ -45,23 +45,28 @@ _DEVICES = """\
 `pfn` maps by one remap_pfn_range, `vmalloc` by one for each page, `insert` by vm_insert_page, `inserts`
 by vm_insert_pages; `fault` gives pages when they are touched, `faultpfn` inserts frames then. The
 devices with one row or a few are called "others". `memfd` is no device: the same rows on a plain memfd
-of the program's own, which the host has to leave alone. "But for maps" counts as equal what differs in
-nothing but the offset or the number of areas that `/proc/PID/maps` shows.
+of the program's own, which the host has to leave alone.
 
-## Why pairs differ
+What is the same on both sides is shown as "…". Where kernels differ among themselves, a host is
+compared with the nearest.
+"""
 
+_WHY = """\
+
+## What differs on the {title}
+
+| pairs | why |
+| --- | --- |
 """
 
 _TABLE = """\
 
-## What differs
-
-What is the same on both sides is shown as "…". Where kernels differ among themselves, the host is
-compared with the nearest.
-
-| row | devices | kernel | {host} host | why |
+| row | devices | kernel | {title} | why |
 | --- | --- | --- | --- | --- |
 """
+# Hosts on the page, and what holds on one kernel only.
+_TITLES = {"embedded": "embedded host", "kernel-host": "kernel host"}
+_KERNELS = {"kernel-host": ("6.1",)}
 
 
 def group_of(device: str) -> str:
@@ -101,21 +106,36 @@ def summary(expected: dict[Pair, list[str]], known: dict[Pair, Known]) -> Iterat
     yield count("memfd", "memfd")
 
 
-def render(host: str) -> str:
+def render() -> str:
     """The page, as it has to be."""
-    expected, known = load_expected(), load_known(host)
-    text = _HEAD.format(host=host, kernels=", ".join(name.split("-")[1] for name in kernels()))
-    text += "| device | pairs | equal | | but for maps |\n| --- | --- | --- | --- | --- |\n"
-    for count in summary(expected, known):
-        bold = "**" if count.device == "all devices" else ""
-        text += f"| {count.device} | {count.pairs} | {count.equal} | {bold}{count.share:.1%}{bold} "
-        text += f"| {count.share_but_for_maps:.1%} |\n"
-    text += _DEVICES + "| pairs | why |\n| --- | --- |\n"
+    expected = load_expected()
+    known = {host: load_known(host) for host in _TITLES}
+    text = _HEAD.format(kernels=", ".join(name.split("-")[1] for name in kernels()))
+    titles = _TITLES.values()
+    text += f"| device | pairs | {' | '.join(titles)} |\n| --- | ---{' | ---' * len(titles)} |\n"
+    for counts in zip(*(summary(expected, known[host]) for host in _TITLES), strict=True):
+        bold = "**" if counts[0].device == "all devices" else ""
+        text += f"| {counts[0].device} | {counts[0].pairs} |"
+        for count in counts:
+            text += f" {bold}{count.share:.1%}{bold} ({count.equal}) |"
+        text += "\n"
+    text += _DEVICES
+    return text + "".join(_section(host, expected, known[host]) for host in _TITLES)
+
+
+def _section(host: str, expected: dict[Pair, list[str]], known: dict[Pair, Known]) -> str:
+    title = _TITLES[host]
+    text = _WHY.format(title=title)
     for reason, pairs in Counter(reason for _, reason in known.values()).most_common():
         text += f"| {pairs} | {reason} |\n"
-    text += _TABLE.format(host=host)
+    text += _TABLE.format(title=title)
     for (row, kernel, seen, reason), devices in _alike(expected, known).items():
         text += f"| {row} | {', '.join(devices)} | {_code(kernel)} | {_code(seen)} | {reason} |\n"
+    for series in _KERNELS.get(host, ()):
+        more = load_known(host, series)
+        there = {pair: known for pair, known in more.items() if pair not in load_known(host)}
+        text += f"\nOn Linux {series} also {', '.join(map(str, there))}: "
+        text += "; ".join(reason for _, reason in there.values()) + ".\n"
     return text
 
 
@@ -157,4 +177,4 @@ def _code(text: str) -> str:
 
 def write_page() -> None:
     """Write docs/conformance.md."""
-    PAGE.write_text(render(next(iter(HOSTS))))
+    PAGE.write_text(render())

@@ -8,7 +8,7 @@ import pytest
 from devices import Bare, Items
 from pace import patience
 
-from mapdev.host.embedded import host as embedded_host
+from mapdev.host import base
 from mapdev.host.embedded.host import EmbeddedHost
 from mapdev.host.embedded.launch import ClientProcess
 from mapdev.linux import (
@@ -142,7 +142,7 @@ def test_parked_calls_keep_no_descriptors(mapdev: EmbeddedHost, shell: Callable[
 
 
 def test_a_kernel_thread_that_does_not_stop_is_a_leak(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded_host, "_PATIENCE", 0.05)
+    monkeypatch.setattr(base, "PATIENCE", 0.05)
     end = threading.Event()
 
     class Deaf(Bare):

@@ -21,8 +21,9 @@ from ctypes import sizeof
 from pathlib import Path
 from typing import Any, ClassVar
 
-from . import uapi
-from .uapi import Alloc, Create, Init, Mapping, Mmap, Next, Reply, Request
+from mapdev.host.kernel import uapi
+from mapdev.host.kernel.uapi import Alloc, Create, Init, Mapping, Mmap, Next, Reply, Request
+from mapdev.linux.vma import VM_FAULT_SIGBUS
 
 CONTROL = "/dev/mapdev"
 COUNTERS = Path("/sys/kernel/debug/mapdev")
@@ -338,7 +339,7 @@ def faults(buffer: Buffer, kind: int = uapi.MAP_PAGE) -> Handler:
 
     def handle(request: Request) -> Reply | int:
         if request.arg[2] >= buffer.pages:
-            return uapi.FAULT_SIGBUS
+            return VM_FAULT_SIGBUS
         return answer(request, 0, bytes(mapping(request.arg[0], buffer, request.arg[2], 1, kind)))
 
     return handle

@@ -13,7 +13,8 @@ import time
 
 import pytest
 
-from . import uapi
+from mapdev.host.kernel import uapi
+
 from .daemon import Client, Daemon, answer, opened
 
 PATH = "/dev/mapdev-test"

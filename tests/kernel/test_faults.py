@@ -10,10 +10,18 @@ import time
 
 import pytest
 
-from . import uapi
+from mapdev.host.kernel import uapi
+from mapdev.host.kernel.uapi import PAGE
+from mapdev.linux.vma import (
+    VM_FAULT_LOCKED,
+    VM_FAULT_NOPAGE,
+    VM_FAULT_RETRY,
+    VM_FAULT_SIGBUS,
+    VM_FAULT_SIGSEGV,
+)
+
 from .daemon import Client, Daemon, answer, faults, mapping, mmap_answer, opened
 from .test_mmap import mapped
-from .uapi import PAGE
 
 SIGBUS, SIGSEGV = 7, 11
 
@@ -45,7 +53,7 @@ def test_page_by_page(daemon: Daemon, kind: int, buffer_kind: int) -> None:
     assert buffer.memory[2 * PAGE + 1] == 33
     came = [one for one in daemon.seen if one.op == uapi.FAULT]
     assert [one.arg[2] for one in came] == [3, 1, 2]
-    assert [one.arg[1] & 5 for one in came] == [4, 4, 5]
+    assert [one.arg[1] & 0x41 for one in came] == [0x40, 0x40, 0x41]
     assert came[0].arg[0] - came[0].vma.vm_start == 2 * PAGE
 
 
@@ -65,8 +73,8 @@ def test_private_copy(daemon: Daemon) -> None:
 
 @pytest.mark.parametrize(
     ("result", "status"),
-    [(uapi.FAULT_SIGBUS, SIGBUS), (uapi.FAULT_SIGSEGV, SIGSEGV), (0, SIGBUS),
-     (uapi.FAULT_RETRY, SIGBUS), (uapi.FAULT_LOCKED, SIGBUS)],
+    [(VM_FAULT_SIGBUS, SIGBUS), (VM_FAULT_SIGSEGV, SIGSEGV), (0, SIGBUS),
+     (VM_FAULT_RETRY, SIGBUS), (VM_FAULT_LOCKED, SIGBUS)],
 )  # fmt: skip
 def test_codes(daemon: Daemon, result: int, status: int) -> None:
     """Codes that would need more than a number (RETRY, LOCKED) count as none: there is no page."""
@@ -83,7 +91,7 @@ def test_nopage_is_asked_again(daemon: Daemon) -> None:
 
     def fault(request: uapi.Request) -> uapi.Reply | int:
         left[0] -= 1
-        return uapi.FAULT_NOPAGE if left[0] else faults(buffer)(request)  # type: ignore[return-value]
+        return VM_FAULT_NOPAGE if left[0] else faults(buffer)(request)  # type: ignore[return-value]
 
     assert daemon.run({uapi.MMAP: _area(), uapi.FAULT: fault}, lambda: mapped(1)[0]) == 0
     assert daemon.ops().count(uapi.FAULT) == 3
@@ -184,7 +192,7 @@ def test_page_mkwrite(daemon: Daemon) -> None:
     assert len(asked) == 1 and asked[0].arg[3] == buffer.pfn and asked[0].arg[1] & 3 == 3
 
     process = Client(client)
-    daemon.serve(handlers | {uapi.PAGE_MKWRITE: lambda _: uapi.FAULT_SIGBUS}, process)
+    daemon.serve(handlers | {uapi.PAGE_MKWRITE: lambda _: VM_FAULT_SIGBUS}, process)
     assert process.status == SIGBUS
 
 
@@ -287,7 +295,7 @@ def test_another_process_looks_at_it(daemon: Daemon) -> None:
     second = Client(lambda: peek(first.pid, address))
     daemon.serve({uapi.FAULT: faults(buffer)}, second)
     assert second.result() == b"abc"
-    assert [one.arg[1] & 8 for one in daemon.seen if one.op == uapi.FAULT] == [8]
+    assert [one.arg[1] & 0x80 for one in daemon.seen if one.op == uapi.FAULT] == [0x80]
     os.write(go, b"x")
     daemon.serve({}, first)
     time.sleep(0)

@@ -16,10 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from . import uapi
+from mapdev.host.kernel import uapi
+from mapdev.host.kernel.uapi import PAGE
+
 from .daemon import Client, Daemon, answer, counters, faults, maps, mmap_answer, opened
 from .test_mmap import SIGBUS, mapped
-from .uapi import PAGE
 
 PATH = "/dev/mapdev-test"
 _DELETE_MODULE = {"x86_64": 176, "aarch64": 106}[os.uname().machine]

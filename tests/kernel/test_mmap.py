@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from . import uapi
+from mapdev.host.kernel import uapi
+from mapdev.host.kernel.uapi import PAGE
+
 from .daemon import (
     Buffer,
     Client,
@@ -26,7 +28,6 @@ from .daemon import (
     mmap_answer,
     opened,
 )
-from .uapi import PAGE
 
 PATH = "/dev/mapdev-test"
 SIGBUS = 7

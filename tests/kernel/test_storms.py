@@ -19,9 +19,10 @@ from pathlib import Path
 
 import pytest
 
-from . import uapi
+from mapdev.host.kernel import uapi
+from mapdev.host.kernel.uapi import PAGE
+
 from .daemon import Client, Daemon, answer, counters, faults, mapping, maps, mmap_answer, opened
-from .uapi import PAGE
 
 PATH = "/dev/mapdev-test"
 _IOWR_600 = 3 << 30 | 600 << 16 | ord("x") << 8 | 1
@@ -64,7 +65,10 @@ def test_files_and_areas_come_and_go(daemon: Daemon, times: int) -> None:
 
     handlers = {uapi.MMAP: maps(buffer, vm_ops=uapi.VMOP_NOTICES)}
     daemon.keep = False
-    for _ in range(2):  # the first time all kinds of caches are filled
+    missing = []
+    while len(missing) < 4 and (not missing or min(missing) >= rounds):
+        # The first time all kinds of caches are filled, and others use memory as well; what is
+        # lost is lost each time.
         before = free_pages()
         daemon.count.clear()
         clients = [Client(client) for _ in range(4)]
@@ -75,7 +79,8 @@ def test_files_and_areas_come_and_go(daemon: Daemon, times: int) -> None:
         assert count[uapi.VMA_CLOSE] == count[uapi.VMA_OPEN] + 2 * rounds
         left = counters()
         assert (left["files"], left["areas"], left["pages"]) == (0, 0, 4)
-    assert before - free_pages() < rounds, "a page for each area, or more, is missing"
+        missing.append(before - free_pages())
+    assert min(missing) < rounds, f"a page for each area, or more, is missing: {missing}"
 
 
 def _busy(chance: random.Random) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from availability import unavailable
+from tests.conformance.hosts import build_client
 
 from mapdev.module.build import build
 from mapdev.support.tools import UnavailableError
@@ -17,7 +18,7 @@ from mapdev.vm.kernels import Kernel
 
 PROJECT = Path(__file__).parents[2]
 TIMEOUT = 600  # seconds; without KVM everything takes some ten times as long
-TESTS = "tests/kernel"
+TESTS = ("tests/kernel", "tests/conformance/test_conformance.py")
 PARAMETERS = ("raw=0xfed00000+8K,0x100000+4K",)  # registers of the HPET, and memory
 # What the kernel says when the module made a mistake that it noticed.
 COMPLAINTS = re.compile(
@@ -27,7 +28,10 @@ COMPLAINTS = re.compile(
 
 @pytest.mark.parametrize("series", kernels.SERIES)
 def test_the_kernel_host(
-    series: str, debian_kernel: Callable[[str], Kernel], monkeypatch: pytest.MonkeyPatch
+    series: str,
+    debian_kernel: Callable[[str], Kernel],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     kernel = debian_kernel(series)
     assert kernel.build
@@ -36,13 +40,16 @@ def test_the_kernel_host(
     except UnavailableError as error:
         pytest.fail(str(error))
     monkeypatch.chdir(PROJECT)
+    build_client(tmp_path).rename(tmp_path / "conformance")  # here, where a compiler is fast
+    monkeypatch.setenv("MAPDEV_CLIENTS", str(tmp_path))
     # hypothesis takes seconds to import there, and is not used.
-    options = ["-v", "-rs", "-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
+    options = ["-v", "-rs", "-p", "no:cacheprovider", "-p", "no:hypothesispytest",
+               "--basetemp=/var/tmp/pytest"]  # fmt: skip
     said: list[str] = []
     try:
         outcome = machine.run(
-            kernel, [sys.executable, "-m", "pytest", *options, TESTS], module=module,
-            parameters=PARAMETERS, timeout=TIMEOUT, write=lambda _, data: said.append(data.decode(errors="replace")),
+            kernel, [sys.executable, "-m", "pytest", *options, *TESTS], module=module,
+            parameters=PARAMETERS, disk=True, timeout=TIMEOUT, write=lambda _, data: said.append(data.decode(errors="replace")),
         )  # fmt: skip
     except UnavailableError as error:
         unavailable(error)

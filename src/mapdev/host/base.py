@@ -12,21 +12,43 @@ import abc
 import posixpath
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from contextvars import Token
 from types import TracebackType
-from typing import Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, overload
 
 from mapdev.driver import Driver
+from mapdev.host.allocation import Allocation
 from mapdev.host.device import Device
 from mapdev.host.dispatch import Dispatcher
 from mapdev.host.loading import DriverError, check_parameters, load
-from mapdev.linux.context import Context, Machine, enter, reset
+from mapdev.linux.context import Context, Machine, Owner, enter, reset
 from mapdev.linux.log import log
 
-__all__ = ["Host"]
+if TYPE_CHECKING:
+    from mapdev.host.process import Process
+    from mapdev.linux.kthread import Kthread
+
+__all__ = ["PATIENCE", "Host", "HostMachine"]
+
+PATIENCE = 5.0  # seconds that killed clients, and kernel threads, get to disappear
 
 AnyDriver = TypeVar("AnyDriver", bound=Driver)
+
+
+class HostMachine(Machine, Protocol):
+    """A machine that can say what its drivers have, and take it back.
+
+    :ivar kthreads: the kernel threads that were started, for those who own them.
+    """
+
+    kthreads: dict[Hashable, list[Kthread]]
+
+    def owned_by(self, owner: Owner) -> list[Allocation]:
+        """List what an owner has allocated and not freed."""
+
+    def reclaim(self, owner: Owner) -> list[Allocation]:
+        """Free all that an owner has; gives what that was."""
 
 
 class Host(abc.ABC):
@@ -38,7 +60,7 @@ class Host(abc.ABC):
     :ivar leaks: after `close`, one line for each thing that a driver or a client left behind.
     """
 
-    machine: Machine
+    machine: HostMachine
     dispatcher: Dispatcher
 
     def __init__(self) -> None:
@@ -47,6 +69,7 @@ class Host(abc.ABC):
         self.leaks: list[str] = []
         self._minors: dict[int, int] = {}
         self._tokens: list[Token[Context]] = []
+        self._managed: dict[Driver, set[Any]] = {}
         self._closed = False
 
     @overload
@@ -185,8 +208,13 @@ class Host(abc.ABC):
         """Make `device` openable by clients."""
 
     @abc.abstractmethod
-    def popen(self, args: Sequence[Any], **options: Any) -> subprocess.Popen[Any]:
+    def popen(self, args: Sequence[Any], **options: Any) -> Process:
         """Start a program as a client; used like `subprocess.Popen`."""
+
+    @property
+    @abc.abstractmethod
+    def has_clients(self) -> bool:
+        """Whether anybody is left to be served."""
 
     @abc.abstractmethod
     def settle(self) -> None:
@@ -196,10 +224,22 @@ class Host(abc.ABC):
     def shut_down(self) -> None:
         """End all clients and stop serving."""
 
-    @abc.abstractmethod
     def _keep(self, driver: Driver) -> None:
         """Note what `driver` allocated in probe: it is given back after remove, and no leak."""
+        self._managed[driver] = set(self.machine.owned_by(driver))
 
-    @abc.abstractmethod
     def _reclaim(self, driver: Driver) -> list[str]:
         """Take back all that `driver` owns; return a line for each leak."""
+        leaks = [
+            f"{driver.name}: the kernel thread {kthread.comm} does not stop"
+            for kthread in self.machine.kthreads.pop(driver, ())
+            if not kthread.stop(PATIENCE)
+        ]
+        managed = self._managed.pop(driver, set())
+        leaks += [
+            f"{driver.name}: never freed: {allocation}"
+            for allocation in self.machine.owned_by(driver)
+            if allocation not in managed
+        ]
+        self.machine.reclaim(driver)
+        return leaks

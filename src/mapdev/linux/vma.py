@@ -177,6 +177,10 @@ class VmAreaStruct:
         """Whether the driver has asked for all of the area's pages."""
         return self._starts == [self.vm_start] and self._ends == [self.vm_end]
 
+    def start_over(self) -> None:
+        """Forget what the driver asked for: the host has carried it out and will not look again."""
+        self.mapped, self._starts, self._ends = [], [], []
+
     def record(self, addr: int, pfn: int, nr_pages: int, kind: Kind, prot: int) -> None:
         """Write down that a free stretch shall show these frames; the caller has checked it all."""
         self._append(_new_mapped((addr, pfn, nr_pages, kind, prot)))

@@ -19,25 +19,26 @@ from mapdev.support.cache import made_once
 from mapdev.support.tools import UnavailableError, install, need, say
 
 
-def build(directory: Path, flags: Sequence[str] = ()) -> Path:
+def build(directory: Path, flags: Sequence[str] = (), place: Path | None = None) -> Path:
     """Return the module, built in a kernel's build directory.
 
     :param flags: more for make, as `KCFLAGS=-Werror`.
+    :param place: where the source of another module is; it is built in the same way.
     :raises UnavailableError: a tool is missing, or make fails; the text has what it said.
     """
     release = headers.release_of(directory)
-    recipe = _recipe(directory, flags)
-    made = made_once(
-        f"module-{release}", recipe, partial(_make, directory.absolute(), release, flags)
-    )
-    return made / f"{source.NAME}.ko"
+    name = source.name(place)
+    recipe = _recipe(directory, flags, place)
+    make = partial(_make, directory.absolute(), release, flags, place)
+    cached = "module" if name == source.NAME else name
+    return made_once(f"{cached}-{release}", recipe, make) / f"{name}.ko"
 
 
-def _recipe(directory: Path, flags: Sequence[str]) -> str:
+def _recipe(directory: Path, flags: Sequence[str], place: Path | None) -> str:
     """Return a name for what is built of this source for this kernel, another when one changes."""
     recipe = hashlib.sha256(" ".join(flags).encode())
     for path in (
-        *source.files(),
+        *source.files(place),
         directory / "Module.symvers",
         directory / "include/config/auto.conf",
     ):
@@ -46,11 +47,13 @@ def _recipe(directory: Path, flags: Sequence[str]) -> str:
     return recipe.hexdigest()[:16]
 
 
-def _make(directory: Path, release: str, flags: Sequence[str], work: Path) -> None:
+def _make(
+    directory: Path, release: str, flags: Sequence[str], origin: Path | None, work: Path
+) -> None:
     say(f"building the module for Linux {release}")
     place = work / "build"
     place.mkdir()
-    for path in source.files():
+    for path in source.files(origin):
         shutil.copy(path, place)
     command = [
         need("make", "make"), "-C", str(directory), f"M={place}", f"-j{os.cpu_count()}",
@@ -65,7 +68,8 @@ def _make(directory: Path, release: str, flags: Sequence[str], work: Path) -> No
         raise UnavailableError(
             f"the module can't be built for Linux {release}{_why(done.stdout)}:\n{done.stdout}"
         )
-    (place / f"{source.NAME}.ko").rename(work / f"{source.NAME}.ko")
+    module = f"{source.name(origin)}.ko"
+    (place / module).rename(work / module)
     shutil.rmtree(place)
 
 

@@ -28,13 +28,23 @@ def directory() -> Path:
     )
 
 
-def files() -> list[Path]:
-    """Return what is compiled, and nothing that a compiler has left between it."""
+def files(place: Path | None = None) -> list[Path]:
+    """Return what is compiled, and nothing that a compiler has left between it.
+
+    :param place: the source of another module, as the reference driver of the tests.
+    """
+    place = place or directory()
     kinds = {".c", ".h", ".S"}
-    found = (
-        path for path in directory().iterdir() if path.suffix in kinds and ".mod." not in path.name
+    found = (path for path in place.iterdir() if path.suffix in kinds and ".mod." not in path.name)
+    return sorted((*found, place / "Kbuild"))
+
+
+def name(place: Path | None = None) -> str:
+    """Return what a module is called, as its Kbuild says."""
+    found = re.search(
+        r"^obj-m\s*[:+]?=\s*(\w+)\.o", ((place or directory()) / "Kbuild").read_text(), re.MULTILINE
     )
-    return sorted((*found, directory() / "Kbuild"))
+    return found[1] if found else NAME
 
 
 def version() -> str:

@@ -20,8 +20,8 @@ from mapdev.vm.kernels import Kernel, busybox
 
 MESSAGE_SIZE = 512000  # bytes of a 9p message: the most that virtio takes at once
 _NEEDED = ("virtio_pci", "virtio_console", "virtio_rng", "9pnet_virtio", "9p", "overlay")
-# tmpfs has O_DIRECT from 6.6 on only; before, /var/tmp is a file system that has.
-_NEEDED_BEFORE_6_6 = ("brd", "crc32c_generic", "ext4")
+# tmpfs has O_DIRECT from 6.6 on only; before, /var/tmp is a file system on a disk in memory.
+_NEEDED_FOR_DISK = ("brd", "crc32c_generic", "ext4")
 _DIRECTORIES = ("bin", "dev", "proc", "sys", "host", "written", "root", "modules", "stage")
 
 
@@ -34,10 +34,12 @@ def write(
     environment: Mapping[str, str],
     module: Path | None = None,
     parameters: Sequence[str] = (),
+    disk: bool = False,
 ) -> None:
     """Write the initramfs of a machine that runs `command` in `directory`.
 
-    `module` is a kernel module that is loaded before, with `parameters` ("key=value").
+    `module` is a kernel module that is loaded before, with `parameters` ("key=value"). With `disk`,
+    /var/tmp is a file system on a disk, to which O_DIRECT writes from the very pages it is given.
 
     :raises UnavailableError: the kernel lacks what is needed, or there is no busybox.
     """
@@ -55,7 +57,7 @@ def write(
         archive.add("init", S_IFREG | 0o755, Path(__file__).with_name("guest.sh").read_bytes())
         archive.add("settings", S_IFREG | 0o644, _assignments(settings).encode())
         archive.add("command", S_IFREG | 0o644, _script(command, directory, environment).encode())
-        for number, (name, data) in enumerate(_modules(kernel)):
+        for number, (name, data) in enumerate(_modules(kernel, disk)):
             archive.add(f"modules/{number:02}-{name}.ko", S_IFREG | 0o644, data)
         if module:
             archive.add(f"stage/{module.name}", S_IFREG | 0o644, module.read_bytes())
@@ -75,7 +77,7 @@ def _script(command: Sequence[str], directory: str, environment: Mapping[str, st
     return f"{lines}cd {shlex.quote(directory)} || exit 125\nexec {shlex.join(command)}\n"
 
 
-def _modules(kernel: Kernel) -> Iterator[tuple[str, bytes]]:
+def _modules(kernel: Kernel, disk: bool = False) -> Iterator[tuple[str, bytes]]:
     """Yield the modules that are needed, each after those that it needs itself."""
     files = {_name(path): path for path in kernel.modules.rglob("*.ko*")}
     builtin = kernel.modules / "modules.builtin"
@@ -100,7 +102,7 @@ def _modules(kernel: Kernel) -> Iterator[tuple[str, bytes]]:
         yield name, data
 
     version = tuple(int(number) for number in re.findall(r"\d+", kernel.release)[:2])
-    for name in (*_NEEDED, *(_NEEDED_BEFORE_6_6 if version < (6, 6) else ())):
+    for name in (*_NEEDED, *(_NEEDED_FOR_DISK if disk or version < (6, 6) else ())):
         yield from load(name)
 
 

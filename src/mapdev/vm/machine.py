@@ -73,6 +73,7 @@ def run(
     environment: Mapping[str, str] | None = None,
     module: Path | None = None,
     parameters: Sequence[str] = (),
+    disk: bool = False,
     accelerator: str | None = None,
     stdin: int | None = None,
     write: Callable[[int, bytes], object] = os.write,
@@ -84,6 +85,7 @@ def run(
     :param timeout: seconds for all of it.
     :param environment: instead of this process's own; $MAPDEV_EMULATED is set without KVM.
     :param module: a kernel module that is loaded first, with `parameters` ("key=value").
+    :param disk: /var/tmp is a file system on a disk; else it may be one in memory.
     :param accelerator: "kvm" or "tcg"; None: what works.
     :param stdin: a descriptor whose contents the command is to read; None: it reads nothing.
     :param write: called with 1 or 2 and what the command has written there.
@@ -102,7 +104,7 @@ def run(
         files = Path(name)
         initramfs.write(
             files / "initramfs", kernel, command, directory=str(Path.cwd()), environment=variables,
-            module=module, parameters=parameters,
+            module=module, parameters=parameters, disk=disk,
         )  # fmt: skip
         with _qemu(kernel, files, memory, accelerator) as ports:
             talk = _Talk(ports, write, ready)

@@ -3,18 +3,35 @@
 #define _GNU_SOURCE
 #include "row.h"
 
-static char *map_private(int mode, size_t length, int prot, unsigned long offset)
+static char *map_private_at(void *hint, int mode, size_t length, int prot, unsigned long offset)
 {
-	char *p = map(NULL, length, prot, MAP_PRIVATE, open_device(mode), offset);
+	char *p = map(hint, length, prot, MAP_PRIVATE, open_device(mode), offset);
 
 	say("%s", mapped(p));
 	return p;
 }
 
+static char *map_private(int mode, size_t length, int prot, unsigned long offset)
+{
+	return map_private_at(NULL, mode, length, prot, offset);
+}
+
+/*
+ * Where all pages of the device have one page table: where they have two, fault-around ends between
+ * them, and how many pages are there depends on the address.
+ */
+static void *in_one_page_table(void)
+{
+	size_t table = page * (page / sizeof(uint64_t));
+	uintptr_t start = (uintptr_t)free_range(2 * table / page);
+
+	return (void *)((start + table - 1) / table * table);
+}
+
 /* What the program writes is its own; what the driver writes is seen until then. */
 static void priv_rw_full(void)
 {
-	char *p = map_private(O_RDWR, whole, PROT_RW, 0);
+	char *p = map_private_at(in_one_page_table(), O_RDWR, whole, PROT_RW, 0);
 
 	if (p == MAP_FAILED)
 		return;

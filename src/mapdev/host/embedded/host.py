@@ -14,8 +14,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from mapdev.driver import Driver, parse_size
-from mapdev.host.base import Host
+from mapdev.driver import parse_size
+from mapdev.host.base import PATIENCE, Host
 from mapdev.host.device import Device
 from mapdev.host.dispatch import Dispatcher, Trace
 from mapdev.host.embedded import filter as seccomp
@@ -28,8 +28,6 @@ from mapdev.host.embedded.processes import comm_of
 from mapdev.host.embedded.server import Server
 
 __all__ = ["EmbeddedHost"]
-
-_PATIENCE = 5.0  # seconds that killed clients, and kernel threads, get to disappear
 
 
 class EmbeddedHost(Host):
@@ -64,7 +62,6 @@ class EmbeddedHost(Host):
         if prepare:
             self.machine.begin_leases()
         self._server.start()
-        self._managed: dict[Driver, set[Any]] = {}
         self._descendants = Descendants()
 
     @property
@@ -115,7 +112,7 @@ class EmbeddedHost(Host):
         if self._server.has_clients:
             for pid in sorted(self._descendants.clients()):
                 self.leaks.append(f"process {pid} ({comm_of(pid)}) had not ended")
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + PATIENCE
         while self._server.has_clients and self._descendants.kill():
             if time.monotonic() > deadline:
                 self.leaks.append("there are clients that could not be killed")
@@ -139,21 +136,3 @@ class EmbeddedHost(Host):
         if counts.used or counts.held:
             self.leaks.append(f"{counts.used} frames are still in use and {counts.held} held back")
         self.machine.close()
-
-    def _keep(self, driver: Driver) -> None:
-        self._managed[driver] = set(self.machine.owned_by(driver))
-
-    def _reclaim(self, driver: Driver) -> list[str]:
-        leaks = [
-            f"{driver.name}: the kernel thread {kthread.comm} does not stop"
-            for kthread in self.machine.kthreads.pop(driver, ())
-            if not kthread.stop(_PATIENCE)
-        ]
-        managed = self._managed.pop(driver, set())
-        leaks += [
-            f"{driver.name}: never freed: {allocation}"
-            for allocation in self.machine.owned_by(driver)
-            if allocation not in managed
-        ]
-        self.machine.reclaim(driver)
-        return leaks

@@ -12,18 +12,18 @@ import select
 import signal
 import socket
 import subprocess
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 from mapdev.host.embedded import syscalls
+from mapdev.host.process import Process
 
 # A child that can't install its filter has to say so before exec; Popen passes on only that
 # preexec_fn raised. The errno comes through the listener's socket instead.
 _FAILED = b"failed"
 
 
-class ClientProcess(subprocess.Popen[Any]):
+class ClientProcess(Process):
     """A client that we started; used like subprocess.Popen.
 
     A blocking waitpid would also see the stops of a thread that the host has stopped by ptrace and
@@ -33,15 +33,10 @@ class ClientProcess(subprocess.Popen[Any]):
     """
 
     signalled: Callable[[], None] | None = None
-    _pidfd = -1
 
     def __init__(self, args: Any, program: bytes, channel: socket.socket, **options: Any) -> None:
         """Start `args` under the filter `program`; its listener comes out of `channel`."""
-        with warnings.catch_warnings():
-            # 3.12 warns of any fork in a process with threads. Our child only makes system calls.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            super().__init__(args, preexec_fn=_Installer(program, channel), **options)
-        self._pidfd = os.pidfd_open(self.pid)
+        super().__init__(args, preexec_fn=_Installer(program, channel), **options)
 
     def poll(self) -> int | None:
         """Return the exit status if the process has ended, see subprocess.Popen.poll."""
@@ -63,22 +58,12 @@ class ClientProcess(subprocess.Popen[Any]):
         if self.signalled is not None:
             self.signalled()
 
-    def fileno(self) -> int:
-        """Return a pidfd: readable once the process has ended."""
-        return self._pidfd
-
     def _ended(self, timeout: float | None) -> bool:
         if self.returncode is not None or self._pidfd < 0:
             return True
         poller = select.poll()
         poller.register(self._pidfd, select.POLLIN)
         return bool(poller.poll(None if timeout is None else max(0, timeout * 1000)))
-
-    def __del__(self, *args: Any) -> None:
-        if self._pidfd >= 0:
-            os.close(self._pidfd)
-            self._pidfd = -1
-        super().__del__()
 
 
 class _Installer:

@@ -5,7 +5,8 @@ vmalloc (addresses), slab (small objects), holds (clients) -> frames (who has wh
 buddy and pcp (free frames), mem_map (state of each frame), store (the memfd and its direct map).
 """
 
+from mapdev.host.allocation import Allocation
 from mapdev.host.embedded.memory.frames import Counts, Hold
-from mapdev.host.embedded.memory.physical import Allocation, PhysicalMemory
+from mapdev.host.embedded.memory.physical import PhysicalMemory
 
 __all__ = ["Allocation", "Counts", "Hold", "PhysicalMemory"]

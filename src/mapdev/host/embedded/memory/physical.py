@@ -7,8 +7,8 @@ memory. Every method is called under the host's lock; there is none in here.
 
 import errno
 from collections.abc import Sequence
-from typing import NamedTuple
 
+from mapdev.host.allocation import Allocation
 from mapdev.host.embedded.memory import mem_map as mm
 from mapdev.host.embedded.memory.frames import Counts, Frames, Hold
 from mapdev.host.embedded.memory.holds import Holds
@@ -33,15 +33,6 @@ from mapdev.linux.vma import Kind
 ZERO_SIZE_PTR = 16  # what kmalloc(0) gives; no memory is there
 
 _NAMES = {mm.PAGES: "pages", mm.COMPOUND: "pages", mm.CONTIG: "contiguous", mm.KMALLOC: "kmalloc"}
-
-
-class Allocation(NamedTuple):
-    """Something that an owner has allocated and not freed."""
-
-    kind: str  # "pages", "contiguous", "kmalloc" or "vmalloc"
-    addr: int  # kernel address
-    size: int  # bytes
-    pfn: int  # first frame
 
 
 class PhysicalMemory:

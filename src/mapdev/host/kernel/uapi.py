@@ -1,4 +1,7 @@
-"""module/mapdev.h in ctypes, written by hand: what the tests say to the module. It keeps no state."""
+"""The contract with the module, module/mapdev.h, in ctypes: names are those of the header.
+
+Written by hand, without its prefix; a test compares it with what a C compiler makes of the header.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,8 @@ BUF_PAGES, BUF_CONTIG, BUF_VMALLOC, BUF_PHYS = range(4)
 CACHED, UNCACHED, WRITECOMBINE = range(3)
 ALLOC_COMP, ALLOC_ATOMIC = 1, 2
 
+PAGE_RESERVED, PAGE_HEAD, PAGE_TAIL, PAGE_SLAB, PAGE_BUDDY, PAGE_BUFFER = (1 << n for n in range(6))
+
 NONE, OPEN, READ, WRITE, LLSEEK, IOCTL, POLL, FSYNC, MMAP = range(9)
 FAULT, PAGE_MKWRITE, PFN_MKWRITE, MAY_SPLIT, MREMAP, MPROTECT = range(16, 22)
 RELEASE, VMA_OPEN, VMA_CLOSE, VMA_ABORT, INTERRUPT, GONE = range(32, 38)
@@ -44,17 +49,12 @@ VM_WRITE, VM_SHARED, VM_MAYWRITE = 0x2, 0x8, 0x20
 VM_PFNMAP, VM_IO, VM_DONTCOPY = 0x400, 0x4000, 0x20000
 VM_DONTEXPAND, VM_DONTDUMP, VM_MIXEDMAP = 0x40000, 0x4000000, 0x10000000
 
-FAULT_SIGBUS, FAULT_SIGSEGV, FAULT_NOPAGE, FAULT_LOCKED, FAULT_RETRY = (
-    0x2,
-    0x40,
-    0x100,
-    0x200,
-    0x400,
-)
-ERESTARTSYS = 512
+ERESTARTSYS = 512  # include/linux/errno.h: EINTR comes of it, or the call begins anew
 
 
 class Init(Structure):
+    """struct mapdev_init."""
+
     _fields_ = (
         ("size", c_uint32), ("abi", c_uint32), ("features", c_uint64), ("timeout_ms", c_uint32),
         ("slot_size", c_uint32), ("nr_slots", c_uint32), ("nr_reply_slots", c_uint32),
@@ -64,6 +64,8 @@ class Init(Structure):
 
 
 class Create(Structure):
+    """struct mapdev_create."""
+
     _fields_ = (
         ("flags", c_uint32), ("has", c_uint32), ("mode", c_uint32), ("uid", c_uint32),
         ("gid", c_uint32), ("major", c_uint32), ("minor", c_uint32), ("id", c_uint32),
@@ -78,16 +80,22 @@ class Id(Structure):
 
 
 class Wake(Structure):
+    """struct mapdev_wake."""
+
     _fields_ = (("file", c_uint64), ("device", c_uint32), ("mask", c_uint32))
 
 
 class Unmap(Structure):
+    """struct mapdev_unmap."""
+
     _fields_ = (
         ("device", c_uint32), ("even_cows", c_uint32), ("start", c_uint64), ("len", c_uint64),
     )  # fmt: skip
 
 
 class Alloc(Structure):
+    """struct mapdev_alloc."""
+
     _fields_ = (
         ("kind", c_uint32), ("flags", c_uint32), ("nr_pages", c_uint64), ("phys", c_uint64),
         ("cache", c_uint32), ("id", c_uint32), ("pfn", c_uint64), ("address", c_uint64),
@@ -96,6 +104,8 @@ class Alloc(Structure):
 
 
 class Pfns(Structure):
+    """struct mapdev_pfns."""
+
     _fields_ = (
         ("id", c_uint32), ("reserved", c_uint32), ("pgoff", c_uint64), ("count", c_uint64),
         ("pfns", c_uint64),
@@ -103,6 +113,8 @@ class Pfns(Structure):
 
 
 class Page(Structure):
+    """struct mapdev_page."""
+
     _fields_ = (
         ("pfn", c_uint64), ("flags", c_uint32), ("order", c_uint32), ("refcount", c_int32),
         ("mapcount", c_int32), ("head", c_uint64), ("address", c_uint64), ("raw_flags", c_uint64),
@@ -111,6 +123,8 @@ class Page(Structure):
 
 
 class Vma(Structure):
+    """struct mapdev_vma."""
+
     _fields_ = (
         ("vm_start", c_uint64), ("vm_end", c_uint64), ("vm_pgoff", c_uint64),
         ("vm_flags", c_uint64),
@@ -118,6 +132,8 @@ class Vma(Structure):
 
 
 class Request(Structure):
+    """struct mapdev_request."""
+
     _fields_ = (
         ("id", c_uint64), ("op", c_uint32), ("flags", c_uint32), ("device", c_uint32),
         ("pid", c_uint32), ("tgid", c_uint32), ("f_flags", c_uint32), ("file", c_uint64),
@@ -127,6 +143,8 @@ class Request(Structure):
 
 
 class AreaInfo(Structure):
+    """struct mapdev_area_info."""
+
     _fields_ = (
         ("vma", Vma), ("area", c_uint64), ("file", c_uint64), ("ino", c_uint64),
         ("dev", c_uint32), ("name", c_uint32),
@@ -134,6 +152,8 @@ class AreaInfo(Structure):
 
 
 class Reply(Structure):
+    """struct mapdev_reply."""
+
     _fields_ = (
         ("id", c_uint64), ("kind", c_uint32), ("flags", c_uint32), ("result", c_int64),
         ("addr", c_uint64), ("pos", c_uint64), ("len", c_uint32), ("slot", c_uint32),
@@ -142,6 +162,8 @@ class Reply(Structure):
 
 
 class Mmap(Structure):
+    """struct mapdev_mmap."""
+
     _fields_ = (
         ("set_flags", c_uint64), ("clear_flags", c_uint64), ("vm_ops", c_uint32),
         ("cache", c_uint32), ("nr_mappings", c_uint32), ("reserved", c_uint32),
@@ -149,6 +171,8 @@ class Mmap(Structure):
 
 
 class Mapping(Structure):
+    """struct mapdev_mapping."""
+
     _fields_ = (
         ("addr", c_uint64), ("pgoff", c_uint64), ("nr_pages", c_uint64), ("buffer", c_uint32),
         ("kind", c_uint16), ("cache", c_uint16),
@@ -156,6 +180,8 @@ class Mapping(Structure):
 
 
 class Next(Structure):
+    """struct mapdev_next."""
+
     _fields_ = (
         ("flags", c_uint32), ("timeout_ms", c_int32), ("only", c_uint64), ("reply", Reply),
         ("request", Request),
@@ -163,6 +189,8 @@ class Next(Structure):
 
 
 class Alive(Structure):
+    """struct mapdev_alive."""
+
     _fields_ = (("id", c_uint64),)
 
 
@@ -185,16 +213,24 @@ IOC_UNMAP = _ioc(_W, 0x89, Unmap)
 IOC_ALIVE = _ioc(_W, 0x8A, Alive)
 IOC_KICK = _ioc(_NO, 0x8B, None)
 
-_libc = ctypes.CDLL(None, use_errno=True)
+_ioctl = ctypes.CDLL(None, use_errno=True).ioctl
+_ioctl.argtypes = (ctypes.c_int, ctypes.c_ulong)  # and a pointer
 
 
 def ioctl(fd: int, command: int, argument: object = None) -> int:
     """Return what ioctl() does.
 
+    :param argument: a structure, or what ``ctypes.byref`` made of one.
     :raises OSError: it failed.
     """
-    pointer = ctypes.byref(argument) if isinstance(argument, Structure) else argument
-    result = _libc.ioctl(fd, ctypes.c_ulong(command), pointer)
+    if isinstance(argument, Structure):
+        argument = ctypes.byref(argument)
+    result: int = _ioctl(fd, command, argument)
     if result < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    return int(result)
+    return result
+
+
+def signed(value: int) -> int:
+    """Return what a __u64 is as an __s64."""
+    return value - (1 << 64) if value >> 63 else value

@@ -1,0 +1,159 @@
+"""The kernel memory that is ours: a table of buffers, by kernel address and by frame.
+
+A `Buffer` exists from its allocation until it is freed here; the module keeps its pages for as long
+as anybody maps them. Its memory is mapped into this process when it is first looked at. Nobody
+else's memory is ever in the table.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from bisect import bisect_right, insort
+from collections.abc import Iterable
+from typing import Any
+
+from mapdev.host.kernel import uapi
+from mapdev.host.kernel.control import Control
+from mapdev.linux.context import Owner
+from mapdev.linux.numbers import PAGE_SHIFT, PAGE_SIZE
+
+
+class Buffer:
+    """One allocation.
+
+    :ivar use: for what: "pages", "contiguous", "kmalloc" or "vmalloc".
+    :ivar pfns: its frames, in order; a range where they are in a row.
+    :ivar address: where the kernel has it.
+    :ivar references: those of the driver to single pages (get_page), by frame.
+    :ivar is_freed: the allocation was given up, and only such references keep it.
+    """
+
+    def __init__(self, control: Control, alloc: uapi.Alloc, use: str, owner: Owner) -> None:
+        self.id: int = alloc.id
+        self.use = use
+        self.owner = owner
+        self.nr_pages: int = alloc.nr_pages
+        self.is_compound = bool(alloc.flags & uapi.ALLOC_COMP)
+        self.address: int = alloc.address
+        self.vm_flags = 0
+        self.references: dict[int, int] = {}
+        self.is_freed = False
+        self.pfns: Any = range(alloc.pfn, alloc.pfn + alloc.nr_pages)
+        if use == "vmalloc":
+            self.pfns = _frames_of(control, alloc)
+        self._where = control.fd, alloc.mmap_offset
+        self._view: memoryview | None = None
+
+    @property
+    def pfn(self) -> int:
+        """The first frame."""
+        first: int = self.pfns[0]
+        return first
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return self.nr_pages << PAGE_SHIFT
+
+    @property
+    def view(self) -> memoryview:
+        """Its memory."""
+        if self._view is None:
+            fd, offset = self._where
+            self._view = memoryview(mmap.mmap(fd, self.size, offset=offset))
+        return self._view
+
+    def let_go(self) -> None:
+        """Unmap the memory here, unless somebody has a view of it, which then keeps it."""
+        self._view = None
+
+
+def _frames_of(control: Control, alloc: uapi.Alloc) -> Any:
+    frames = (ctypes.c_uint64 * alloc.nr_pages)()
+    pfns = uapi.Pfns(id=alloc.id, count=alloc.nr_pages, pfns=ctypes.addressof(frames))
+    control.ioctl(uapi.IOC_PFNS, pfns)
+    return frames
+
+
+class Buffers:
+    """All buffers of a session."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self.by_id: dict[int, Buffer] = {}
+        self._rows: list[tuple[int, int]] = []  # first frame, id: of those in a row
+        self._scattered: dict[int, tuple[Buffer, int]] = {}  # by frame: page of a vmalloc'ed one
+        self._areas: list[tuple[int, int]] = []  # address, id: vmalloc'ed ones
+
+    def alloc(self, kind: int, nr_pages: int, use: str, owner: Owner, flags: int = 0,
+              **fields: int) -> Buffer:  # fmt: skip
+        """Allocate a buffer.
+
+        :param kind: ``uapi.BUF_*``.
+        :raises OSError: ENOMEM, EDQUOT what the session may have is used up, as the module says.
+        """
+        alloc = uapi.Alloc(kind=kind, nr_pages=nr_pages, flags=flags, **fields)
+        self._control.ioctl(uapi.IOC_ALLOC, alloc)
+        buffer = Buffer(self._control, alloc, use, owner)
+        self.by_id[buffer.id] = buffer
+        if use == "vmalloc":
+            insort(self._areas, (buffer.address, buffer.id))
+            self._scattered.update((pfn, (buffer, at)) for at, pfn in enumerate(buffer.pfns))
+        else:
+            insort(self._rows, (buffer.pfn, buffer.id))
+        return buffer
+
+    def free(self, buffer: Buffer) -> None:
+        """Give a buffer up."""
+        del self.by_id[buffer.id]
+        if buffer.use == "vmalloc":
+            self._areas.remove((buffer.address, buffer.id))
+            for pfn in buffer.pfns:
+                del self._scattered[pfn]
+        else:
+            self._rows.remove((buffer.pfn, buffer.id))
+        buffer.let_go()
+        self._control.ioctl(uapi.IOC_FREE, uapi.Id(id=buffer.id))
+
+    def of_frame(self, pfn: int) -> tuple[Buffer, int] | None:
+        """Return the buffer that a frame is in, and which page of it that is."""
+        found = self._scattered.get(pfn)
+        if found is None:
+            at = bisect_right(self._rows, (pfn, 1 << 32)) - 1
+            if at >= 0:
+                buffer = self.by_id[self._rows[at][1]]
+                if pfn < buffer.pfn + buffer.nr_pages:
+                    return buffer, pfn - buffer.pfn
+        return found
+
+    def of_area(self, addr: int) -> Buffer | None:
+        """Return the vmalloc'ed buffer that an address lies in."""
+        at = bisect_right(self._areas, (addr, 1 << 32)) - 1
+        if at >= 0:
+            buffer = self.by_id[self._areas[at][1]]
+            if addr < buffer.address + buffer.size:
+                return buffer
+        return None
+
+    def pieces(self, pfn: int, nr_pages: int) -> Iterable[tuple[Buffer, int, int]]:
+        """Give what frames in a row are in: buffer, page of it, number of pages.
+
+        :raises KeyError: one is in none.
+        """
+        end = pfn + nr_pages
+        while pfn < end:
+            found = self.of_frame(pfn)
+            if found is None:
+                raise KeyError(pfn)
+            buffer, at = found
+            count = 1
+            if buffer.use != "vmalloc":
+                count = min(end - pfn, buffer.nr_pages - at)
+            yield buffer, at, count
+            pfn += count
+
+
+def pages_for(size: int) -> int:
+    """Return how many pages `size` bytes take."""
+    return (size + PAGE_SIZE - 1) >> PAGE_SHIFT

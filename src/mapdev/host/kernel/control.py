@@ -1,0 +1,223 @@
+"""A session with the module: the control device, its ioctls and the memory that is shared with it.
+
+One ioctl (`Control.fetch`) delivers the reply to one request and waits for the next; both lie in
+one structure that is never allocated anew. Replies are noted by `answer` and go out with the next
+`fetch`, or sooner if another one is noted.
+
+Used by one thread at a time, but for `kick`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import mmap
+import os
+import struct
+from typing import Any, NamedTuple
+
+from mapdev.host.kernel import uapi
+from mapdev.linux.log import log
+
+DEVICE = "/dev/mapdev"
+
+_REQUEST = struct.Struct("<QIIIIIIQQ4Q6QII")
+_REPLY = struct.Struct("<QIIqQQIIiI")  # up to its data
+_HOW = struct.Struct("<IiQ")  # how to fetch: the head of struct mapdev_next
+_WHY = {
+    errno.ENOENT: "the kernel module is not loaded: sudo mapdev module load",
+    errno.ENXIO: "the kernel module is not loaded: sudo mapdev module load",
+    errno.EACCES: f"you may not use {DEVICE}: run as root, or load the module with group=GID",
+    errno.EPERM: f"you may not use {DEVICE}: run as root, or load the module with group=GID",
+}
+
+
+Vma = tuple[int, int, int, int]
+"""struct mapdev_vma: vm_start, vm_end, vm_pgoff, vm_flags."""
+
+
+class Request(NamedTuple):
+    """struct mapdev_request, copied out of the memory that the next one is written to."""
+
+    id: int
+    op: int
+    flags: int
+    device: int
+    pid: int
+    tgid: int
+    f_flags: int
+    file: int
+    area: int
+    vma: Vma
+    arg: tuple[int, ...]
+    len: int
+    slot: int
+
+
+class Control:
+    """A session.
+
+    :param timeout_ms: what a client waits for an answer to a call that was fetched; 0 for the
+        module's default.
+    :raises OSError: the module is not there, is another version's, or may not be used.
+    """
+
+    def __init__(self, timeout_ms: int = 0) -> None:
+        try:
+            self.fd = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
+        except OSError as error:
+            why = _WHY.get(error.errno or 0, f"{DEVICE}: {error.strerror}")
+            raise OSError(error.errno, why) from None
+        try:
+            self._begin(timeout_ms)
+        except BaseException:
+            os.close(self.fd)
+            raise
+
+    def _begin(self, timeout_ms: int) -> None:
+        wanted = uapi.FEATURE_CONTIG | uapi.FEATURE_PHYS
+        init = uapi.Init(size=ctypes.sizeof(uapi.Init), abi=uapi.ABI, features=wanted,
+                         timeout_ms=timeout_ms)  # fmt: skip
+        try:
+            self.ioctl(uapi.IOC_INIT, init)
+        except OSError as error:
+            if init.abi >> 16 != uapi.ABI >> 16:
+                raise OSError(
+                    errno.EPROTO,
+                    f"the module that is loaded speaks version {init.abi >> 16}, this mapdev "
+                    f"{uapi.ABI >> 16}: mapdev module unload, mapdev module load",
+                ) from None
+            raise OSError(error.errno, f"{DEVICE}: no session: {error.strerror}") from None
+        self.features: int = init.features
+        self.slot_size: int = init.slot_size
+        self._payload = mmap.mmap(self.fd, init.payload_size, offset=init.payload_offset)
+        self._memory = memoryview(self._payload)
+        self._first_reply: int = init.nr_slots
+        self._command_slot: int = init.nr_slots + init.nr_reply_slots
+        busy = (self._command_slot + 1) * init.slot_size
+        self._busy = self._memory[busy : busy + 4 * init.nr_reply_slots].cast("I")
+        self._next = uapi.Next()
+        self._pointer = ctypes.byref(self._next)
+        self._reply = self._next.reply
+        whole = memoryview(self._next).cast("B")
+        self._reply_at = uapi.Next.reply.offset
+        at = self._reply_at + uapi.Reply.data.offset
+        self._reply_data = whole[at : at + uapi.INLINE]
+        self._request_at = uapi.Next.request.offset
+        self._whole = whole
+        at = self._request_at + uapi.Request.data.offset
+        self._request_data = whole[at : at + uapi.INLINE]
+        self._noted = False  # a reply that waits to go out
+
+    def ioctl(self, command: int, argument: Any = None) -> int:
+        """Do what ioctl(2) does.
+
+        :raises OSError: it failed.
+        """
+        return uapi.ioctl(self.fd, command, argument)
+
+    # --- the loop ---------------------------------------------------------------------------
+
+    def fetch(self, flags: int = 0, only: int = 0) -> Request | None:
+        """Send the reply that was noted and return the next request.
+
+        :param flags: ``uapi.NEXT_*``.
+        :param only: with NEXT_URGENT: the request whose RESULT is awaited.
+        :return: None when there is none: it was kicked, or need not wait.
+        """
+        _HOW.pack_into(self._whole, 0, flags, -1, only)
+        answered, self._noted = self._noted, False
+        while True:
+            try:
+                self.ioctl(uapi.IOC_NEXT, self._pointer)
+                break
+            except InterruptedError:
+                continue
+        if answered and self._reply.error == errno.EINVAL:
+            log.error("the module refused a reply; the client gets EIO")
+        values = _REQUEST.unpack_from(self._whole, self._request_at)
+        if values[1] == uapi.NONE:
+            return None
+        return Request._make((*values[:9], values[9:13], values[13:19], *values[19:]))
+
+    def send(self) -> None:
+        """Send the reply that was noted, if there is one."""
+        if self._noted:
+            self.fetch(uapi.NEXT_REPLY)
+
+    def answer(
+        self, request: int, result: int, data: Any = b"", *, flags: int = 0, addr: int = 0,
+        pos: int = 0,
+    ) -> bool:  # fmt: skip
+        """Note what a call comes to.
+
+        :param data: bytes-like, without a format; its payload.
+        :return: False if there is no room for it now; nothing is noted then.
+        """
+        length = len(data)
+        slot = uapi.NO_SLOT
+        if length > uapi.INLINE:
+            slot = self._free_slot(length)
+            if slot == uapi.NO_SLOT:
+                return False
+        self._note(request, uapi.REPLY_DONE, result, flags, addr, pos, length, slot)
+        if slot != uapi.NO_SLOT:
+            self._slot(slot)[:length] = data
+        elif length:
+            self._reply_data[:length] = data
+        return True
+
+    def keep_waiting(self, request: int) -> None:
+        """Note that a call waits, so that a signal for its client is told."""
+        self._note(request, uapi.REPLY_WAIT, 0, 0, 0, 0, 0, uapi.NO_SLOT)
+
+    def command(self, request: int, kind: int, addr: int, length: int, data: Any = b"") -> None:
+        """Note something for the client to do; see `uapi.COPY_FROM` and its neighbours."""
+        self._note(request, kind, 0, 0, addr, 0, length, self._command_slot)
+        if len(data):
+            self._slot(self._command_slot)[: len(data)] = data
+
+    def _note(
+        self, request: int, kind: int, result: int, flags: int, addr: int, pos: int, length: int,
+        slot: int,
+    ) -> None:  # fmt: skip
+        if self._noted:
+            self.send()
+        _REPLY.pack_into(self._whole, self._reply_at, request, kind, flags, result, addr, pos,
+                         length, slot, 0, 0)  # fmt: skip
+        self._noted = True
+
+    def _slot(self, number: int) -> memoryview:
+        return self._memory[number * self.slot_size : (number + 1) * self.slot_size]
+
+    def _free_slot(self, length: int) -> int:
+        if length <= self.slot_size:
+            for number, busy in enumerate(self._busy):
+                if not busy:
+                    return self._first_reply + number
+        return uapi.NO_SLOT
+
+    def payload(self, request: Request) -> bytes:
+        """Return a copy of a request's payload, before the next is fetched."""
+        if request.slot == uapi.NO_SLOT:
+            return bytes(self._request_data[: request.len])
+        return bytes(self._slot(request.slot)[: request.len])
+
+    def is_waited_for(self, request: int) -> bool:
+        """Say whether the client of a call still waits."""
+        try:
+            self.ioctl(uapi.IOC_ALIVE, uapi.Alive(id=request))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def kick(self) -> None:
+        """Have `fetch` return; from any thread."""
+        self.ioctl(uapi.IOC_KICK)
+
+    def close(self) -> None:
+        """End the session: devices that are left fail from now on."""
+        self._busy.release()
+        self._memory.release()
+        self._payload.close()
+        os.close(self.fd)

@@ -1,0 +1,126 @@
+"""The kernel host: devices in /dev of this machine, served by this process.
+
+`KernelHost` puts the parts together and owns them: a session with the module (`Control`), the
+machine (memory) and the `Server` (the thread). Needs the module, and the right to use it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mapdev.host.base import PATIENCE, Host
+from mapdev.host.device import Device
+from mapdev.host.dispatch import Dispatcher, Trace
+from mapdev.host.kernel.control import Control
+from mapdev.host.kernel.machine import KernelMachine
+from mapdev.host.kernel.server import Server, node_name
+from mapdev.host.loading import DriverError
+from mapdev.host.process import Process
+
+__all__ = ["KernelHost"]
+
+
+class KernelHost(Host):
+    """Serves devices to all programs of this machine.
+
+    :param trace: called after each operation, see `mapdev.host.dispatch.Trace`.
+    :param timeout: seconds that a client waits for the answer to a call that has begun, unless the
+        driver made it wait; 0 for what the module was loaded with.
+    :raises OSError: the module is not loaded, is another version's, or may not be used.
+    """
+
+    def __init__(self, trace: Trace | None = None, timeout: float = 0) -> None:
+        super().__init__()
+        self._control = Control(int(timeout * 1000))
+        self.machine: KernelMachine = KernelMachine(self._control)
+        self.dispatcher = Dispatcher(self.machine, trace)
+        self._server = Server(self._control, self.machine, self.dispatcher, self.lock)
+        self._server.start()
+        self._nodes: list[Path] = []  # those that we made
+        self._started: list[Process] = []
+
+    def appear(self, device: Device) -> None:
+        """Make `device` openable.
+
+        Below /dev the kernel makes the node; elsewhere, and where /dev is not the kernel's, we do.
+        """
+        node = Path(device.node)
+        if os.path.lexists(node):
+            raise DriverError(f"{node} exists already, and belongs to somebody else")
+        name = node_name(device.node) or f"mapdev-{os.getpid()}-{node.name}"
+        try:
+            self._server.create(device, name)
+        except FileExistsError:
+            raise DriverError(f"the kernel has a device {name} already") from None
+        if not node.exists():
+            self._make_node(node, device)
+
+    def _make_node(self, node: Path, device: Device) -> None:
+        status = device.inode
+        mode = stat.S_IFCHR | status.i_mode & 0o777
+        number = os.makedev(status.i_rdev >> 20, status.i_rdev & 0xFFFFF)
+        try:
+            node.parent.mkdir(parents=True, exist_ok=True)
+            os.mknod(node, mode, number)
+            node.chmod(mode & 0o777)
+        except OSError as error:
+            raise DriverError(f"{node} can't be made: {error.strerror}") from None
+        self._nodes.append(node)
+
+    def popen(self, args: Sequence[Any], **options: Any) -> Process:
+        """Start a program; used like `subprocess.Popen`. All others may use the devices as well."""
+        process = Process(args, **options)
+        self._started = [other for other in self._started if other.poll() is None]
+        self._started.append(process)
+        return process
+
+    def settle(self) -> None:
+        """Return when all that clients have done so far is handled."""
+        self._server.settle()
+
+    @property
+    def has_clients(self) -> bool:
+        """Whether any device is open or mapped."""
+        return len(self._server.files) > 0
+
+    def shut_down(self) -> None:
+        """Kill the programs that we started, which `leaks` then names, and stop serving."""
+        for process in self._started:
+            if process.poll() is None:
+                self.leaks.append(f"process {process.pid} had not ended")
+                process.kill()
+        for process in self._started:
+            try:
+                process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                self.leaks.append(f"process {process.pid} could not be killed")
+        self.leaks.extend(self._server.stop())
+        for node in self._nodes:
+            node.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """End the devices and give everything back; see `leaks`. May be called twice."""
+        already = self._closed
+        super().close()
+        if already:
+            return
+        left = self.machine.buffers.by_id.values()
+        if left:
+            pages = sum(buffer.nr_pages for buffer in left)
+            self.leaks.append(f"{pages} pages are still in use")
+        self._control.close()
+
+
+def is_available() -> str:
+    """Return why the kernel host can't be used here; nothing if it can."""
+    try:
+        Control().close()
+    except OSError as error:
+        return error.strerror or errno.errorcode[error.errno or errno.EIO]
+    return ""

@@ -1,0 +1,39 @@
+"""A program that a host starts: `subprocess.Popen`, with a descriptor that tells of its end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+
+def _unblock_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the host may have blocked some for itself
+
+
+class Process(subprocess.Popen[Any]):
+    """A program; ``fileno`` makes it good for select."""
+
+    _pidfd = -1
+
+    def __init__(
+        self, args: Any, preexec_fn: Callable[[], None] = _unblock_signals, **options: Any
+    ) -> None:
+        with warnings.catch_warnings():
+            # 3.12 warns of any fork in a process with threads. Our child only makes system calls.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            super().__init__(args, preexec_fn=preexec_fn, **options)
+        self._pidfd = os.pidfd_open(self.pid)
+
+    def fileno(self) -> int:
+        """Return a pidfd: readable once the process has ended."""
+        return self._pidfd
+
+    def __del__(self, *args: Any) -> None:
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+        super().__del__()

@@ -1,0 +1,1 @@
+../clients/control.h
