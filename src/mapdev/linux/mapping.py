@@ -32,6 +32,7 @@ from mapdev.linux.vma import (
     vm_flags_set,
     vma_pages,
 )
+from mapdev.linux.vmalloc import vmalloc_to_page
 
 # mapdev's own: how a mapping is cached, as two bits above the PROT_* bits of a protection.
 CACHE_UNCACHED = 1 << 16
@@ -255,15 +256,13 @@ def remap_vmalloc_range(vma: VmAreaStruct, addr: int, pgoff: int) -> None:
     nr_pages = now.machine.vmalloc_size(addr) >> PAGE_SHIFT
     if pgoff < 0 or pgoff + vma_pages(vma) > nr_pages:
         raise _invalid(what, f"{vma!r} from page {pgoff} on reaches past {nr_pages} pages")
-    runs = now.machine.vmalloc_runs(addr, pgoff, vma_pages(vma))
-    first = Page(now.machine, runs[0][0])
-    vm_insert_page(vma, vma.vm_start, first)  # what is true of one is true of all
-    at = vma.vm_start + PAGE_SIZE
-    runs[0] = first.pfn + 1, runs[0][1] - 1
-    if vma.is_mapped(at, vma.vm_end):
-        pages = [Page(now.machine, pfn + page) for pfn, count in runs for page in range(count)]
-        vm_insert_pages(vma, at, pages)  # up to that
-    vma.record_runs(at, runs, "page", vma.vm_page_prot)
+    start, at = addr + (pgoff << PAGE_SHIFT), vma.vm_start
+    # What is true of one page is true of all, unless something is in the way: then up to that.
+    for offset in range(0, vma.vm_end - at if vma.is_mapped(at, vma.vm_end) else 1, PAGE_SIZE):
+        vm_insert_page(vma, at + offset, vmalloc_to_page(start + offset))
+    if vma_pages(vma) > 1:
+        kind, runs = now.machine.vmalloc_runs(addr, pgoff + 1, vma_pages(vma) - 1)
+        vma.record_runs(at + PAGE_SIZE, runs, kind, vma.vm_page_prot)
     vm_flags_set(vma, VM_DONTEXPAND | VM_DONTDUMP)
 
 

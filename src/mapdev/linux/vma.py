@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from mapdev.linux.mm import MmStruct
     from mapdev.linux.page import Page
 
-Kind = Literal["pfn", "page"]
+# How frames are mapped: as by remap_pfn_range, as by vm_insert_page; or so that "pfn" is the number
+# of a page of vmalloc addresses, for a host to which that says more than frames do.
+Kind = Literal["pfn", "page", "vmalloc"]
 
 
 class Mapped(NamedTuple):
@@ -37,7 +39,7 @@ class Mapped(NamedTuple):
     addr: int  # first user address, page-aligned
     pfn: int  # first frame
     nr_pages: int
-    kind: Kind  # "pfn": remap_pfn_range and the like; "page": vm_insert_page and the like
+    kind: Kind
     prot: int  # PROT_* bits and mapdev's cache mode bits
 
     @property
@@ -205,7 +207,7 @@ class VmAreaStruct:
     ) -> None:
         """Do what `record` does, for runs of frames (first, number) at addresses in a row.
 
-        Neighbours among `runs` are joined already. One of no pages is taken for none.
+        Neighbours among `runs` are joined already.
         """
         if runs:
             self.record(addr, *runs[0], kind, prot)

@@ -42,6 +42,7 @@ from mapdev.linux.vma import (
     VM_FAULT_RETRY,
     VM_FAULT_SIGBUS,
     VM_FAULT_SIGSEGV,
+    Kind,
     VmAreaStruct,
     VmFault,
 )
@@ -49,7 +50,7 @@ from mapdev.linux.vma import (
 _MAY_SET = VM_IO | VM_DONTCOPY | VM_DONTEXPAND | VM_DONTDUMP | VM_PFNMAP | VM_MIXEDMAP
 _MAY_CLEAR = VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC
 _FAILED = VM_FAULT_OOM | VM_FAULT_SIGBUS | VM_FAULT_SIGSEGV
-_KINDS = {"pfn": uapi.MAP_PFN, "page": uapi.MAP_PAGE}
+_KINDS = {"pfn": uapi.MAP_PFN, "page": uapi.MAP_PAGE, "vmalloc": uapi.MAP_PAGE}
 _OPERATIONS = {
     "fault": uapi.VMOP_FAULT,
     "page_mkwrite": uapi.VMOP_PAGE_MKWRITE,
@@ -132,7 +133,7 @@ class Areas:
         found: list[uapi.Mapping] = []
         last: tuple[int, ...] = ()
         for addr, pfn, nr_pages, kind, prot in sorted(vma.mapped):
-            for buffer, page, count in _pieces(self._machine.buffers, pfn, nr_pages):
+            for buffer, page, count in _pieces(self._machine.buffers, pfn, nr_pages, kind):
                 key = buffer, _KINDS[kind], _cache(prot), page, addr
                 if found and key == last:
                     found[-1].nr_pages += count
@@ -261,8 +262,12 @@ def _fault_operation(vmf: VmFault) -> int:
     return answer
 
 
-def _pieces(buffers: Buffers, pfn: int, nr_pages: int) -> list[tuple[int, int, int]]:
+def _pieces(buffers: Buffers, pfn: int, nr_pages: int, kind: Kind) -> list[tuple[int, int, int]]:
     """Give what frames in a row are in: number of the buffer, page of it, number of pages."""
+    if kind == "vmalloc":
+        buffer = buffers.of_area(pfn << PAGE_SHIFT)
+        assert buffer is not None  # what was checked a moment ago
+        return [(buffer.id, pfn - (buffer.address >> PAGE_SHIFT), nr_pages)]
     try:
         return [(buffer.id, page, count) for buffer, page, count in buffers.pieces(pfn, nr_pages)]
     except KeyError:
