@@ -8,7 +8,7 @@ kernel thread; a `Machine` is called under its host's lock, but for what says ot
 
 import errno
 import os
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -84,7 +84,7 @@ class Machine(Protocol):
 
     def vmalloc_runs(
         self, addr: int, first: int, nr_pages: int
-    ) -> "tuple[Kind, list[tuple[int, int]]]":
+    ) -> "tuple[Kind, Sequence[tuple[int, int]]]":
         """Give what a part of the area that starts at ``addr`` is to be mapped as.
 
         The part, from page ``first`` on, must lie in the area; neighbours are joined.

@@ -186,7 +186,12 @@ def vm_insert_page(vma: VmAreaStruct, addr: int, page: Page) -> None:
     Source: mm/memory.c
     Fidelity: kernels before 6.14 take kmalloc'ed memory of more than two pages.
     """
-    what = "vm_insert_page"
+    _check_insert("vm_insert_page", vma, addr, page)
+    vma.vm_flags |= VM_MIXEDMAP
+    vma.record(addr & PAGE_MASK, page.pfn, 1, "page", vma.vm_page_prot)
+
+
+def _check_insert(what: str, vma: VmAreaStruct, addr: int, page: Page) -> None:
     if not vma.vm_start <= addr < vma.vm_end:
         raise _invalid(what, f"{addr:#x} is outside of {vma!r}", errno.EFAULT)
     _check_insertable(what, page)
@@ -195,8 +200,6 @@ def vm_insert_page(vma: VmAreaStruct, addr: int, page: Page) -> None:
     addr &= PAGE_MASK
     if vma.is_mapped(addr, addr + PAGE_SIZE):
         raise _invalid(what, f"{addr:#x} is mapped already", errno.EBUSY)
-    vma.vm_flags |= VM_MIXEDMAP
-    vma.record(addr, page.pfn, 1, "page", vma.vm_page_prot)
 
 
 def vm_insert_pages(vma: VmAreaStruct, addr: int, pages: Sequence[Page]) -> None:
@@ -256,13 +259,14 @@ def remap_vmalloc_range(vma: VmAreaStruct, addr: int, pgoff: int) -> None:
     nr_pages = now.machine.vmalloc_size(addr) >> PAGE_SHIFT
     if pgoff < 0 or pgoff + vma_pages(vma) > nr_pages:
         raise _invalid(what, f"{vma!r} from page {pgoff} on reaches past {nr_pages} pages")
-    start, at = addr + (pgoff << PAGE_SHIFT), vma.vm_start
-    # What is true of one page is true of all, unless something is in the way: then up to that.
-    for offset in range(0, vma.vm_end - at if vma.is_mapped(at, vma.vm_end) else 1, PAGE_SIZE):
-        vm_insert_page(vma, at + offset, vmalloc_to_page(start + offset))
-    if vma_pages(vma) > 1:
-        kind, runs = now.machine.vmalloc_runs(addr, pgoff + 1, vma_pages(vma) - 1)
-        vma.record_runs(at + PAGE_SIZE, runs, kind, vma.vm_page_prot)
+    start = addr + (pgoff << PAGE_SHIFT)
+    if vma.is_mapped(vma.vm_start, vma.vm_end):
+        for offset in range(0, vma.vm_end - vma.vm_start, PAGE_SIZE):  # up to that
+            vm_insert_page(vma, vma.vm_start + offset, vmalloc_to_page(start + offset))
+    _check_insert(what, vma, vma.vm_start, vmalloc_to_page(start))  # true of one, true of all
+    kind, runs = now.machine.vmalloc_runs(addr, pgoff, vma_pages(vma))
+    vma.vm_flags |= VM_MIXEDMAP
+    vma.record_runs(vma.vm_start, runs, kind, vma.vm_page_prot)
     vm_flags_set(vma, VM_DONTEXPAND | VM_DONTDUMP)
 
 

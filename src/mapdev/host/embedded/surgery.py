@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from types import TracebackType
 from typing import Self
@@ -212,12 +212,12 @@ def map_frames(
     mark = kernel.secret << 32
     start, length = vma.vm_start, vma.vm_end - vma.vm_start
     # A touch of what lies beyond the end of memory is SIGBUS.
-    runs = _runs(vma, kernel.machine.nr_frames)
+    addrs, pfns, counts = _runs(vma, kernel.machine.nr_frames)
     calls = b""
-    if new and len(runs) > 1:
+    if new and len(addrs) > 1:
         calls = pack([_reserving(start, length, MAP_FIXED_NOREPLACE)], mark)
-    how |= MAP_FIXED_NOREPLACE if new and len(runs) == 1 else MAP_FIXED
-    calls += pack_mmaps(runs, prot, how, loan.number, mark)
+    how |= MAP_FIXED_NOREPLACE if new and len(addrs) == 1 else MAP_FIXED
+    calls += pack_mmaps(addrs, pfns, counts, prot, how, loan.number, mark)
     try:
         surgery.run(loan, calls, last=new)
     except CallError as error:
@@ -242,21 +242,18 @@ def may_be_written(vma: VmAreaStruct) -> bool:
     return vma.vm_flags & (VM_MAYWRITE | VM_MAYSHARE) == VM_MAYWRITE | VM_MAYSHARE
 
 
-def _runs(vma: VmAreaStruct, end_of_memory: int) -> list[tuple[int, int, int]]:
-    """Return (address, bytes, offset in memory) for all of the area in order, holes included."""
+def _runs(vma: VmAreaStruct, end_of_memory: int) -> Sequence[Sequence[int]]:
+    """Return addresses, first frames and numbers of pages for all of the area, holes included."""
+    mapped = sorted(vma.mapped)
+    if vma.is_full:
+        return list(zip(*mapped, strict=True))[:3]
     at = vma.vm_start
     runs = []
-    if vma.is_full:
-        return [
-            (addr, nr_pages << PAGE_SHIFT, pfn << PAGE_SHIFT)
-            for addr, pfn, nr_pages, _, _ in sorted(vma.mapped)
-        ]
-    for addr, pfn, nr_pages, _, _ in sorted(vma.mapped):
+    for addr, pfn, nr_pages, _, _ in mapped:
         if addr > at:
-            runs.append((at, addr - at, end_of_memory << PAGE_SHIFT))
-        length = nr_pages << PAGE_SHIFT
-        runs.append((addr, length, pfn << PAGE_SHIFT))
-        at = addr + length
+            runs.append((at, end_of_memory, addr - at >> PAGE_SHIFT))
+        runs.append((addr, pfn, nr_pages))
+        at = addr + (nr_pages << PAGE_SHIFT)
     if at < vma.vm_end:
-        runs.append((at, vma.vm_end - at, end_of_memory << PAGE_SHIFT))
-    return runs
+        runs.append((at, end_of_memory, vma.vm_end - at >> PAGE_SHIFT))
+    return list(zip(*runs, strict=True))

@@ -8,7 +8,7 @@ here. Called under the host's lock, but for what `mapdev.linux.context.Machine` 
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from mapdev.host.allocation import Allocation
@@ -219,7 +219,7 @@ class KernelMachine:
 
     def vmalloc_runs(
         self, addr: int, first: int, nr_pages: int
-    ) -> tuple[Kind, list[tuple[int, int]]]:
+    ) -> tuple[Kind, Sequence[tuple[int, int]]]:
         """Give a part of the area as what it is for the module: pages of a buffer in a row."""
         return "vmalloc", [((addr >> PAGE_SHIFT) + first, nr_pages)]
 

@@ -169,7 +169,7 @@ class PhysicalMemory:
 
     def vmalloc_runs(
         self, addr: int, first: int, nr_pages: int
-    ) -> tuple[Kind, list[tuple[int, int]]]:
+    ) -> tuple[Kind, Sequence[tuple[int, int]]]:
         """Give the frames behind a part of the area that starts at an address."""
         return "page", self._vmalloc.starting_at(addr, "vmalloc_runs").runs(first, nr_pages)
 
