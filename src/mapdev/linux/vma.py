@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from mapdev.linux.numbers import (
     PAGE_SHIFT,
+    PAGE_SIZE,
     PROT_EXEC,
     PROT_READ,
     PROT_WRITE,
@@ -211,8 +212,8 @@ class VmAreaStruct:
         """
         if runs:
             self.record(addr, *runs[0], kind, prot)
-            ends = list(accumulate([nr_pages << PAGE_SHIFT for _, nr_pages in runs], initial=addr))
             pfns, counts = zip(*runs, strict=True)
+            ends = list(accumulate(map(PAGE_SIZE.__mul__, counts), initial=addr))
             places = zip(ends[1:-1], pfns[1:], counts[1:], repeat(kind), repeat(prot), strict=False)
             self.mapped += map(_new_mapped, places)
             if len(runs) > 1:

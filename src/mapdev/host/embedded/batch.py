@@ -26,7 +26,7 @@ Request = tuple[str, tuple[int, ...], int | None]
 """A call: name, arguments, and which argument is a descriptor that the filter would see."""
 
 CALL = struct.Struct("<7Q")  # number and six arguments
-SIZE = max(1 << 16, 2 * PAGE_SIZE)  # bytes in a client: a page of code, the rest for the list
+SIZE = 1 << 20  # bytes in a client: a page of code, the rest for the list
 _MOST = (SIZE - PAGE_SIZE) // CALL.size * CALL.size
 _FEW = 16  # calls that are packed faster one by one
 _MMAP = NUMBER_OF["mmap"]
@@ -90,8 +90,8 @@ def pack_mmaps(
     request: Request = ("mmap", (0, 0, prot, flags, number, 0), 4)
     words = array("Q", pack([request], mark) * len(addrs))
     words[1::7] = array("Q", addrs)
-    words[2::7] = array("Q", [nr_pages << PAGE_SHIFT for nr_pages in counts])
-    words[6::7] = array("Q", [pfn << PAGE_SHIFT for pfn in pfns])
+    words[2::7] = array("Q", [*map(PAGE_SIZE.__mul__, counts)])
+    words[6::7] = array("Q", [*map(PAGE_SIZE.__mul__, pfns)])
     return words.tobytes()
 
 
