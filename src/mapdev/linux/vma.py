@@ -58,12 +58,17 @@ class VmOperationsStruct:
     Each is a function as in C, or None: ``open(vma)``, ``close(vma)``,
     ``may_split(vma, addr)``, ``mremap(vma)``, ``mprotect(vma, start, end, newflags)``,
     ``fault(vmf) -> VM_FAULT_* bits``, ``map_pages(vmf, start_pgoff, end_pgoff)`` (inclusive),
-    ``page_mkwrite(vmf)``, ``pfn_mkwrite(vmf)``, ``name(vma) -> str``.
+    ``page_mkwrite(vmf)``, ``pfn_mkwrite(vmf)``, ``name(vma) -> str``,
+    ``access(vma, addr, buf, length, write) -> int``: `buf` is a memoryview of `length` bytes, to be
+    filled, or with what is to be written; it gives how many bytes that were.
 
     Source: include/linux/mm.h
+    Fidelity: the kernel host asks ``access`` for 256 bytes at most at a time, the embedded host
+    never: what would ask it reads its pages by itself there.
     """
 
     __slots__ = (
+        "access",
         "close",
         "fault",
         "map_pages",
@@ -89,6 +94,7 @@ class VmOperationsStruct:
         page_mkwrite: "Callable[[VmFault], int] | None" = None,
         pfn_mkwrite: "Callable[[VmFault], int] | None" = None,
         name: "Callable[[VmAreaStruct], str] | None" = None,
+        access: "Callable[[VmAreaStruct, int, memoryview, int, int], int] | None" = None,
     ) -> None:
         """Take the operations by name; what is left out is None."""
         self.open = open
@@ -101,6 +107,7 @@ class VmOperationsStruct:
         self.page_mkwrite = page_mkwrite
         self.pfn_mkwrite = pfn_mkwrite
         self.name = name
+        self.access = access
 
 
 class VmAreaStruct:

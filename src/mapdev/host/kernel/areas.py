@@ -58,6 +58,7 @@ _OPERATIONS = {
     "may_split": uapi.VMOP_MAY_SPLIT,
     "mremap": uapi.VMOP_MREMAP,
     "mprotect": uapi.VMOP_MPROTECT,
+    "access": uapi.VMOP_ACCESS,
     "map_pages": uapi.VMOP_FAULT | uapi.VMOP_AROUND,
 }
 
@@ -89,6 +90,7 @@ class Areas:
             uapi.MAY_SPLIT: self._may_split,
             uapi.MREMAP: self._mremap,
             uapi.MPROTECT: self._mprotect,
+            uapi.ACCESS: self._access,
             uapi.VMA_OPEN: self._opened,
             uapi.VMA_CLOSE: self._closed,
             uapi.VMA_ABORT: self._aborted,
@@ -205,6 +207,15 @@ class Areas:
 
     def _run(self, area: _Area, task: ClientTask, name: str, function: Any, *args: Any) -> int:
         return self._dispatch.fault(area.device, task, name, function, *args)
+
+    def _access(self, request: Request, task: ClientTask) -> None:
+        area = self._look_up(request, task)
+        ops = area.vma.vm_ops
+        assert ops is not None
+        addr, size, write = request.arg[:3]
+        data = memoryview(bytearray(task.payload if write else size))
+        count = self._dispatch.access(area.device, task, ops.access, area.vma, addr, data, write)
+        self._control.answer(request.id, count, b"" if write else data[:count])
 
     # --- an area's life ---------------------------------------------------------------------
 
