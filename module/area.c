@@ -21,7 +21,7 @@
 #include "internal.h"
 
 #define MAPDEV_VMOP_CALLS	(MAPDEV_VMOP_MPROTECT * 2 - 1)
-#define MAPDEV_VMOP_ALL		(MAPDEV_VMOP_AROUND * 2 - 1)
+#define MAPDEV_VMOP_ALL		(MAPDEV_VMOP_ACCESS * 2 - 1)
 
 #define MAPDEV_SETTABLE (MAPDEV_VM_IO | MAPDEV_VM_DONTCOPY | MAPDEV_VM_DONTEXPAND | \
 			 MAPDEV_VM_DONTDUMP | MAPDEV_VM_PFNMAP | MAPDEV_VM_MIXEDMAP)
@@ -493,6 +493,7 @@ void mapdev_area_init(void)
 		ops = &mapdev_vm_ops[i];
 		ops->open = mapdev_vm_open;
 		ops->close = mapdev_vm_close;
+		ops->access = mapdev_vm_access;
 		if (i & MAPDEV_VMOP_FAULT)
 			ops->fault = mapdev_vm_fault;
 		if (i & MAPDEV_VMOP_PAGE_MKWRITE)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Faults: pages that come, or become writable, when they are touched. No objects of its own; areas
- * and their holds are in area.c.
+ * Faults: pages that come, or become writable, when they are touched, and what is read and written
+ * from outside. No objects of its own; areas and their holds are in area.c.
  *
  * All run with the mmap_lock of the area's mm held for read, also where the kernel has per-VMA
  * locks: it takes the mmap_lock before it calls a fault operation of an area without map_pages. The
@@ -233,4 +233,35 @@ vm_fault_t mapdev_vm_page_mkwrite(struct vm_fault *vmf)
 vm_fault_t mapdev_vm_pfn_mkwrite(struct vm_fault *vmf)
 {
 	return mapdev_ask_mkwrite(vmf, MAPDEV_PFN_MKWRITE, pte_pfn(vmf->orig_pte));
+}
+
+/*
+ * What ptrace, /proc/PID/mem and their like do where memory has no struct page. 0 is what they make
+ * of an area that has no such operation, so each has this one. They go on after fewer bytes than
+ * they asked for.
+ */
+int mapdev_vm_access(struct vm_area_struct *vma, unsigned long addr, void *buf, int len, int write)
+{
+	struct mapdev_area *area = vma->vm_private_data;
+	struct mapdev_call *call;
+	s64 ret;
+
+	if (!(area->vm_ops & MAPDEV_VMOP_ACCESS) || len <= 0)
+		return 0;
+	call = mapdev_area_call(area, vma, MAPDEV_ACCESS);
+	if (IS_ERR(call))
+		return PTR_ERR(call);
+	len = min(len, MAPDEV_INLINE);
+	if (write) {
+		memcpy(call->request.data, buf, len);
+		call->request.len = len;
+	}
+	call->request.arg[0] = addr;
+	call->request.arg[1] = len;
+	call->request.arg[2] = !!write;
+	ret = mapdev_call_run(call);
+	if (ret > 0 && !write)
+		memcpy(buf, mapdev_call_reply_payload(call), ret);
+	mapdev_call_end(call);
+	return ret;
 }

@@ -280,6 +280,7 @@ void *mapdev_copy_payload(struct mapdev_call *call);
 vm_fault_t mapdev_vm_fault(struct vm_fault *vmf);
 vm_fault_t mapdev_vm_page_mkwrite(struct vm_fault *vmf);
 vm_fault_t mapdev_vm_pfn_mkwrite(struct vm_fault *vmf);
+int mapdev_vm_access(struct vm_area_struct *vma, unsigned long addr, void *buf, int len, int write);
 
 /* buffer.c */
 int mapdev_buffer_alloc(struct mapdev_session *s, struct mapdev_alloc *alloc);

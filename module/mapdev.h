@@ -197,6 +197,8 @@ enum mapdev_op {
 	MAPDEV_MAY_SPLIT = 19,	/* 0: address */
 	MAPDEV_MREMAP = 20,	/* vma: the new place */
 	MAPDEV_MPROTECT = 21,	/* 0: start, 1: end, 2: new vm_flags */
+	MAPDEV_ACCESS = 22,	/* 0: address, 1: bytes, 2: 1 to write the payload there, else payload
+				 * of the reply is what is there; result: how many bytes */
 
 	/* Notices: nobody waits for a reply. */
 	MAPDEV_RELEASE = 32,	/* the last user of the file is gone */
@@ -335,6 +337,7 @@ struct mapdev_reply {
 #define MAPDEV_VMOP_MPROTECT	(1U << 5)
 #define MAPDEV_VMOP_NOTICES	(1U << 6)	/* MAPDEV_VMA_OPEN, _CLOSE; else the area is silent */
 #define MAPDEV_VMOP_AROUND	(1U << 7)	/* replies to FAULT may have neighbours' pages */
+#define MAPDEV_VMOP_ACCESS	(1U << 8)
 
 struct mapdev_mmap {
 	__u64 set_flags;	/* MAPDEV_VM_: IO, DONTCOPY, DONTEXPAND, DONTDUMP, PFNMAP, MIXEDMAP */
@@ -362,7 +365,7 @@ struct mapdev_mapping {
 /* ---- the loop ------------------------------------------------------------------------------- */
 
 #define MAPDEV_NEXT_NOWAIT	(1U << 0)	/* don't wait for a request */
-#define MAPDEV_NEXT_URGENT	(1U << 1)	/* only what a client's mm waits for (MMAP to MPROTECT, the
+#define MAPDEV_NEXT_URGENT	(1U << 1)	/* only what a client's mm waits for (MMAP to ACCESS, the
 						 * notices VMA_), and the RESULT of only;
 						 * MAPDEV_NONE at once if that has none to come */
 #define MAPDEV_NEXT_REPLY	(1U << 2)	/* fetch nothing, reply only */

@@ -19,7 +19,7 @@
 
 static bool mapdev_op_is_urgent(u32 op)
 {
-	return (op >= MAPDEV_MMAP && op <= MAPDEV_MPROTECT) ||
+	return (op >= MAPDEV_MMAP && op <= MAPDEV_ACCESS) ||
 	       (op >= MAPDEV_VMA_OPEN && op <= MAPDEV_VMA_ABORT);
 }
 
@@ -147,6 +147,10 @@ static bool mapdev_result_valid(const struct mapdev_call *call, const struct map
 		fallthrough;
 	case MAPDEV_WRITE:
 		return mapdev_is_errno(result) || (result >= 0 && result <= request->arg[0]);
+	case MAPDEV_ACCESS:
+		if (!request->arg[2] && result != reply->len)
+			return mapdev_is_errno(result);
+		return mapdev_is_errno(result) || (result >= 0 && result <= request->arg[1]);
 	case MAPDEV_IOCTL:
 	case MAPDEV_LLSEEK:
 		return mapdev_is_errno(result) || result >= 0;

@@ -8,6 +8,7 @@ ended and programs that it started live on, the host serves them until they end,
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import select
 import signal
@@ -27,6 +28,7 @@ _PASSED_ON = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, sign
               signal.SIGUSR2}  # fmt: skip
 _FAILED, _NOT_EXECUTABLE, _NOT_FOUND, _USAGE = 125, 126, 127, 2
 _LOOK_AGAIN = 0.1  # seconds
+_MANY_OBJECTS = 50_000  # a mapping of thousands of runs makes as many, none of them in a cycle
 
 
 def run(
@@ -73,6 +75,7 @@ def _with_host(
 ) -> int:
     # Blocked before the host's thread starts, so that no thread takes them: they are read.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
+    gc.set_threshold(_MANY_OBJECTS, *gc.get_threshold()[1:])
     try:
         with make() as host:
             for text in devices:

@@ -51,21 +51,25 @@ What is the same on both sides is shown as "…". Where kernels differ among the
 compared with the nearest.
 """
 
-_WHY = """\
-
-## What differs on the {title}
-
-| pairs | why |
-| --- | --- |
-"""
-
 _TABLE = """\
 
-| row | devices | kernel | {title} | why |
-| --- | --- | --- | --- | --- |
+## What differs
+
+"=" is what the kernel answers.
+
+| row | devices | kernel | {titles} | why |
+| --- | --- | --- | {rule} | --- |
+"""
+
+_WHY = """\
+
+## Why
+
+| pairs | host | why |
+| --- | --- | --- |
 """
 # Hosts on the page, and what holds on one kernel only.
-_TITLES = {"embedded": "embedded host", "kernel-host": "kernel host"}
+_TITLES = {"kernel-host": "kernel host", "embedded": "embedded host"}
 _KERNELS = {"kernel-host": ("6.1",)}
 
 
@@ -119,23 +123,36 @@ def render() -> str:
         for count in counts:
             text += f" {bold}{count.share:.1%}{bold} ({count.equal}) |"
         text += "\n"
-    text += _DEVICES
-    return text + "".join(_section(host, expected, known[host]) for host in _TITLES)
+    return text + _DEVICES + _differences(expected, known) + _reasons(known)
 
 
-def _section(host: str, expected: dict[Pair, list[str]], known: dict[Pair, Known]) -> str:
-    title = _TITLES[host]
-    text = _WHY.format(title=title)
-    for reason, pairs in Counter(reason for _, reason in known.values()).most_common():
-        text += f"| {pairs} | {reason} |\n"
-    text += _TABLE.format(title=title)
-    for (row, kernel, seen, reason), devices in _alike(expected, known).items():
-        text += f"| {row} | {', '.join(devices)} | {_code(kernel)} | {_code(seen)} | {reason} |\n"
-    for series in _KERNELS.get(host, ()):
-        more = load_known(host, series)
-        there = {pair: known for pair, known in more.items() if pair not in load_known(host)}
-        text += f"\nOn Linux {series} also {', '.join(map(str, there))}: "
-        text += "; ".join(reason for _, reason in there.values()) + ".\n"
+def _differences(expected: dict[Pair, list[str]], known: dict[str, dict[Pair, Known]]) -> str:
+    rule = " | ".join("---" for _ in _TITLES)
+    text = _TABLE.format(titles=" | ".join(_TITLES.values()), rule=rule)
+    for host in _TITLES:
+        for (row, kernel, seen, reason), devices in _alike(expected, known[host]).items():
+            cells = {host: _code(seen)}
+            for other in _TITLES.keys() - {host}:
+                too = any(Pair(row, device) in known[other] for device in devices)
+                cells[other] = "differs too" if too else "="
+            answers = " | ".join(cells[title] for title in _TITLES)
+            text += f"| {row} | {', '.join(devices)} | {_code(kernel)} | {answers} | {reason} |\n"
+    return text
+
+
+def _reasons(known: dict[str, dict[Pair, Known]]) -> str:
+    text = _WHY
+    for host, title in _TITLES.items():
+        for reason, pairs in Counter(reason for _, reason in known[host].values()).most_common():
+            text += f"| {pairs} | {title} | {reason} |\n"
+    for host, several in _KERNELS.items():
+        for series in several:
+            more = load_known(host, series)
+            there = {pair: why for pair, why in more.items() if pair not in known[host]}
+            text += (
+                f"\nOn the {_TITLES[host]} with Linux {series} also {', '.join(map(str, there))}: "
+            )
+            text += "; ".join(reason for _, reason in there.values()) + ".\n"
     return text
 
 

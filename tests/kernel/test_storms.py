@@ -135,7 +135,7 @@ def _lazily(daemon: Daemon, buffer: object, chance: random.Random) -> None:
     if request.op in (uapi.NONE, uapi.RESULT) or request.op >= uapi.RELEASE:
         return
     if request.op == uapi.MMAP:
-        vm_ops = chance.randrange(256)
+        vm_ops = chance.randrange(512)
         if request.vma.vm_pgoff:
             reply = mmap_answer(request, vm_ops=vm_ops | uapi.VMOP_FAULT)
         else:
@@ -287,7 +287,7 @@ def test_random_replies(chance: random.Random, times: int) -> None:
                     _fill(chance, one)
                 ms.append(one)
             if request.op == uapi.MMAP and chance.randrange(8):
-                head = uapi.Mmap(nr_mappings=len(ms), vm_ops=chance.randrange(256))
+                head = uapi.Mmap(nr_mappings=len(ms), vm_ops=chance.randrange(512))
                 head.set_flags = chance.choice(
                     (0, 0, uapi.VM_PFNMAP, uapi.VM_MIXEDMAP, uapi.VM_IO | uapi.VM_DONTCOPY)
                 )

@@ -182,6 +182,16 @@ class Dispatcher:
             return VM_FAULT_SIGBUS
         return answer or 0
 
+    def access(
+        self, device: Device, task: TaskStruct, function: Any, vma: VmAreaStruct, addr: int,
+        data: memoryview, write: int,
+    ) -> int:  # fmt: skip
+        """Run an area's access operation; the result is how many bytes of `data` it did."""
+        count = self.run(device, task, "vm_access", function, vma, addr, data, len(data), write)
+        if not isinstance(count, int) or not 0 <= count <= len(data):
+            raise self._nonsense(device, "vm_access", count, f"0 to {len(data)}")
+        return count
+
     def notify_area(
         self,
         device: Device,

@@ -8,7 +8,7 @@ kernel thread; a `Machine` is called under its host's lock, but for what says ot
 
 import errno
 import os
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mapdev.linux.fs import Inode
     from mapdev.linux.kthread import Kthread
     from mapdev.linux.mm import TaskStruct
-    from mapdev.linux.vma import VmAreaStruct
+    from mapdev.linux.vma import Kind, VmAreaStruct
 
 Owner = Hashable | None
 
@@ -82,10 +82,14 @@ class Machine(Protocol):
     def vmalloc_to_pfn(self, addr: int) -> int:
         """Find the frame behind a vmalloc address; EINVAL when there is none."""
 
-    def vmalloc_runs(self, addr: int, first: int, nr_pages: int) -> "list[tuple[int, int]]":
-        """Give the frames behind a part of the area that starts at ``addr``: (pfn, nr_pages).
+    def vmalloc_runs(
+        self, addr: int, first: int, nr_pages: int
+    ) -> "tuple[Kind, Sequence[tuple[int, int]]]":
+        """Give what a part of the area that starts at ``addr`` is to be mapped as.
 
         The part, from page ``first`` on, must lie in the area; neighbours are joined.
+
+        :return: a kind and what belongs into ``Mapped`` with it: runs (pfn, nr_pages)
         """
 
     def vmalloc_size(self, addr: int) -> int:

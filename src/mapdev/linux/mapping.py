@@ -32,6 +32,7 @@ from mapdev.linux.vma import (
     vm_flags_set,
     vma_pages,
 )
+from mapdev.linux.vmalloc import vmalloc_to_page
 
 # mapdev's own: how a mapping is cached, as two bits above the PROT_* bits of a protection.
 CACHE_UNCACHED = 1 << 16
@@ -185,7 +186,12 @@ def vm_insert_page(vma: VmAreaStruct, addr: int, page: Page) -> None:
     Source: mm/memory.c
     Fidelity: kernels before 6.14 take kmalloc'ed memory of more than two pages.
     """
-    what = "vm_insert_page"
+    _check_insert("vm_insert_page", vma, addr, page)
+    vma.vm_flags |= VM_MIXEDMAP
+    vma.record(addr & PAGE_MASK, page.pfn, 1, "page", vma.vm_page_prot)
+
+
+def _check_insert(what: str, vma: VmAreaStruct, addr: int, page: Page) -> None:
     if not vma.vm_start <= addr < vma.vm_end:
         raise _invalid(what, f"{addr:#x} is outside of {vma!r}", errno.EFAULT)
     _check_insertable(what, page)
@@ -194,8 +200,6 @@ def vm_insert_page(vma: VmAreaStruct, addr: int, page: Page) -> None:
     addr &= PAGE_MASK
     if vma.is_mapped(addr, addr + PAGE_SIZE):
         raise _invalid(what, f"{addr:#x} is mapped already", errno.EBUSY)
-    vma.vm_flags |= VM_MIXEDMAP
-    vma.record(addr, page.pfn, 1, "page", vma.vm_page_prot)
 
 
 def vm_insert_pages(vma: VmAreaStruct, addr: int, pages: Sequence[Page]) -> None:
@@ -255,15 +259,14 @@ def remap_vmalloc_range(vma: VmAreaStruct, addr: int, pgoff: int) -> None:
     nr_pages = now.machine.vmalloc_size(addr) >> PAGE_SHIFT
     if pgoff < 0 or pgoff + vma_pages(vma) > nr_pages:
         raise _invalid(what, f"{vma!r} from page {pgoff} on reaches past {nr_pages} pages")
-    runs = now.machine.vmalloc_runs(addr, pgoff, vma_pages(vma))
-    first = Page(now.machine, runs[0][0])
-    vm_insert_page(vma, vma.vm_start, first)  # what is true of one is true of all
-    at = vma.vm_start + PAGE_SIZE
-    runs[0] = first.pfn + 1, runs[0][1] - 1
-    if vma.is_mapped(at, vma.vm_end):
-        pages = [Page(now.machine, pfn + page) for pfn, count in runs for page in range(count)]
-        vm_insert_pages(vma, at, pages)  # up to that
-    vma.record_runs(at, runs, "page", vma.vm_page_prot)
+    start = addr + (pgoff << PAGE_SHIFT)
+    if vma.is_mapped(vma.vm_start, vma.vm_end):
+        for offset in range(0, vma.vm_end - vma.vm_start, PAGE_SIZE):  # up to that
+            vm_insert_page(vma, vma.vm_start + offset, vmalloc_to_page(start + offset))
+    _check_insert(what, vma, vma.vm_start, vmalloc_to_page(start))  # true of one, true of all
+    kind, runs = now.machine.vmalloc_runs(addr, pgoff, vma_pages(vma))
+    vma.vm_flags |= VM_MIXEDMAP
+    vma.record_runs(vma.vm_start, runs, kind, vma.vm_page_prot)
     vm_flags_set(vma, VM_DONTEXPAND | VM_DONTDUMP)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from mapdev.linux.numbers import (
     PAGE_SHIFT,
+    PAGE_SIZE,
     PROT_EXEC,
     PROT_READ,
     PROT_WRITE,
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
     from mapdev.linux.mm import MmStruct
     from mapdev.linux.page import Page
 
-Kind = Literal["pfn", "page"]
+# How frames are mapped: as by remap_pfn_range, as by vm_insert_page; or so that "pfn" is the number
+# of a page of vmalloc addresses, for a host to which that says more than frames do.
+Kind = Literal["pfn", "page", "vmalloc"]
 
 
 class Mapped(NamedTuple):
@@ -37,7 +40,7 @@ class Mapped(NamedTuple):
     addr: int  # first user address, page-aligned
     pfn: int  # first frame
     nr_pages: int
-    kind: Kind  # "pfn": remap_pfn_range and the like; "page": vm_insert_page and the like
+    kind: Kind
     prot: int  # PROT_* bits and mapdev's cache mode bits
 
     @property
@@ -55,12 +58,17 @@ class VmOperationsStruct:
     Each is a function as in C, or None: ``open(vma)``, ``close(vma)``,
     ``may_split(vma, addr)``, ``mremap(vma)``, ``mprotect(vma, start, end, newflags)``,
     ``fault(vmf) -> VM_FAULT_* bits``, ``map_pages(vmf, start_pgoff, end_pgoff)`` (inclusive),
-    ``page_mkwrite(vmf)``, ``pfn_mkwrite(vmf)``, ``name(vma) -> str``.
+    ``page_mkwrite(vmf)``, ``pfn_mkwrite(vmf)``, ``name(vma) -> str``,
+    ``access(vma, addr, buf, length, write) -> int``: `buf` is a memoryview of `length` bytes, to be
+    filled, or with what is to be written; it gives how many bytes that were.
 
     Source: include/linux/mm.h
+    Fidelity: the kernel host asks ``access`` for 256 bytes at most at a time, the embedded host
+    never: what would ask it reads its pages by itself there.
     """
 
     __slots__ = (
+        "access",
         "close",
         "fault",
         "map_pages",
@@ -86,6 +94,7 @@ class VmOperationsStruct:
         page_mkwrite: "Callable[[VmFault], int] | None" = None,
         pfn_mkwrite: "Callable[[VmFault], int] | None" = None,
         name: "Callable[[VmAreaStruct], str] | None" = None,
+        access: "Callable[[VmAreaStruct, int, memoryview, int, int], int] | None" = None,
     ) -> None:
         """Take the operations by name; what is left out is None."""
         self.open = open
@@ -98,6 +107,7 @@ class VmOperationsStruct:
         self.page_mkwrite = page_mkwrite
         self.pfn_mkwrite = pfn_mkwrite
         self.name = name
+        self.access = access
 
 
 class VmAreaStruct:
@@ -205,12 +215,12 @@ class VmAreaStruct:
     ) -> None:
         """Do what `record` does, for runs of frames (first, number) at addresses in a row.
 
-        Neighbours among `runs` are joined already. One of no pages is taken for none.
+        Neighbours among `runs` are joined already.
         """
         if runs:
             self.record(addr, *runs[0], kind, prot)
-            ends = list(accumulate([nr_pages << PAGE_SHIFT for _, nr_pages in runs], initial=addr))
             pfns, counts = zip(*runs, strict=True)
+            ends = list(accumulate(map(PAGE_SIZE.__mul__, counts), initial=addr))
             places = zip(ends[1:-1], pfns[1:], counts[1:], repeat(kind), repeat(prot), strict=False)
             self.mapped += map(_new_mapped, places)
             if len(runs) > 1:

@@ -20,12 +20,13 @@ from collections.abc import Sequence
 
 from mapdev.host.embedded.arch import ARCH, NAME_OF, NUMBER_OF
 from mapdev.host.embedded.syscalls import PAGE_SIZE
+from mapdev.linux.numbers import PAGE_SHIFT
 
 Request = tuple[str, tuple[int, ...], int | None]
 """A call: name, arguments, and which argument is a descriptor that the filter would see."""
 
 CALL = struct.Struct("<7Q")  # number and six arguments
-SIZE = max(1 << 16, 2 * PAGE_SIZE)  # bytes in a client: a page of code, the rest for the list
+SIZE = 1 << 20  # bytes in a client: a page of code, the rest for the list
 _MOST = (SIZE - PAGE_SIZE) // CALL.size * CALL.size
 _FEW = 16  # calls that are packed faster one by one
 _MMAP = NUMBER_OF["mmap"]
@@ -71,19 +72,26 @@ def pack(requests: Sequence[Request], mark: int) -> bytes:
 
 
 def pack_mmaps(
-    runs: Sequence[tuple[int, int, int]], prot: int, flags: int, number: int, mark: int
-) -> bytes:
-    """Return the calls that map each of `runs`: address, bytes, offset in the file `number`."""
-    if len(runs) < _FEW:
+    addrs: Sequence[int], pfns: Sequence[int], counts: Sequence[int], prot: int, flags: int,
+    number: int, mark: int,
+) -> bytes:  # fmt: skip
+    """Return the calls that map runs of pages.
+
+    :param addrs: where in the client.
+    :param pfns: which pages of the file `number`.
+    :param counts: how many.
+    """
+    if len(addrs) < _FEW:
         number = number & 0xFFFFFFFF | mark
         return b"".join(
-            CALL.pack(_MMAP, addr, length, prot, flags, number, offset)
-            for addr, length, offset in runs
+            CALL.pack(_MMAP, addr, nr_pages << PAGE_SHIFT, prot, flags, number, pfn << PAGE_SHIFT)
+            for addr, pfn, nr_pages in zip(addrs, pfns, counts, strict=True)
         )
     request: Request = ("mmap", (0, 0, prot, flags, number, 0), 4)
-    words = array("Q", pack([request], mark) * len(runs))
-    for place, column in zip((1, 2, 6), zip(*runs, strict=True), strict=False):
-        words[place::7] = array("Q", column)
+    words = array("Q", pack([request], mark) * len(addrs))
+    words[1::7] = array("Q", addrs)
+    words[2::7] = array("Q", [*map(PAGE_SIZE.__mul__, counts)])
+    words[6::7] = array("Q", [*map(PAGE_SIZE.__mul__, pfns)])
     return words.tobytes()
 
 

@@ -91,11 +91,14 @@ class StoppedThread(Tracee):
         """Whether `stop` has been called."""
         return bool(self._saved)
 
-    def run(self, batch: Batch, at: int, calls: bytes) -> None:
+    def run(
+        self, batch: Batch, at: int, calls: bytes, meanwhile: Callable[[], None] | None = None
+    ) -> None:
         """Make the thread carry out a list of calls, up to the first that fails.
 
         :param at: where `batch` is mapped in the client.
         :param calls: made by `pack` and the like.
+        :param meanwhile: called once, while the thread is at it.
         :raises CallError: that of the call that failed.
         :raises ClientGone: the thread was killed.
         """
@@ -109,7 +112,8 @@ class StoppedThread(Tracee):
             if ARCH.NO_RESTART is not None:
                 registers[ARCH.NO_RESTART] = _MASK64
             self.set_registers(registers)
-            registers = self._run_to(at + ARCH.BATCH_END)
+            registers = self._run_to(at + ARCH.BATCH_END, meanwhile)
+            meanwhile = None
             made += (registers[ARCH.BATCH_FIRST] - at - PAGE_SIZE) // CALL.size
             if is_error(registers[ARCH.RESULT]):
                 number = CALL.unpack_from(calls, (made - 1) * CALL.size)[0]
@@ -147,7 +151,7 @@ class StoppedThread(Tracee):
             self._saved_mask = self.get_sigmask()
             self.set_sigmask(_ALL_SIGNALS_BUT_TRAP)
 
-    def _run_to(self, trap: int) -> list[int]:
+    def _run_to(self, trap: int, meanwhile: Callable[[], None] | None = None) -> list[int]:
         """Let the thread run until it traps at `trap`; return its registers then.
 
         Signals are blocked when there is one: what is delivered though it is blocked the kernel
@@ -156,8 +160,12 @@ class StoppedThread(Tracee):
         signal_number = 0
         while True:
             self.ptrace(PTRACE_CONT, 0, signal_number)
-            status = self.wait()
-            signal_number = 0
+            try:
+                if meanwhile is not None:
+                    meanwhile()
+            finally:
+                status = self.wait()
+            signal_number, meanwhile = 0, None
             registers = self.get_registers()
             if status == signal.SIGTRAP and registers[ARCH.PC] == trap:
                 return registers

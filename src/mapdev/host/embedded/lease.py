@@ -17,6 +17,8 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
 
 from mapdev.host.embedded.memory.frames import Hold
 from mapdev.host.embedded.memory.physical import PhysicalMemory
@@ -25,6 +27,7 @@ from mapdev.linux.numbers import PAGE_SHIFT, PAGE_SIZE
 from mapdev.linux.vma import Kind, Mapped, VmAreaStruct
 
 _MORE_SWEEPS = 2
+_FRAMES = itemgetter(1, 2)  # of a `Mapped`: the first and how many
 
 
 class Lease:
@@ -97,10 +100,10 @@ class Leases:
 
     def add(self, index: int, vma: VmAreaStruct, tgid: int) -> Lease:
         """Count the mapping `vma`, made through description `index`, as alive."""
-        holds = [
-            self._memory.hold([(run[1], run[2]) for run in vma.mapped if run[3] == kind], kind)
-            for kind in {run[3] for run in vma.mapped}
-        ]
+        runs: dict[Kind, list[tuple[int, int]]] = {}
+        for kind, of_kind in groupby(vma.mapped, itemgetter(3)):
+            runs.setdefault(kind, []).extend(map(_FRAMES, of_kind))
+        holds = [self._memory.hold(found, kind) for kind, found in runs.items()]
         lease = Lease(index, vma, tgid, holds)
         self._live[index] = self._dying[index] = lease
         return lease

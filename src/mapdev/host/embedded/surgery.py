@@ -12,8 +12,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterable
-from functools import cached_property
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property, partial
 from types import TracebackType
 from typing import Self
 
@@ -55,24 +55,24 @@ class Surgery:
     """The thread of `call`, traced, with what it takes to map memory in its process.
 
     :param why: what can't be done if the thread can't be stopped, for the log.
-    :raises OSError: EPERM another tracer holds the thread.
+    :param later: trace it when it is needed first: from then on it dies with us, so not while a
+        driver takes its time.
+    :raises OSError: EPERM another tracer holds the thread; then, if `later`.
     """
 
-    def __init__(self, kernel: Kernel, call: Call, why: str) -> None:
+    def __init__(self, kernel: Kernel, call: Call, why: str, later: bool = False) -> None:
         self.result = -errno.EIO  # unless the block says otherwise before it loses the client
         self._kernel = kernel
         self._call = call
         self._why = why
         self._loan: Loan | None = None
+        self._later = later
+        self._is_seized = False
         self._thread: StoppedThread = kernel.stopped(call)
 
     def __enter__(self) -> Self:
-        try:
-            self._thread.__enter__()
-        except NotStoppable:
-            text = f"is held by a debugger, so {self._why}; detach the debugger first"
-            self._kernel.say_once("traced", self._call, text)
-            raise OSError(errno.EPERM, os.strerror(errno.EPERM)) from None
+        if not self._later:
+            self._seize()
         return self
 
     @cached_property
@@ -82,10 +82,25 @@ class Surgery:
 
     @property
     def thread(self) -> StoppedThread:
-        """The thread, stopped: its call is answered."""
+        """The thread, stopped: its call is answered.
+
+        :raises OSError: EPERM a debugger has it.
+        """
         if not self._thread.is_stopped:
+            self._seize()
             self._thread.stop()
         return self._thread
+
+    def _seize(self) -> None:
+        if self._is_seized:
+            return
+        try:
+            self._thread.seize()
+            self._is_seized = True
+        except NotStoppable:
+            text = f"is held by a debugger, so {self._why}; detach the debugger first"
+            self._kernel.say_once("traced", self._call, text)
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM)) from None
 
     def __exit__(
         self,
@@ -96,11 +111,14 @@ class Surgery:
         if isinstance(error, OSError):
             self.result = -(error.errno or errno.EIO)
         try:
-            thread = self.thread  # stopped: a result is nothing but a number then, even -512
-            if self._loan is not None:
-                self._loan.give_back()
-            thread.result = self.result
-            thread.__exit__(kind, error, trace)
+            if self._is_seized:
+                thread = self.thread  # stopped: a result is nothing but a number then, even -512
+                if self._loan is not None:
+                    self._loan.give_back()
+                thread.result = self.result
+                thread.__exit__(kind, error, trace)
+            elif not self._thread.gone:
+                self._call.answer(self.result)
         except ClientGone:
             return True
         return isinstance(error, OSError | ClientGone)
@@ -118,6 +136,7 @@ class Surgery:
             space = self._kernel.spaces.of(self._call.tid)
             with_batch = space is not None and space.takes_batch and not space.batch
             if self.is_alone and not self._thread.is_stopped:
+                self._seize()
                 loan = lend_to_caller(self._kernel, self._call, self._thread, writable, with_batch)
             if loan is None:
                 loan = lend_to_helper(self._kernel, self.thread, writable, with_batch)
@@ -138,18 +157,24 @@ class Surgery:
             thread.syscall("madvise", where, SIZE, MADV_DONTFORK)
             space.takes_batch = True
 
-    def run(self, loan: Loan, calls: bytes, last: bool = False) -> None:
+    def run(
+        self, loan: Loan, calls: bytes, last: bool = False,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> None:  # fmt: skip
         """Have a list of calls made by who has the loan.
 
         :param last: the loan is not needed any more.
+        :param meanwhile: called while the calls are being made, where that is possible.
         :raises CallError: that of the call that failed; those after it were not made.
         """
         thread, space = loan.thread, self._kernel.spaces.of(self._call.tid)
         if last:
             calls += pack(loan.closing(), self._kernel.secret << 32)
         if space is not None and space.batch:
-            thread.run(self._kernel.batch, space.batch, calls)
+            thread.run(self._kernel.batch, space.batch, calls, meanwhile)
         else:
+            if meanwhile is not None:
+                meanwhile()
             thread.step(calls)
         loan.is_over = last
 
@@ -196,13 +221,15 @@ def reserve_somewhere(
 
 
 def map_frames(
-    surgery: Surgery, kernel: Kernel, vma: VmAreaStruct, flags: int = 0, new: bool = False
-) -> int:
+    surgery: Surgery, kernel: Kernel, vma: VmAreaStruct, flags: int = 0, new: bool = False,
+    count: Callable[[int], None] | None = None,
+) -> None:  # fmt: skip
     """Map all of `vma` in the client: the runs that are noted in it, and SIGBUS elsewhere.
 
     :param flags: MAP_POPULATE or 0.
     :param new: nothing is reserved there, and nothing is left there if it fails.
-    :return: the index of the description that is mapped.
+    :param count: counts the mapping, given the index of the description that is mapped. That takes
+        a while for many runs, so it is done meanwhile; if mapping fails then, the description ends.
     :raises PlaceTaken: something is mapped there; only if `new`.
     :raises OSError: as mmap(2).
     """
@@ -212,21 +239,20 @@ def map_frames(
     mark = kernel.secret << 32
     start, length = vma.vm_start, vma.vm_end - vma.vm_start
     # A touch of what lies beyond the end of memory is SIGBUS.
-    runs = _runs(vma, kernel.machine.nr_frames)
+    addrs, pfns, counts = _runs(vma, kernel.machine.nr_frames)
     calls = b""
-    if new and len(runs) > 1:
+    if new and len(addrs) > 1:
         calls = pack([_reserving(start, length, MAP_FIXED_NOREPLACE)], mark)
-    how |= MAP_FIXED_NOREPLACE if new and len(runs) == 1 else MAP_FIXED
-    calls += pack_mmaps(runs, prot, how, loan.number, mark)
+    how |= MAP_FIXED_NOREPLACE if new and len(addrs) == 1 else MAP_FIXED
+    calls += pack_mmaps(addrs, pfns, counts, prot, how, loan.number, mark)
     try:
-        surgery.run(loan, calls, last=new)
+        surgery.run(loan, calls, new, partial(count, loan.index) if count is not None else None)
     except CallError as error:
         if new and error.index:
             surgery.thread.syscall("munmap", start, length)
         elif new and error.errno == errno.EEXIST:
             raise PlaceTaken(errno.EEXIST, os.strerror(errno.EEXIST)) from None
         raise
-    return loan.index
 
 
 def move_pieces(thread: StoppedThread, pieces: Iterable[tuple[int, int]], shift: int) -> None:
@@ -242,21 +268,18 @@ def may_be_written(vma: VmAreaStruct) -> bool:
     return vma.vm_flags & (VM_MAYWRITE | VM_MAYSHARE) == VM_MAYWRITE | VM_MAYSHARE
 
 
-def _runs(vma: VmAreaStruct, end_of_memory: int) -> list[tuple[int, int, int]]:
-    """Return (address, bytes, offset in memory) for all of the area in order, holes included."""
+def _runs(vma: VmAreaStruct, end_of_memory: int) -> Sequence[Sequence[int]]:
+    """Return addresses, first frames and numbers of pages for all of the area, holes included."""
+    mapped = sorted(vma.mapped)
+    if vma.is_full:
+        return list(zip(*mapped, strict=True))[:3]
     at = vma.vm_start
     runs = []
-    if vma.is_full:
-        return [
-            (addr, nr_pages << PAGE_SHIFT, pfn << PAGE_SHIFT)
-            for addr, pfn, nr_pages, _, _ in sorted(vma.mapped)
-        ]
-    for addr, pfn, nr_pages, _, _ in sorted(vma.mapped):
+    for addr, pfn, nr_pages, _, _ in mapped:
         if addr > at:
-            runs.append((at, addr - at, end_of_memory << PAGE_SHIFT))
-        length = nr_pages << PAGE_SHIFT
-        runs.append((addr, length, pfn << PAGE_SHIFT))
-        at = addr + length
+            runs.append((at, end_of_memory, addr - at >> PAGE_SHIFT))
+        runs.append((addr, pfn, nr_pages))
+        at = addr + (nr_pages << PAGE_SHIFT)
     if at < vma.vm_end:
-        runs.append((at, vma.vm_end - at, end_of_memory << PAGE_SHIFT))
-    return runs
+        runs.append((at, end_of_memory, vma.vm_end - at >> PAGE_SHIFT))
+    return list(zip(*runs, strict=True))

@@ -94,9 +94,9 @@ class Tracee:
         try:
             ptrace(PTRACE_SEIZE, self.tid, 0, PTRACE_O_EXITKILL)
         except OSError as error:
-            self.gone = True
             if error.errno == errno.EPERM and state_of(self.tid) not in _DEAD:
                 raise NotStoppable(str(error)) from None
+            self.gone = True
             raise ClientGone from None
 
     def ptrace(self, request: int, addr: int = 0, data: int = 0) -> None:

@@ -76,6 +76,9 @@ class UserFault:
         try:
             fcntl.ioctl(self.fd, _UFFDIO_REGISTER, request)
         except OSError as error:
+            if error.errno == errno.EBUSY and not mode & MODE_WP:
+                # Linux 7 takes no kind away from what is registered already, but adds to it.
+                return self.register(start, end, mode | MODE_WP)
             if error.errno == errno.ENOMEM and self._probe(start) == errno.ESRCH:
                 raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH)) from None
             raise

@@ -42,6 +42,7 @@ from mapdev.linux.vma import (
     VM_FAULT_RETRY,
     VM_FAULT_SIGBUS,
     VM_FAULT_SIGSEGV,
+    Kind,
     VmAreaStruct,
     VmFault,
 )
@@ -49,7 +50,7 @@ from mapdev.linux.vma import (
 _MAY_SET = VM_IO | VM_DONTCOPY | VM_DONTEXPAND | VM_DONTDUMP | VM_PFNMAP | VM_MIXEDMAP
 _MAY_CLEAR = VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC
 _FAILED = VM_FAULT_OOM | VM_FAULT_SIGBUS | VM_FAULT_SIGSEGV
-_KINDS = {"pfn": uapi.MAP_PFN, "page": uapi.MAP_PAGE}
+_KINDS = {"pfn": uapi.MAP_PFN, "page": uapi.MAP_PAGE, "vmalloc": uapi.MAP_PAGE}
 _OPERATIONS = {
     "fault": uapi.VMOP_FAULT,
     "page_mkwrite": uapi.VMOP_PAGE_MKWRITE,
@@ -57,6 +58,7 @@ _OPERATIONS = {
     "may_split": uapi.VMOP_MAY_SPLIT,
     "mremap": uapi.VMOP_MREMAP,
     "mprotect": uapi.VMOP_MPROTECT,
+    "access": uapi.VMOP_ACCESS,
     "map_pages": uapi.VMOP_FAULT | uapi.VMOP_AROUND,
 }
 
@@ -88,6 +90,7 @@ class Areas:
             uapi.MAY_SPLIT: self._may_split,
             uapi.MREMAP: self._mremap,
             uapi.MPROTECT: self._mprotect,
+            uapi.ACCESS: self._access,
             uapi.VMA_OPEN: self._opened,
             uapi.VMA_CLOSE: self._closed,
             uapi.VMA_ABORT: self._aborted,
@@ -132,7 +135,7 @@ class Areas:
         found: list[uapi.Mapping] = []
         last: tuple[int, ...] = ()
         for addr, pfn, nr_pages, kind, prot in sorted(vma.mapped):
-            for buffer, page, count in _pieces(self._machine.buffers, pfn, nr_pages):
+            for buffer, page, count in _pieces(self._machine.buffers, pfn, nr_pages, kind):
                 key = buffer, _KINDS[kind], _cache(prot), page, addr
                 if found and key == last:
                     found[-1].nr_pages += count
@@ -205,6 +208,15 @@ class Areas:
     def _run(self, area: _Area, task: ClientTask, name: str, function: Any, *args: Any) -> int:
         return self._dispatch.fault(area.device, task, name, function, *args)
 
+    def _access(self, request: Request, task: ClientTask) -> None:
+        area = self._look_up(request, task)
+        ops = area.vma.vm_ops
+        assert ops is not None
+        addr, size, write = request.arg[:3]
+        data = memoryview(bytearray(task.payload if write else size))
+        count = self._dispatch.access(area.device, task, ops.access, area.vma, addr, data, write)
+        self._control.answer(request.id, count, b"" if write else data[:count])
+
     # --- an area's life ---------------------------------------------------------------------
 
     def _may_split(self, request: Request, task: ClientTask) -> None:
@@ -261,8 +273,12 @@ def _fault_operation(vmf: VmFault) -> int:
     return answer
 
 
-def _pieces(buffers: Buffers, pfn: int, nr_pages: int) -> list[tuple[int, int, int]]:
+def _pieces(buffers: Buffers, pfn: int, nr_pages: int, kind: Kind) -> list[tuple[int, int, int]]:
     """Give what frames in a row are in: number of the buffer, page of it, number of pages."""
+    if kind == "vmalloc":
+        buffer = buffers.of_area(pfn << PAGE_SHIFT)
+        assert buffer is not None  # what was checked a moment ago
+        return [(buffer.id, pfn - (buffer.address >> PAGE_SHIFT), nr_pages)]
     try:
         return [(buffer.id, page, count) for buffer, page, count in buffers.pieces(pfn, nr_pages)]
     except KeyError:

@@ -8,7 +8,7 @@ here. Called under the host's lock, but for what `mapdev.linux.context.Machine` 
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from mapdev.host.allocation import Allocation
@@ -30,7 +30,7 @@ from mapdev.linux.numbers import (
     get_order,
 )
 from mapdev.linux.page import PG_buddy, PG_head, PG_reserved, PG_slab, PG_tail
-from mapdev.linux.vma import VmAreaStruct
+from mapdev.linux.vma import Kind, VmAreaStruct
 
 ZERO_SIZE_PTR = 16  # what kmalloc(0) gives; no memory is there
 OTHERS = "the kernel"  # who owns what is none of ours
@@ -217,18 +217,11 @@ class KernelMachine:
         pfn: int = buffer.pfns[addr - buffer.address >> PAGE_SHIFT]
         return pfn
 
-    def vmalloc_runs(self, addr: int, first: int, nr_pages: int) -> list[tuple[int, int]]:
-        """Give the frames behind a part of the area, neighbours joined."""
-        runs: list[tuple[int, int]] = []
-        at = count = 0
-        for pfn in self._area(addr).pfns[first : first + nr_pages]:
-            if count and pfn == at + count:
-                count += 1
-                continue
-            if count:
-                runs.append((at, count))
-            at, count = pfn, 1
-        return [*runs, (at, count)]
+    def vmalloc_runs(
+        self, addr: int, first: int, nr_pages: int
+    ) -> tuple[Kind, Sequence[tuple[int, int]]]:
+        """Give a part of the area as what it is for the module: pages of a buffer in a row."""
+        return "vmalloc", [((addr >> PAGE_SHIFT) + first, nr_pages)]
 
     def vmalloc_size(self, addr: int) -> int:
         """Give the usable bytes of the area that starts at ``addr``."""

@@ -101,7 +101,7 @@ def _do_mmap(kernel: Kernel, call: Call) -> int | Verdict:
     length = -(-length // PAGE_SIZE) * PAGE_SIZE
     vma = DeviceArea(open_file, 0, length, offset >> PAGE_SHIFT, vma_flags)
     why = f"{open_file.device.node} can't be mapped in it"
-    with Surgery(kernel, call, why) as surgery:
+    with Surgery(kernel, call, why, later=True) as surgery:
         surgery.result = _Mapping(kernel, call, surgery).run(vma, addr, flags)
     return ANSWERED
 
@@ -257,17 +257,23 @@ class _Mapping:
             if vma.faults:
                 self._map_what_faults(vma, is_reserved)
             else:
-                vma.lease = self._map_frames(vma, flags & MAP_POPULATE, is_reserved)
+                self._map_frames(vma, flags & MAP_POPULATE, is_reserved)
             if vma.vm_flags & VM_DONTCOPY:
                 length = vma.vm_end - vma.vm_start
                 surgery.thread.syscall("madvise", vma.vm_start, length, MADV_DONTFORK)
-        kernel.mapped(vma.lease, vma, task.tgid)
+        if vma.faults:
+            kernel.mapped(vma.lease, vma, task.tgid)
         space.insert(vma)
 
-    def _map_frames(self, vma: DeviceArea, flags: int, is_reserved: bool) -> int:
-        """Map what the driver asked for and return the index of the description."""
+    def _map_frames(self, vma: DeviceArea, flags: int, is_reserved: bool) -> None:
+        """Map what the driver asked for, and count that."""
+
+        def count(lease: int) -> None:
+            vma.lease = lease
+            self._kernel.mapped(lease, vma, self._task.tgid)
+
         try:
-            return map_frames(self._surgery, self._kernel, vma, flags, new=not is_reserved)
+            map_frames(self._surgery, self._kernel, vma, flags, not is_reserved, count)
         except OSError as error:
             if error.errno == errno.ENOMEM:
                 self._kernel.log.error(

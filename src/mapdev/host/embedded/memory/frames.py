@@ -42,20 +42,13 @@ class Counts(NamedTuple):
 class Hold:
     """A claim on frames that a client maps."""
 
-    __slots__ = ("heads", "kind", "parts", "runs")
+    __slots__ = ("heads", "kind", "runs")
 
-    def __init__(
-        self,
-        runs: Sequence[tuple[int, int]],
-        kind: str,
-        heads: list[int],
-        parts: list[tuple[int, int]],
-    ) -> None:
+    def __init__(self, runs: Sequence[tuple[int, int]], kind: str, heads: list[int]) -> None:
         """Describe a claim; `hold` in holds.py makes it."""
         self.runs = runs
         self.kind = kind
         self.heads: list[int] | None = heads  # one entry an allocation a run; None once released
-        self.parts = parts  # of allocations longer than a page: the head, how many pages
 
 
 class Frames:
@@ -136,7 +129,7 @@ class Frames:
         mapcount = self.map.mapcount[pfn]
         compound = nr_pages > 1 and use in (mm.COMPOUND, mm.KMALLOC)
         if compound or (use == mm.HELD and nr_pages > 1):
-            refcount = self.map.refcount[head] + self.map.page_refs.get(head, 0)
+            refcount = self.map.refcount[head] + sum(self.map.mapcount[head : head + nr_pages])
         elif pfn == head or use == mm.VMALLOC:
             refcount = self.map.refcount[head] + mapcount
         else:

@@ -23,10 +23,32 @@ class Holds:
 
     def hold(self, runs: Sequence[tuple[int, int]], kind: str) -> Hold:
         """Claim allocated frames for a client's mapping; EINVAL when one is not allocated."""
+        heads = [pfn for pfn, _ in runs] if self._are_whole(runs) else self._heads(runs)
+        holds = self._frames.map.holds
+        for head in heads:
+            holds[head] += 1
+        hold = Hold(runs, kind, heads)
+        if kind == "page":
+            self._count_mappings(hold, 1)
+        return hold
+
+    def _are_whole(self, runs: Sequence[tuple[int, int]]) -> bool:
+        """Say whether each run is one allocation, as nearly all of a vmalloc area are."""
+        state = self._frames.map
+        pfns, counts = zip(*runs, strict=True) if runs else ((), ())
+        return (
+            min(pfns, default=-1) >= 0
+            and max(pfns) < self._frames.nr_frames
+            and min(map(state.use.__getitem__, pfns)) >= mm.HELD
+            and tuple(map(state.head.__getitem__, pfns)) == pfns
+            and tuple(map(state.length.__getitem__, pfns)) == counts
+        )
+
+    def _heads(self, runs: Iterable[tuple[int, int]]) -> list[int]:
+        """Return the heads of the allocations that runs touch: one an allocation a run."""
         state, most = self._frames.map, self._frames.nr_frames
         use, first, length = state.use, state.head, state.length
         heads: list[int] = []
-        parts: list[tuple[int, int]] = []
         for pfn, nr_pages in runs:
             end = pfn + nr_pages
             if not 0 <= pfn < end <= most:
@@ -38,17 +60,8 @@ class Holds:
                     raise OSError(errno.EINVAL, f"hold: pfn {pfn:#x} is not allocated")
                 head = first[pfn]
                 heads.append(head)
-                stop = head + length[head]
-                if stop - head > 1:
-                    parts.append((head, min(stop, end) - pfn))
-                pfn = stop
-        holds = state.holds
-        for head in heads:
-            holds[head] += 1
-        hold = Hold(runs, kind, heads, parts)
-        if kind == "page":
-            self._count_mappings(hold, 1)
-        return hold
+                pfn = head + length[head]
+        return heads
 
     def release(self, hold: Hold) -> None:
         """Give up a claim; frees what was held back for it alone."""
@@ -70,22 +83,15 @@ class Holds:
 
     def _count_mappings(self, hold: Hold, step: int) -> None:
         state = self._frames.map
-        mapcount, references = state.mapcount, state.page_refs
+        mapcount = state.mapcount
         longer = []
         for run in hold.runs:
             if run[1] == 1:
                 mapcount[run[0]] += step
             else:
                 longer.append(run)
-        if longer:
-            for pfn, nr_pages in _joined(sorted(longer)):
-                state.add_to_mapcounts(pfn, nr_pages, step)
-        for head, pages in hold.parts:
-            count = references.get(head, 0) + step * pages
-            if count:
-                references[head] = count
-            else:
-                del references[head]
+        for pfn, nr_pages in _joined(sorted(longer)):
+            state.add_to_mapcounts(pfn, nr_pages, step)
 
 
 def _joined(runs: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:

@@ -167,9 +167,11 @@ class PhysicalMemory:
             raise OSError(errno.EINVAL, f"{addr:#x} is in no vmalloc area")
         return area.pfn_at(addr)
 
-    def vmalloc_runs(self, addr: int, first: int, nr_pages: int) -> list[tuple[int, int]]:
+    def vmalloc_runs(
+        self, addr: int, first: int, nr_pages: int
+    ) -> tuple[Kind, Sequence[tuple[int, int]]]:
         """Give the frames behind a part of the area that starts at an address."""
-        return self._vmalloc.starting_at(addr, "vmalloc_runs").runs(first, nr_pages)
+        return "page", self._vmalloc.starting_at(addr, "vmalloc_runs").runs(first, nr_pages)
 
     def vmalloc_size(self, addr: int) -> int:
         """Give the usable bytes of the area that starts at an address."""

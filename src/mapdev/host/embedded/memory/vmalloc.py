@@ -12,6 +12,7 @@ import errno
 import mmap
 import os
 from bisect import bisect_right
+from collections.abc import Sequence
 from contextlib import suppress
 
 from mapdev.host.embedded.memory.store import Store, address_of
@@ -61,7 +62,7 @@ def _map(addr: int, length: int, prot: int, flags: int, fd: int, offset: int) ->
 class VmallocArea:
     """A stretch of addresses in use: the kernel's ``struct vm_struct``."""
 
-    __slots__ = ("addr", "flags", "heads", "order", "owner", "size")
+    __slots__ = ("_last", "addr", "flags", "heads", "order", "owner", "size")
 
     def __init__(
         self, addr: int, size: int, heads: list[int], order: int, flags: int, owner: int
@@ -73,6 +74,7 @@ class VmallocArea:
         self.order = order
         self.flags = flags
         self.owner = owner  # a number that frames.py gives
+        self._last: tuple[tuple[int, int], list[tuple[int, int]]] = (0, 0), []
 
     @property
     def end(self) -> int:
@@ -84,8 +86,13 @@ class VmallocArea:
         page = addr - self.addr >> PAGE_SHIFT
         return self.heads[page >> self.order] + (page & (1 << self.order) - 1)
 
-    def runs(self, first: int, nr_pages: int) -> list[tuple[int, int]]:
+    def runs(self, first: int, nr_pages: int) -> Sequence[tuple[int, int]]:
         """Give the runs of frames (pfn, length) behind some pages, neighbours joined."""
+        if self._last[0] != (first, nr_pages):  # frames never change, and are mapped again
+            self._last = (first, nr_pages), self._find_runs(first, nr_pages)
+        return self._last[1]
+
+    def _find_runs(self, first: int, nr_pages: int) -> list[tuple[int, int]]:
         full, found = 1 << self.order, []
         begin = end = -1
         for head in self.heads[first >> self.order : (first + nr_pages - 1 >> self.order) + 1]:
