@@ -24,6 +24,21 @@ PROGRAMS = {
     "xz": "xz-utils", "dpkg-deb": "dpkg", "apt-get": "apt", "tar": "tar",
 }  # fmt: skip
 
+# Mistakes of User Mode Linux that would hide the module's: a file, what is there, what is right.
+MISTAKES = (
+    (  # It goes through areas without a lock, also those of a fork that did not come to be.
+        "arch/um/kernel/tlb.c",
+        """\
+	struct vm_area_struct *vma;
+	VMA_ITERATOR(vmi, mm, 0);
+
+	for_each_vma(vmi, vma)
+		um_tlb_mark_sync(mm, vma->vm_start, vma->vm_end);
+""",
+        "	um_tlb_mark_sync(mm, 0, TASK_SIZE);\n",
+    ),
+)
+
 
 class CannotError(Exception):
     """It can't be built or run here; the text says why, and what to do."""
@@ -43,6 +58,7 @@ def build(version: str, jobs: int) -> Path:
     check_programs()
     with locked(cache() / version):
         source = fetch(version)
+        mend(source)
         digest = hashlib.sha256(CONFIG.read_bytes() + (source / ".package").read_bytes())
         tree = cache() / version / f"build-{digest.hexdigest()[:12]}"
         if not (tree / ".done").exists():
@@ -95,6 +111,16 @@ def fetch(version: str) -> Path:
     target.rename(source)
     shutil.rmtree(partial)
     return source
+
+
+def mend(source: Path) -> None:
+    """Mend the source, once; what was built of it before is to be made again."""
+    for name, wrong, right in MISTAKES:
+        text = (source / name).read_text()
+        if wrong in text:
+            (source / name).write_text(text.replace(wrong, right))
+            for done in source.parent.glob("build-*/.done"):
+                done.unlink()
 
 
 def compile_kernel(source: Path, tree: Path, jobs: int) -> None:
