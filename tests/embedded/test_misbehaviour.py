@@ -358,7 +358,9 @@ for flags in (17, 0x4000 | 17, 0x800000 | 17, 0, 10, 0x4000 | 0x800000 | 17):
     )
 
 
-def test_wild_arguments(mapdev: EmbeddedHost, steady: Any, client: Client, caplog: Any) -> None:
+def test_wild_arguments(
+    mapdev: EmbeddedHost, steady: Any, client: Client, caplog: Any, tmp_path: Path
+) -> None:
     """Every call that is handed over, with numbers from anywhere."""
     from mapdev.host.embedded.arch import ARCH
     from mapdev.host.embedded.calls import HANDLERS
@@ -379,6 +381,7 @@ p, q = raw_mmap(None, 4 * P, R | W, SHARED, frames), raw_mmap(None, 4 * P, R | W
 wild = [0, 1, 2, 3, 7, 8, 100, P, P - 1, -1, -2, 1 << 31, 1 << 32, 1 << 47, (1 << 63) - 1, 1 << 63,
         frames, faults, waits, p, q, p + 1, p - 1, q + 3 * P, window, 0x801, 0x5421, 0x11, 0x8003]
 if os.fork() == 0:
+    os.chdir({str(tmp_path)!r})  # where it may make files
     signal.alarm(5); null = os.open('/dev/null', os.O_RDWR)
     for fd in range(3): os.dup2(null, fd)
     for _ in range({rounds(3000)}):

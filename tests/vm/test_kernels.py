@@ -18,7 +18,10 @@ from mapdev.vm.kernels import Kernel
 
 PROJECT = Path(__file__).parents[2]
 TIMEOUT = 600  # seconds; without KVM everything takes some ten times as long
-TESTS = ("tests/kernel", "tests/conformance/test_conformance.py")
+TESTS = (
+    "tests/kernel", "tests/conformance/test_conformance.py",
+    "tests/programs/test_stress_ng.py::test_stress_ng[kernel]",
+)  # fmt: skip
 PARAMETERS = ("raw=0xfed00000+8K,0x100000+4K",)  # registers of the HPET, and memory
 # What the kernel says when the module made a mistake that it noticed.
 COMPLAINTS = re.compile(
