@@ -21,6 +21,8 @@ from ctypes import sizeof
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pytest
+
 from mapdev.host.kernel import uapi
 from mapdev.host.kernel.uapi import Alloc, Create, Init, Mapping, Mmap, Next, Reply, Request
 from mapdev.linux.vma import VM_FAULT_SIGBUS
@@ -29,6 +31,12 @@ CONTROL = "/dev/mapdev"
 COUNTERS = Path("/sys/kernel/debug/mapdev")
 
 Handler = Callable[[Request], "Reply | int | None"]
+
+
+def not_in_uml(what: str) -> pytest.MarkDecorator:
+    """Skip a test in the debug kernel, which is a User Mode Linux and lacks something."""
+    is_uml = "MAPDEV_DEBUG_KERNEL" in os.environ
+    return pytest.mark.skipif(is_uml, reason=f"User Mode Linux has no {what}")
 
 
 def counters() -> dict[str, int]:

@@ -15,7 +15,7 @@ import pytest
 
 from mapdev.host.kernel import uapi
 
-from .daemon import Client, Daemon, answer, opened
+from .daemon import Client, Daemon, answer, not_in_uml, opened
 
 PATH = "/dev/mapdev-test"
 _IOWR_8 = 3 << 30 | 8 << 16 | ord("x") << 8 | 1
@@ -194,6 +194,7 @@ def test_ioctl_arguments(daemon: Daemon) -> None:
 
 
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="int 0x80 is of x86")
+@not_in_uml("32-bit programs")
 def test_ioctl_of_a_32_bit_program(daemon: Daemon) -> None:
     daemon.create()
     seen = []

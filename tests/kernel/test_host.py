@@ -55,6 +55,8 @@ from mapdev.linux import (
     wake_up,
 )
 
+from .daemon import not_in_uml
+
 PYTHON = sys.executable
 PATIENCE = 60  # seconds
 KPF_BUDDY = 1 << 10  # include/uapi/linux/kernel-page-flags.h
@@ -336,6 +338,7 @@ print(len(os.read(ticker, 8)), select.select([ticker], [], [], 20)[0] == [ticker
     assert output.startswith("b'once more'\n") and output.endswith("True\n")
 
 
+@not_in_uml("upper half for the kernel")
 def test_pages_are_the_kernel_s(host: KernelHost) -> None:
     page = alloc_page()
     pfn = page_to_pfn(page)

@@ -19,7 +19,7 @@ import pytest
 from mapdev.host.kernel import uapi
 from mapdev.host.kernel.uapi import PAGE
 
-from .daemon import Client, Daemon, answer, counters, faults, maps, mmap_answer, opened
+from .daemon import Client, Daemon, answer, counters, faults, maps, mmap_answer, not_in_uml, opened
 from .test_mmap import SIGBUS, mapped
 
 PATH = "/dev/mapdev-test"
@@ -556,6 +556,7 @@ def test_physical_memory() -> None:
             assert caught.value.errno == code, hex(phys)
 
 
+@not_in_uml("alloc_contig_pages")
 def test_more_pages_in_a_row_than_the_largest_order() -> None:
     with Daemon(features=uapi.FEATURE_CONTIG) as daemon:
         assert daemon.init.features & uapi.FEATURE_CONTIG

@@ -26,6 +26,7 @@ from .daemon import (
     mapping,
     maps,
     mmap_answer,
+    not_in_uml,
     opened,
 )
 
@@ -97,6 +98,7 @@ def test_request_describes_the_area(daemon: Daemon) -> None:
     assert daemon.ops() == [uapi.OPEN, uapi.MMAP, uapi.VMA_CLOSE, uapi.RELEASE]
 
 
+@not_in_uml("soft-dirty bits")
 def test_flags_are_as_a_driver_in_c_would_have_them(daemon: Daemon) -> None:
     daemon.create()
     buffer = daemon.alloc(1)
@@ -453,6 +455,7 @@ def test_calls_about_an_area(daemon: Daemon, op: str, result: int) -> None:
         assert not request.arg[2] & uapi.VM_WRITE
 
 
+@not_in_uml("HAVE_IOREMAP_PROT")
 @pytest.mark.parametrize(
     ("vm_ops", "reply", "expected"),
     [
@@ -494,6 +497,7 @@ def test_memory_without_struct_page_is_read_from_outside(
         assert list(request.arg[1:3]) == [6, 0]
 
 
+@not_in_uml("HAVE_IOREMAP_PROT")
 @pytest.mark.parametrize("reply", [(6, b"hel"), (7, b"hello!!"), (1, b"")])
 def test_more_than_there_is_or_was_asked_for(daemon: Daemon, reply: tuple[int, bytes]) -> None:
     daemon.create()
@@ -518,6 +522,7 @@ def test_more_than_there_is_or_was_asked_for(daemon: Daemon, reply: tuple[int, b
     assert process.status == errno.EIO << 8
 
 
+@not_in_uml("HAVE_IOREMAP_PROT")
 def test_memory_without_struct_page_is_written_from_outside(daemon: Daemon) -> None:
     daemon.create()
     buffer = daemon.alloc(1)
