@@ -146,7 +146,7 @@ class Server:
         control, waits, commands, quick = self._control, self._waits, self.commands, self._quick
         while self._running:
             try:
-                settling = self._settling
+                settling = tuple(self._settling)
                 if settling or waits.busy:
                     request = control.fetch(uapi.NEXT_NOWAIT)
                 else:
@@ -163,15 +163,16 @@ class Server:
                     if waits.busy:
                         waits.tend()
                     elif settling:
-                        self._settled()
+                        self._settled(settling)
             except Exception:
                 log.exception("a request was lost; the others go on")
 
-    def _settled(self) -> None:
-        """Nothing is queued: what had happened when `settle` was called is handled."""
+    def _settled(self, settling: tuple[threading.Event, ...]) -> None:
+        """Nothing is queued: what had happened when these were noted is handled."""
         self._control.send()
-        while self._settling:
-            self._settling.pop().set()
+        for done in settling:
+            self._settling.remove(done)
+            done.set()
 
     def _handle(self, request: Request) -> None:
         op = request.op
