@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import struct
 from collections.abc import Callable, Coroutine
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from mapdev.linux.ioctl_numbers import _IOC_DIR, _IOC_SIZE
 from mapdev.linux.numbers import EPOLLIN, EPOLLOUT, EPOLLRDNORM, EPOLLWRNORM
@@ -29,6 +30,7 @@ DEFAULT_POLLMASK = EPOLLIN | EPOLLOUT | EPOLLRDNORM | EPOLLWRNORM
 _IOC_WRITE, _IOC_READ = 1, 2  # as the client sees it: it writes what the driver reads
 _SIZE = r"(?P<number>0x[0-9a-f]+|\d+)\s*(?P<unit>[kmgt]?)(i?b)?"
 
+_SHORT = 256  # bytes
 _CO_COROUTINE = 0x80  # of co_flags: made by async def; `inspect` takes long to import
 _NEVER_ASYNC = ("probe", "remove", "release", "poll", "mmap")
 
@@ -38,36 +40,52 @@ Later = Coroutine[Any, Any, _T]
 """What an ``async def`` operation returns when it is called."""
 
 
-class _Ioctl(NamedTuple):
-    """One ioctl command of a driver: its number, its structure and which way it is copied."""
+class Command:
+    """One ioctl command of a driver: its number, its structure and which way it is copied.
 
-    cmd: int
-    type: type[Any] | None
-    copy_in: bool
-    copy_out: bool
-    method: str = ""
+    :ivar method: the name of its handler.
+    :ivar type: of what the argument points to, None if it is a plain number.
+    :ivar copy: makes one of the bytes that it begins with.
+    :ivar size: of that, in bytes.
+    :ivar dump: returns the bytes of one, in a tuple; quicker than ``bytes``.
+    :ivar is_short: it is no longer than the number says, and than what any host sends along.
+    """
 
-    def __call__(self, driver: Driver, file: File, arg: int) -> int | Later[int | None] | None:
+    __slots__ = ("cmd", "copy", "copy_in", "copy_out", "dump", "is_short", "method", "size", "type")
+
+    def __init__(
+        self, cmd: int, type: type[Any] | None, copy_in: bool, copy_out: bool, *, method: str
+    ) -> None:
+        self.cmd = cmd
+        self.type = type
+        self.copy_in = copy_in
+        self.copy_out = copy_out
+        self.method = method
+        self.copy: Callable[[bytes], Any] = bytes if type is None else type.from_buffer_copy
+        self.size = 0 if type is None else ctypes.sizeof(type)
+        self.dump: Callable[[Any], tuple[Any, ...]] = struct.Struct(f"{self.size}s").unpack_from
+        self.is_short = self.size <= min(_IOC_SIZE(cmd), _SHORT)
+
+    def run(self, driver: Driver, file: File, arg: int) -> int | Later[int | None] | None:
+        """Call the handler, and copy what it gets and gives."""
         handler = getattr(driver, self.method)
         if self.type is None:
             plain: int | None = handler(file, arg)
             return plain
-        size = ctypes.sizeof(self.type)
-        if self.copy_in:
-            value = self.type.from_buffer_copy(copy_from_user(arg, size))
-        else:
-            value = self.type()
+        value = self.copy(copy_from_user(arg, self.size)) if self.copy_in else self.type()
         result = handler(file, value)
         if type(result) is CoroutineType:
-            return self._later(result, arg, value)
-        return self._done(result, arg, value)
-
-    async def _later(self, handler: Later[int | None], arg: int, value: Any) -> int | None:
-        return self._done(await handler, arg, value)
-
-    def _done(self, result: int | None, arg: int, value: Any) -> int | None:
+            return self.later(result, arg, value)
         if self.copy_out:
-            copy_to_user(arg, bytes(value))
+            copy_to_user(arg, *self.dump(value))
+        done: int | None = result
+        return done
+
+    async def later(self, handler: Later[int | None], arg: int, value: Any) -> int | None:
+        """Do what is left to do of a handler that is ``async def``."""
+        result = await handler
+        if self.copy_out:
+            copy_to_user(arg, *self.dump(value))
         return result
 
 
@@ -105,7 +123,7 @@ def ioctl(
     writes = bool(bits & _IOC_READ) if direction is None else "w" in direction
 
     def mark(handler: Handler) -> Handler:
-        handler.__dict__.setdefault("__ioctl__", []).append(_Ioctl(cmd, type, reads, writes))
+        handler.__dict__.setdefault("__ioctl__", []).append((cmd, type, reads, writes))
         return handler
 
     return mark
@@ -132,7 +150,7 @@ class Driver:
     name: ClassVar[str] = ""
     major: ClassVar[int] = 240  # the first of the range for local and experimental use
     mode: ClassVar[int] = 0o666
-    _ioctls: ClassVar[dict[int, _Ioctl]] = {}
+    _ioctls: ClassVar[dict[int, Command]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -141,8 +159,8 @@ class Driver:
             code = getattr(handler, "__code__", None)
             if attribute in _NEVER_ASYNC and code and code.co_flags & _CO_COROUTINE:
                 raise TypeError(f"{cls.__name__}.{attribute} can't be async: nobody waits for it")
-            for command in getattr(handler, "__ioctl__", ()):
-                cls._ioctls[command.cmd] = command._replace(method=attribute)
+            for marked in getattr(handler, "__ioctl__", ()):
+                cls._ioctls[marked[0]] = Command(*marked, method=attribute)
         if "name" not in vars(cls):
             cls.name = cls.__name__.lower()
 
@@ -184,7 +202,7 @@ class Driver:
         command = self._ioctls.get(cmd)
         if command is None:
             raise OSError(errno.ENOTTY, f"no ioctl {cmd:#x}")
-        return command(self, file, arg)
+        return command.run(self, file, arg)
 
     def poll(self, file: File) -> int:
         """Return the mask of ``EPOLL*`` bits that hold for `file` now."""
@@ -197,6 +215,12 @@ class Driver:
     def fsync(self, file: File, start: int, end: int, datasync: bool) -> Later[None] | None:
         """Bring bytes `start` to `end` (inclusive, as in C) to where they are kept."""
         raise OSError(errno.EINVAL, "the driver has no fsync operation")
+
+
+def commands_of(driver: Driver) -> dict[int, Command]:
+    """Return what a driver's ioctl operation carries out, by number; none if that is its own."""
+    operation = getattr(driver.ioctl, "__func__", None)
+    return driver._ioctls if operation is Driver.ioctl else {}
 
 
 def parse_size(size: int | str) -> int:

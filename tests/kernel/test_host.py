@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import array
+import contextvars
 import ctypes
 import errno
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -22,6 +25,7 @@ from mapdev.host.kernel.host import KernelHost
 from mapdev.host.loading import DriverError
 from mapdev.linux import (
     _IO,
+    _IOR,
     _IOWR,
     EPOLLIN,
     PAGE_SIZE,
@@ -323,6 +327,152 @@ try: os.read(fd, 2000)
 except Stop: print("EINTR")
 """)  # fmt: skip
     assert output == "b'slept'\n3\nEINTR\n"
+
+
+class Odd(Driver):
+    """Returns what few drivers do, from a list; its ioctls look at their call."""
+
+    WORD = _IOR(ord("t"), 3, ctypes.c_uint32)
+    COPY = _IOWR(ord("t"), 4, Exchange)
+    CONTEXT = _IO(ord("t"), 5)
+
+    def probe(self) -> None:
+        self.results: list[Any] = []
+        self.written: list[bytes] = []
+        self.contexts: list[contextvars.Context] = []
+        self.tasks: list[int] = []
+
+    def read(self, file: File, count: int, pos: int) -> Any:
+        return self.results.pop(0)
+
+    def write(self, file: File, data: bytes, pos: int) -> Any:
+        self.written.append(data)  # kept: it is the driver's
+        return self.results.pop(0)
+
+    @ioctl(WORD, ctypes.c_uint32)
+    def word(self, file: File, word: ctypes.c_uint32) -> Any:
+        word.value = 0x12345678
+        return self.results.pop(0)
+
+    @ioctl(COPY, Exchange)
+    def copy(self, file: File, exchange: Exchange) -> None:
+        assert copy_from_user(exchange.address, 16) == bytes(exchange)
+        copy_to_user(exchange.address + 8, b"overruled")  # one byte more than there is
+        exchange.value += 1
+
+    @ioctl(CONTEXT)
+    def context(self, file: File, arg: int) -> int:
+        self.contexts.append(contextvars.copy_context())
+        if arg == 2:
+            self.tasks = [context.run(current).pid for context in self.contexts]
+        return arg
+
+
+def test_whatever_a_read_returns(host: KernelHost) -> None:
+    driver = host.add(Odd, "/dev/many")
+    words = array.array("I", range(200))
+    small, large = bytes(range(100)), bytes(range(256)) * 4
+    results = [small, large, bytearray(small), bytearray(large), memoryview(large), words,
+               memoryview(words), memoryview(large).cast("B", (32, 32)), memoryview(small)]  # fmt: skip
+    driver.results = [*results, b"", b"x" * 1025, "text", None, 5, words[:1] * 257]
+    output = python(host, """
+import os
+fd = os.open("/dev/many", os.O_RDWR)
+for _ in range(15):
+    try: print(os.read(fd, 1024).hex())
+    except OSError as error: print(error.errno)
+""")  # fmt: skip
+    assert output.split("\n") == [
+        *(bytes(result).hex() for result in results), "", *[str(errno.EIO)] * 5, ""]  # fmt: skip
+
+
+def test_whatever_a_write_or_an_ioctl_returns(host: KernelHost) -> None:
+    driver = host.add(Odd, "/dev/many")
+    driver.results = [None, 2, True, 4, -1, "text", 7, None, -1, 1 << 31, b""]
+    output = python(host, f"""
+import fcntl, os
+fd = os.open("/dev/many", os.O_RDWR)
+for text in (b"one", b"two", b"t" * 300, b"abc", b"abc", b"abc"):
+    try: print(os.write(fd, text))
+    except OSError as error: print("-", error.errno)
+for _ in range(5):
+    data = bytearray(4)
+    try: print(fcntl.ioctl(fd, {Odd.WORD}, data), data[::-1].hex())
+    except OSError as error: print("-", error.errno, data.hex())
+""")  # fmt: skip
+    failed, word = f"- {errno.EIO}", "12345678"
+    assert output.split("\n")[:-1] == [
+        "3", "2", "1", failed, failed, failed, f"7 {word}", f"0 {word}",
+        *[f"{failed} 00000000"] * 3]  # fmt: skip
+    assert driver.written == [b"one", b"two", b"t" * 300, b"abc", b"abc", b"abc"]
+
+
+def test_an_ioctl_that_copies_its_structure_itself(host: KernelHost) -> None:
+    host.add(Odd, "/dev/many")
+    output = python(host, f"""
+import ctypes, fcntl, os, struct
+fd = os.open("/dev/many", os.O_RDWR)
+text = ctypes.create_string_buffer(24)
+at = ctypes.addressof(text)
+struct.pack_into("QQ", text, 0, 41, at)
+ctypes.CDLL(None).ioctl(fd, ctypes.c_ulong({Odd.COPY}), ctypes.c_void_p(at))
+print(struct.unpack_from("QQ", text) == (42, at), text[16:18])
+""")  # fmt: skip
+    assert output == "True b'd\\x00'\n"
+
+
+def test_a_context_that_is_kept_is_that_of_its_call(host: KernelHost) -> None:
+    driver = host.add(Odd, "/dev/many")
+    output = python(host, f"""
+import fcntl, os
+fd = os.open("/dev/many", os.O_RDWR)
+for number in range(4):
+    child = os.fork()
+    if not child: os._exit(fcntl.ioctl(fd, {Odd.CONTEXT}, 1) != 1)
+    assert os.waitpid(child, 0)[1] == 0
+    print(child)
+fcntl.ioctl(fd, {Odd.CONTEXT}, 2)
+print(os.getpid())
+""")  # fmt: skip
+    assert driver.tasks == [int(pid) for pid in output.split()]
+
+
+class Chain(Driver):
+    """Who reads waits for the number of bytes that it asks for, and wakes the next."""
+
+    def probe(self) -> None:
+        self.queues = [WaitQueueHead() for _ in range(4)]
+        self.turn = 0
+
+    def read(self, file: File, count: int, pos: int) -> bytes:
+        wait_event_interruptible(self.queues[count], lambda: self.turn >= count)
+        self._go_on(count + 1)
+        return b"x" * count
+
+    def write(self, file: File, data: bytes, pos: int) -> None:
+        self._go_on(1)
+
+    def _go_on(self, turn: int) -> None:
+        self.turn = turn
+        if turn < len(self.queues):
+            wake_up(self.queues[turn])
+
+
+def test_who_is_woken_wakes_others(host: KernelHost) -> None:
+    host.add(Chain, "/dev/many")
+    stay = "exec 3<>/dev/many; {}; exec sleep 99"  # so that no release comes in between
+    readers = [host.popen(["sh", "-c", stay.format(f"dd bs={count} count=1 <&3 2>/dev/null")],
+                          stdout=subprocess.PIPE) for count in (1, 2, 3)]  # fmt: skip
+    time.sleep(1)
+    writer = host.popen(["sh", "-c", stay.format("printf go >&3")])
+    try:
+        for reader in readers:
+            assert reader.stdout is not None
+            assert select.select([reader.stdout], [], [], PATIENCE / 3)[0]
+    finally:
+        for process in (*readers, writer):
+            process.kill()
+            process.communicate()
 
 
 def test_gallery_drivers_that_wait(host: KernelHost) -> None:

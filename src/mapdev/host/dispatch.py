@@ -97,6 +97,10 @@ class Dispatcher:
     def read(self, device: Device, task: TaskStruct, file: File, count: int, pos: int) -> Any:
         """Run the read operation; the result is bytes-like and at most `count` bytes."""
         data = self.run(device, task, "read", device.driver.read, file, count, pos)
+        return self.checked_read(device, data, count)
+
+    def checked_read(self, device: Device, data: Any, count: int) -> Any:
+        """Return what a read operation returned, if it makes sense."""
         try:
             length = memoryview(data).nbytes
         except TypeError:
@@ -108,10 +112,14 @@ class Dispatcher:
     def write(self, device: Device, task: TaskStruct, file: File, data: bytes, pos: int) -> int:
         """Run the write operation; the result is how many bytes were taken."""
         taken = self.run(device, task, "write", device.driver.write, file, data, pos)
+        return self.checked_write(device, taken, len(data))
+
+    def checked_write(self, device: Device, taken: Any, size: int) -> int:
+        """Return how many bytes a write operation has taken of `size`, if that makes sense."""
         if taken is None:
-            return len(data)
-        if not isinstance(taken, int) or not 0 <= taken <= len(data):
-            raise self._nonsense(device, "write", taken, f"0 to {len(data)} or None")
+            return size
+        if not isinstance(taken, int) or not 0 <= taken <= size:
+            raise self._nonsense(device, "write", taken, f"0 to {size} or None")
         return taken
 
     def llseek(self, device: Device, task: TaskStruct, file: File, offset: int, whence: int) -> int:
@@ -124,6 +132,10 @@ class Dispatcher:
     def ioctl(self, device: Device, task: TaskStruct, file: File, cmd: int, arg: int) -> int:
         """Run the ioctl operation; the result is a non-negative int."""
         result = self.run(device, task, "ioctl", device.driver.ioctl, file, cmd, arg)
+        return self.checked_ioctl(device, result)
+
+    def checked_ioctl(self, device: Device, result: Any) -> int:
+        """Return what an ioctl operation returned, if it makes sense."""
         if result is None:
             return 0
         if not isinstance(result, int) or not 0 <= result < 1 << 31:
@@ -219,7 +231,32 @@ class Dispatcher:
         :raises WouldWait: it has to wait, and the file allows that.
         :raises OSError: whatever the driver raised; EIO for any other exception, which is logged.
         """
-        before, self._again = self._again, None
+        before = self._again
+        if self.trace or before is not None:
+            return self._run_traced(before, device, task, operation, method, args)
+        context = Context(self.machine, device.driver, task)
+        token = enter(context)
+        try:
+            result = method(*args)
+            if type(result) is CoroutineType:
+                raise self.begin(result, device, operation, args, context)
+        except Exception as error:
+            raise self.failure(error, device, operation, args) from None
+        finally:
+            reset(token)
+        return result
+
+    def _run_traced(
+        self,
+        before: WouldWait | None,
+        device: Device,
+        task: TaskStruct | None,
+        operation: str,
+        method: Callable[..., Any],
+        args: tuple[Any, ...],
+    ) -> Any:
+        """Do the same for an operation that is reported, or that had to wait before."""
+        self._again = None
         began = 0.0
         if self.trace:
             began = time.perf_counter() if before is None else before.began
@@ -229,19 +266,9 @@ class Dispatcher:
         try:
             result = method(*args) if before is None or before.outcome is None else before.outcome()
             if type(result) is CoroutineType:
-                result = self._begin(result, device, operation, args, began, context)
-                raise result
-        except WouldWait:
-            raise
-        except BlockingIOError as error:
-            result = self._must_wait(error, before, device, operation, args, began)
-            raise result from None
-        except OSError as error:
-            result = error = _with_errno(device, operation, error)
-            raise error from None
+                raise self.begin(result, device, operation, args, context, began)
         except Exception as error:
-            log.exception("%s: %s failed: %r; the client gets EIO", device.node, operation, error)
-            result = OSError(errno.EIO, os.strerror(errno.EIO))
+            result = self.failure(error, device, operation, args, before, began)
             raise result from None
         finally:
             reset(token)
@@ -249,6 +276,25 @@ class Dispatcher:
                 seconds = time.perf_counter() - began
                 self.trace(device, operation, _arguments(args), _brief(result), seconds)
         return result
+
+    def failure(
+        self,
+        error: Exception,
+        device: Device,
+        operation: str,
+        args: tuple[Any, ...],
+        before: WouldWait | None = None,
+        began: float = 0.0,
+    ) -> OSError:
+        """Return what becomes of an operation that raised `error`; called where it is handled."""
+        if isinstance(error, WouldWait):
+            return error
+        if isinstance(error, BlockingIOError):
+            return self._must_wait(error, before, device, operation, args, began)
+        if isinstance(error, OSError):
+            return _with_errno(device, operation, error)
+        log.exception("%s: %s failed: %r; the client gets EIO", device.node, operation, error)
+        return OSError(errno.EIO, os.strerror(errno.EIO))
 
     def _must_wait(
         self,
@@ -268,14 +314,14 @@ class Dispatcher:
         wait.repeated = before is not None and before.coroutine is None
         return wait
 
-    def _begin(
+    def begin(
         self,
         coroutine: Coroutine[Any, Any, Any],
         device: Device,
         operation: str,
         args: tuple[Any, ...],
-        began: float,
         context: Context,
+        began: float = 0.0,
     ) -> WouldWait:
         """Return what keeps an ``async def`` operation."""
         if operation not in _MAY_WAIT:

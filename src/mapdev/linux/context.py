@@ -9,7 +9,7 @@ kernel thread; a `Machine` is called under its host's lock, but for what says ot
 import errno
 import os
 from collections.abc import Hashable, Sequence
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -201,14 +201,7 @@ def machine() -> Machine:
     return context().machine
 
 
-def enter(new: Context) -> Token[Context]:
-    """Make ``new`` the context of what follows in this thread; for hosts.
-
-    :return: what `reset` needs to undo it
-    """
-    return _context.set(new)
-
-
-def reset(token: Token[Context]) -> None:
-    """Give back the context that was there before `enter`; for hosts."""
-    _context.reset(token)
+# For hosts: make a `Context` the one of what follows in this thread, and give back the one that was
+# there before by what that returned. Not functions of their own: each call to a driver has both.
+enter = _context.set
+reset = _context.reset

@@ -96,4 +96,4 @@ class Commands:
             result = uapi.signed(got.arg[0])
             if result < 0:
                 raise OSError(-result, "the client can't do that now")
-            return Outcome(result, got.arg, control.payload(got))
+            return Outcome(result, got.arg, control.payload(got.slot, got.len))

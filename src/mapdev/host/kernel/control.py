@@ -1,7 +1,7 @@
 """A session with the module: the control device, its ioctls and the memory that is shared with it.
 
 One ioctl (`Control.fetch`) delivers the reply to one request and waits for the next; both lie in
-one structure that is never allocated anew. Replies are noted by `answer` and go out with the next
+one buffer that is never allocated anew. Replies are noted by `answer` and go out with the next
 `fetch`, or sooner if another one is noted.
 
 Used by one thread at a time, but for `kick`.
@@ -9,6 +9,7 @@ Used by one thread at a time, but for `kick`.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import mmap
@@ -21,9 +22,15 @@ from mapdev.linux.log import log
 
 DEVICE = "/dev/mapdev"
 
-_REQUEST = struct.Struct("<QIIIIIIQQ4Q6QII")
-_REPLY = struct.Struct("<QIIqQQIIiI")  # up to its data
 _HOW = struct.Struct("<IiQ")  # how to fetch: the head of struct mapdev_next
+_WAIT = (0, -1, 0)  # for any request, as long as it takes
+_REQUEST = struct.Struct("<QIIIIIIQQ4Q6QII")
+_REQUEST_AT = uapi.Next.request.offset
+_REQUEST_DATA_AT = _REQUEST_AT + uapi.Request.data.offset
+_REPLY = struct.Struct(f"<QIIqQQIIiI{uapi.INLINE}s")
+_REPLY_AT = uapi.Next.reply.offset
+_ERROR = struct.Struct("<i")
+_ERROR_AT = _REPLY_AT + uapi.Reply.error.offset
 _WHY = {
     errno.ENOENT: "the kernel module is not loaded: sudo mapdev module load",
     errno.ENXIO: "the kernel module is not loaded: sudo mapdev module load",
@@ -59,6 +66,10 @@ class Control:
 
     :param timeout_ms: what a client waits for an answer to a call that was fetched; 0 for the
         module's default.
+    :ivar next: struct mapdev_next; says when nobody fetches that all that comes is waited for.
+    :ivar noted: whether a reply waits to go out.
+    :ivar first_reply: the number of the first reply slot; `reply_slot` is its memory.
+    :ivar busy: which reply slots the module has, counted from there.
     :raises OSError: the module is not there, is another version's, or may not be used.
     """
 
@@ -92,29 +103,23 @@ class Control:
         self.slot_size: int = init.slot_size
         self._payload = mmap.mmap(self.fd, init.payload_size, offset=init.payload_offset)
         self._memory = memoryview(self._payload)
-        self._first_reply: int = init.nr_slots
+        self.first_reply: int = init.nr_slots
         self._command_slot: int = init.nr_slots + init.nr_reply_slots
         busy = (self._command_slot + 1) * init.slot_size
-        self._busy = self._memory[busy : busy + 4 * init.nr_reply_slots].cast("I")
-        self._next = uapi.Next()
-        self._pointer = ctypes.byref(self._next)
-        self._reply = self._next.reply
-        whole = memoryview(self._next).cast("B")
-        self._reply_at = uapi.Next.reply.offset
-        at = self._reply_at + uapi.Reply.data.offset
-        self._reply_data = whole[at : at + uapi.INLINE]
-        self._request_at = uapi.Next.request.offset
-        self._whole = whole
-        at = self._request_at + uapi.Request.data.offset
-        self._request_data = whole[at : at + uapi.INLINE]
-        self._noted = False  # a reply that waits to go out
+        self.busy = self._memory[busy : busy + 4 * init.nr_reply_slots].cast("I")
+        at = self.first_reply * init.slot_size
+        self.reply_slot = self._memory[at : at + init.slot_size]
+        self.next = bytearray(ctypes.sizeof(uapi.Next))
+        _HOW.pack_into(self.next, 0, *_WAIT)
+        self.noted = False
 
-    def ioctl(self, command: int, argument: Any = None) -> int:
+    def ioctl(self, command: int, argument: Any = 0) -> int:
         """Do what ioctl(2) does.
 
         :raises OSError: it failed.
         """
-        return uapi.ioctl(self.fd, command, argument)
+        result: int = uapi.ioctl(self.fd, command, argument)
+        return result
 
     # --- the loop ---------------------------------------------------------------------------
 
@@ -125,28 +130,34 @@ class Control:
         :param only: with NEXT_URGENT: the request whose RESULT is awaited.
         :return: None when there is none: it was kicked, or need not wait.
         """
-        _HOW.pack_into(self._whole, 0, flags, -1, only)
-        answered, self._noted = self._noted, False
-        while True:
-            try:
-                self.ioctl(uapi.IOC_NEXT, self._pointer)
-                break
-            except InterruptedError:
-                continue
-        if answered and self._reply.error == errno.EINVAL:
+        _HOW.pack_into(self.next, 0, flags, -1, only)
+        self.noted = False
+        try:
+            while True:
+                with contextlib.suppress(InterruptedError):
+                    self.ioctl(uapi.IOC_NEXT, self.next)
+                    break
+        finally:
+            _HOW.pack_into(self.next, 0, *_WAIT)
+        return self.fetched()
+
+    def fetched(self) -> Request | None:
+        """Return what came with the last fetch."""
+        (error,) = _ERROR.unpack_from(self.next, _ERROR_AT)
+        if error == errno.EINVAL:
             log.error("the module refused a reply; the client gets EIO")
-        values = _REQUEST.unpack_from(self._whole, self._request_at)
+        values = _REQUEST.unpack_from(self.next, _REQUEST_AT)
         if values[1] == uapi.NONE:
             return None
         return Request._make((*values[:9], values[9:13], values[13:19], *values[19:]))
 
     def send(self) -> None:
         """Send the reply that was noted, if there is one."""
-        if self._noted:
+        if self.noted:
             self.fetch(uapi.NEXT_REPLY)
 
     def answer(
-        self, request: int, result: int, data: Any = b"", *, flags: int = 0, addr: int = 0,
+        self, request: int, result: int, data: Any = b"", flags: int = 0, addr: int = 0,
         pos: int = 0,
     ) -> bool:  # fmt: skip
         """Note what a call comes to.
@@ -154,54 +165,56 @@ class Control:
         :param data: bytes-like, without a format; its payload.
         :return: False if there is no room for it now; nothing is noted then.
         """
-        length = len(data)
-        slot = uapi.NO_SLOT
+        if self.noted:
+            self.send()
+        length, slot = len(data), uapi.NO_SLOT
         if length > uapi.INLINE:
             slot = self._free_slot(length)
             if slot == uapi.NO_SLOT:
                 return False
-        self._note(request, uapi.REPLY_DONE, result, flags, addr, pos, length, slot)
-        if slot != uapi.NO_SLOT:
-            self._slot(slot)[:length] = data
-        elif length:
-            self._reply_data[:length] = data
+            at = slot * self.slot_size
+            self._memory[at : at + length] = data
+            data = b""
+        elif type(data) is not bytes:
+            data = bytes(data)
+        _REPLY.pack_into(self.next, _REPLY_AT, request, uapi.REPLY_DONE, flags, result, addr, pos,
+                         length, slot, 0, 0, data)  # fmt: skip
+        self.noted = True
         return True
 
     def keep_waiting(self, request: int) -> None:
         """Note that a call waits, so that a signal for its client is told."""
-        self._note(request, uapi.REPLY_WAIT, 0, 0, 0, 0, 0, uapi.NO_SLOT)
+        self._note(request, uapi.REPLY_WAIT, 0, 0, uapi.NO_SLOT)
 
     def command(self, request: int, kind: int, addr: int, length: int, data: Any = b"") -> None:
         """Note something for the client to do; see `uapi.COPY_FROM` and its neighbours."""
-        self._note(request, kind, 0, 0, addr, 0, length, self._command_slot)
+        self._note(request, kind, addr, length, self._command_slot)
         if len(data):
-            self._slot(self._command_slot)[: len(data)] = data
+            at = self._command_slot * self.slot_size
+            self._memory[at : at + len(data)] = data
 
-    def _note(
-        self, request: int, kind: int, result: int, flags: int, addr: int, pos: int, length: int,
-        slot: int,
-    ) -> None:  # fmt: skip
-        if self._noted:
+    def _note(self, request: int, kind: int, addr: int, length: int, slot: int) -> None:
+        if self.noted:
             self.send()
-        _REPLY.pack_into(self._whole, self._reply_at, request, kind, flags, result, addr, pos,
-                         length, slot, 0, 0)  # fmt: skip
-        self._noted = True
-
-    def _slot(self, number: int) -> memoryview:
-        return self._memory[number * self.slot_size : (number + 1) * self.slot_size]
+        _REPLY.pack_into(self.next, _REPLY_AT, request, kind, 0, 0, addr, 0, length, slot, 0, 0,
+                         b"")  # fmt: skip
+        self.noted = True
 
     def _free_slot(self, length: int) -> int:
         if length <= self.slot_size:
-            for number, busy in enumerate(self._busy):
+            if not self.busy[0]:
+                return self.first_reply
+            for number, busy in enumerate(self.busy):
                 if not busy:
-                    return self._first_reply + number
+                    return self.first_reply + number
         return uapi.NO_SLOT
 
-    def payload(self, request: Request) -> bytes:
+    def payload(self, slot: int, length: int) -> bytes:
         """Return a copy of a request's payload, before the next is fetched."""
-        if request.slot == uapi.NO_SLOT:
-            return bytes(self._request_data[: request.len])
-        return bytes(self._slot(request.slot)[: request.len])
+        if slot == uapi.NO_SLOT:
+            return bytes(self.next[_REQUEST_DATA_AT : _REQUEST_DATA_AT + length])
+        at = slot * self.slot_size
+        return self._memory[at : at + length].tobytes()
 
     def is_waited_for(self, request: int) -> bool:
         """Say whether the client of a call still waits."""
@@ -217,7 +230,8 @@ class Control:
 
     def close(self) -> None:
         """End the session: devices that are left fail from now on."""
-        self._busy.release()
+        self.reply_slot.release()
+        self.busy.release()
         self._memory.release()
         self._payload.close()
         os.close(self.fd)

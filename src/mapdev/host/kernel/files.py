@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Hashable
 from typing import Any
 
-from mapdev.driver import Driver
+from mapdev.driver import Driver, commands_of
 from mapdev.host.device import Device
 from mapdev.host.dispatch import Dispatcher
 from mapdev.host.kernel import uapi
@@ -32,26 +32,32 @@ _ACCESS = 3  # of f_flags
 class OpenFile:
     """A `File` and where it belongs.
 
+    :ivar commands: what its driver's ioctl operation does, as far as that is known.
     :ivar mask: what poll said last.
     """
 
-    __slots__ = ("device", "file", "id", "mask")
+    __slots__ = ("commands", "device", "driver", "file", "id", "mask")
 
     def __init__(self, number: int, device: Device, file: File) -> None:
         self.id = number
         self.device = device
         self.file = file
+        self.driver = device.driver
+        self.commands = commands_of(device.driver)
         self.mask: int | None = None
 
 
 class Files:
-    """All open files, by the module's number."""
+    """All open files.
+
+    :ivar by_id: by the module's number.
+    """
 
     def __init__(self, control: Control, dispatch: Dispatcher, devices: dict[int, Device]) -> None:
         self._control = control
         self._dispatch = dispatch
         self._devices = devices
-        self._by_id: dict[int, OpenFile] = {}
+        self.by_id: dict[int, OpenFile] = {}
         self.handlers: dict[int, Handler] = {
             uapi.OPEN: self._open,
             uapi.READ: self._read,
@@ -64,11 +70,11 @@ class Files:
         }
 
     def __len__(self) -> int:
-        return len(self._by_id)
+        return len(self.by_id)
 
     def of(self, request: Request) -> OpenFile:
         """Return the file that a call is about, its flags being what they are now."""
-        open_file = self._by_id[request.file]
+        open_file = self.by_id[request.file]
         open_file.file.f_flags = request.f_flags
         return open_file
 
@@ -81,11 +87,11 @@ class Files:
         if "llseek" in device.has:
             f_mode |= FMODE_LSEEK
         file = File(device.inode, device.driver, f_flags, f_mode, device.node)
-        open_file = self._by_id[number] = OpenFile(number, device, file)
+        open_file = self.by_id[number] = OpenFile(number, device, file)
         return open_file
 
     def _open(self, request: Request, task: ClientTask) -> None:
-        open_file = self._by_id.get(request.file)  # it is run again after a wait
+        open_file = self.by_id.get(request.file)  # it is run again after a wait
         if open_file is None:
             device = self._devices[request.device]
             open_file = self.add(request.file, device, request.f_flags, request.arg[0])
@@ -106,7 +112,7 @@ class Files:
     def forget(self, request: Request) -> None:
         """The call ends without its operation: a file that was to be opened is not."""
         if request.op == uapi.OPEN:
-            self._by_id.pop(request.file, None)
+            self.by_id.pop(request.file, None)
 
     def _read(self, request: Request, task: ClientTask) -> None:
         open_file = self.of(request)
@@ -122,9 +128,9 @@ class Files:
     def _write(self, request: Request, task: ClientTask) -> None:
         open_file = self.of(request)
         count, pos, address = request.arg[:3]
+        if len(task.payload) < count:  # kept, for when it is run again after a wait
+            task.payload = task.read(address, count)
         data = task.payload
-        if len(data) < count:
-            data = task.read(address, count)
         taken = self._dispatch.write(open_file.device, task, open_file.file, data, pos)
         self._control.answer(request.id, taken, flags=uapi.REPLY_POS, pos=pos + taken)
 
@@ -140,12 +146,17 @@ class Files:
         open_file = self.of(request)
         cmd, arg = request.arg[:2]
         result = self._dispatch.ioctl(open_file.device, task, open_file.file, cmd, arg)
+        self.answer_ioctl(task, result)
+
+    def answer_ioctl(self, task: ClientTask, result: int) -> None:
+        """Note the answer to an ioctl, with what goes out along with it."""
+        number = task.request.id
         if task.out is not None:
             addr, data = task.out
-            if self._control.answer(request.id, result, data, addr=addr):
+            if self._control.answer(number, result, data, addr=addr):
                 return
             task.flush()
-        self._control.answer(request.id, result)
+        self._control.answer(number, result)
 
     def _poll(self, request: Request, task: ClientTask) -> None:
         open_file = self.of(request)
@@ -155,7 +166,7 @@ class Files:
 
     def woken(self, queue: Hashable, driver: Hashable) -> None:
         """Have whoever polls files of `driver` ask again, since a wait queue of it was woken."""
-        for open_file in tuple(self._by_id.values()):
+        for open_file in tuple(self.by_id.values()):
             queues = open_file.file.poll_queues
             if open_file.device.driver is driver and (not queues or queue in queues):
                 self.wake(open_file.id)
@@ -172,13 +183,13 @@ class Files:
         self._control.answer(request.id, 0)
 
     def _release(self, request: Request, task: ClientTask) -> None:
-        open_file = self._by_id.pop(request.file, None)
+        open_file = self.by_id.pop(request.file, None)
         if open_file is not None:
             self._dispatch.release(open_file.device, open_file.file)
 
     def close(self) -> list[str]:
         """Release what is still open; return a line for each."""
-        left, self._by_id = self._by_id, {}
+        left, self.by_id = self.by_id, {}
         for open_file in left.values():
             self._dispatch.release(open_file.device, open_file.file)
         return [f"{open_file.device.node} was still open or mapped" for open_file in left.values()]

@@ -24,6 +24,7 @@ from mapdev.host.kernel.commands import Commands
 from mapdev.host.kernel.control import Control, Request
 from mapdev.host.kernel.files import Files, access_mode, operations
 from mapdev.host.kernel.machine import KernelMachine
+from mapdev.host.kernel.quick import Quick
 from mapdev.host.kernel.tasks import ClientTask
 from mapdev.host.kernel.waits import Waits
 from mapdev.linux.fs import MAJOR, MINOR, MKDEV, Inode
@@ -52,6 +53,8 @@ class Server:
         machine.woken = self._waits.wake
         machine.unmap = self._unmap
         machine.install = self._install
+        self._quick = Quick(control, dispatch, lock, self.files, self._waits,
+                            self._task_of, self._failed)  # fmt: skip
         self._handlers = {**self.files.handlers, **self.areas.handlers}
         self._running = True
         self._settling: list[threading.Event] = []
@@ -140,15 +143,18 @@ class Server:
     def _run(self) -> None:
         self.commands.begin()
         self._waits.begin()
-        control, waits, commands = self._control, self._waits, self.commands
+        control, waits, commands, quick = self._control, self._waits, self.commands, self._quick
         while self._running:
             try:
-                settling = self._settling
-                request = control.fetch(uapi.NEXT_NOWAIT if settling else 0)
+                settling = tuple(self._settling)
+                if settling or waits.busy:
+                    request = control.fetch(uapi.NEXT_NOWAIT)
+                else:
+                    request = quick.serve()
                 if request is not None:
                     with self._lock:
                         self._handle(request)
-                        if waits.busy:
+                        while waits.busy:
                             waits.tend()
                     continue
                 with self._lock:
@@ -157,15 +163,16 @@ class Server:
                     if waits.busy:
                         waits.tend()
                     elif settling:
-                        self._settled()
+                        self._settled(settling)
             except Exception:
                 log.exception("a request was lost; the others go on")
 
-    def _settled(self) -> None:
-        """Nothing is queued: what had happened when `settle` was called is handled."""
+    def _settled(self, settling: tuple[threading.Event, ...]) -> None:
+        """Nothing is queued: what had happened when these were noted is handled."""
         self._control.send()
-        while self._settling:
-            self._settling.pop().set()
+        for done in settling:
+            self._settling.remove(done)
+            done.set()
 
     def _handle(self, request: Request) -> None:
         op = request.op
@@ -174,27 +181,30 @@ class Server:
         elif op == uapi.GONE:
             self._waits.gone(request.arg[0])
         elif op != uapi.RESULT:  # one that nobody waits for any more
-            control = self._control
-            payload = control.payload(request) if request.len else b""
-            task = ClientTask(request, payload, self.commands, control.slot_size, self.areas.known)
+            payload = self._control.payload(request.slot, request.len) if request.len else b""
+            task = self._task_of(request, payload)
             handler = self._handlers[op]
-            wait = self._carry_out(request, handler, request, task)
+            wait = self._carry_out(request, partial(handler, request, task))
             if wait is not None:
-                self._waits.keep(request, wait, partial(handler, request, task))
+                self._keep(request, task, wait)
 
-    def _carry_out(
-        self, request: Request, work: Callable[..., None], *args: Any
-    ) -> WouldWait | None:
+    def _task_of(self, request: Request, payload: bytes) -> ClientTask:
+        at_a_time = self._control.slot_size
+        return ClientTask(request, payload, self.commands, at_a_time, self.areas.known)
+
+    def _keep(self, request: Request, task: ClientTask, wait: WouldWait) -> None:
+        self._waits.keep(request, wait, partial(self._handlers[request.op], request, task))
+
+    def _carry_out(self, request: Request, work: Callable[[], None]) -> WouldWait | None:
         """Run a call; its answer is noted, unless it has to wait."""
         self._waits.current = request.id
         try:
-            work(*args)
+            work()
             return None
         except WouldWait as wait:
-            if request.op == uapi.MMAP:
-                error = errno.EAGAIN
-            else:
+            if request.op != uapi.MMAP:
                 return wait
+            error = errno.EAGAIN
         except OSError as failure:
             error = failure.errno or errno.EIO
         except Exception:
@@ -205,6 +215,13 @@ class Server:
         if request.id:
             self._control.answer(request.id, -error)
         return None
+
+    def _failed(self, request: Request, task: ClientTask, failure: OSError) -> None:
+        """Note what becomes of a call whose operation ended so, elsewhere."""
+        if isinstance(failure, WouldWait):
+            self._keep(request, task, failure)
+        else:
+            self._control.answer(request.id, -(failure.errno or errno.EIO))
 
 
 def node_name(node: str) -> str | None:

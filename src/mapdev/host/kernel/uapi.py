@@ -6,8 +6,8 @@ Written by hand, without its prefix; a test compares it with what a C compiler m
 from __future__ import annotations
 
 import ctypes
-import os
 from ctypes import Structure, c_char, c_int32, c_int64, c_uint8, c_uint16, c_uint32, c_uint64
+from fcntl import ioctl as ioctl  # keeps the interpreter's lock if the structure is over 1 KiB
 
 ABI = 1 << 16
 NO_SLOT = 0xFFFFFFFF
@@ -212,23 +212,6 @@ IOC_WAKE = _ioc(_W, 0x88, Wake)
 IOC_UNMAP = _ioc(_W, 0x89, Unmap)
 IOC_ALIVE = _ioc(_W, 0x8A, Alive)
 IOC_KICK = _ioc(_NO, 0x8B, None)
-
-_ioctl = ctypes.CDLL(None, use_errno=True).ioctl
-_ioctl.argtypes = (ctypes.c_int, ctypes.c_ulong)  # and a pointer
-
-
-def ioctl(fd: int, command: int, argument: object = None) -> int:
-    """Return what ioctl() does.
-
-    :param argument: a structure, or what ``ctypes.byref`` made of one.
-    :raises OSError: it failed.
-    """
-    if isinstance(argument, Structure):
-        argument = ctypes.byref(argument)
-    result: int = _ioctl(fd, command, argument)
-    if result < 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    return result
 
 
 def signed(value: int) -> int:

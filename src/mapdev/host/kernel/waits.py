@@ -18,7 +18,7 @@ from mapdev.host.dispatch import Dispatcher, WouldWait
 from mapdev.host.kernel import uapi
 from mapdev.host.kernel.control import Control, Request
 
-CarryOut = Callable[[Request, Callable[..., None]], WouldWait | None]
+CarryOut = Callable[[Request, Callable[[], None]], WouldWait | None]
 """Runs a call; returns why it has to wait, if it does."""
 
 
@@ -49,6 +49,7 @@ class Waits:
     :param woken: told of each wake-up, so that whoever polls asks again.
     :param forget: told of calls that end without their operation.
     :ivar current: for which call operations run now.
+    :ivar busy: whether `tend` has something to do.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Waits:
         self._woken: dict[tuple[Hashable, Hashable], int] | None = {}  # and during which call
         self._ended: list[_Waiting] = []
         self.current = 0
+        self.busy = False
 
     # --- from any thread --------------------------------------------------------------------
 
@@ -82,7 +84,8 @@ class Waits:
         with self._lock:
             if self._woken is None:
                 return
-            kick = not own and not self._woken and not self._ended
+            kick = not own and not self.busy
+            self.busy = True
             # What a call's own operation woke before it waited is no news to itself.
             self._woken[queue, owner] = self.current if own else 0
         if kick:
@@ -93,6 +96,7 @@ class Waits:
             if self._woken is None:
                 return
             self._ended.append(waiting)
+            self.busy = True
         self._control.kick()
 
     # --- in the server's thread -------------------------------------------------------------
@@ -100,11 +104,6 @@ class Waits:
     def begin(self) -> None:
         """Know the server's thread, which is the calling one."""
         self._thread = threading.get_ident()
-
-    @property
-    def busy(self) -> bool:
-        """Whether `tend` has something to do."""
-        return bool(self._woken or self._ended)
 
     def keep(self, request: Request, wait: WouldWait, again: Callable[[], None]) -> None:
         """Keep a call until what it waits for has come."""
@@ -133,6 +132,7 @@ class Waits:
         """Run what was woken until now, and have poll see what changed."""
         with self._lock:
             woken, ended = self._woken or {}, self._ended
+            self.busy = False
             if self._woken is not None:
                 self._woken = {}
             self._ended = []
