@@ -146,6 +146,20 @@ static int mapdev_do(struct mapdev_session *s, unsigned int cmd, void *arg)
 	return ret;
 }
 
+/* The daemon could not be told of what it has now, and has no number to give it back by. */
+static void mapdev_undo(struct mapdev_session *s, unsigned int cmd, const void *arg)
+{
+	const struct mapdev_create *create = arg;
+	const struct mapdev_alloc *alloc = arg;
+
+	mutex_lock(&s->mutex);
+	if (!s->dead && cmd == MAPDEV_IOC_CREATE)
+		mapdev_device_destroy(s, create->id);
+	if (!s->dead && cmd == MAPDEV_IOC_ALLOC)
+		mapdev_buffer_free(s, alloc->id);
+	mutex_unlock(&s->mutex);
+}
+
 static const unsigned int mapdev_ioctls[] = {
 	MAPDEV_IOC_INIT, MAPDEV_IOC_CREATE, MAPDEV_IOC_DESTROY, MAPDEV_IOC_ALLOC, MAPDEV_IOC_FREE,
 	MAPDEV_IOC_PFNS, MAPDEV_IOC_PAGE, MAPDEV_IOC_WAKE, MAPDEV_IOC_UNMAP, MAPDEV_IOC_ALIVE,
@@ -191,8 +205,11 @@ static long mapdev_control_ioctl(struct file *file, unsigned int cmd, unsigned l
 	ret = mapdev_do(s, cmd, arg);
 	/* The module's version is of interest just when it does not fit. */
 	if ((!ret || ret == -EPROTONOSUPPORT) && _IOC_DIR(cmd) & _IOC_READ &&
-	    copy_to_user((void __user *)user, arg, size))
+	    copy_to_user((void __user *)user, arg, size)) {
+		if (!ret)
+			mapdev_undo(s, cmd, arg);
 		return -EFAULT;
+	}
 	return ret;
 }
 

@@ -675,3 +675,27 @@ def test_faults_wait_for_a_slow_daemon(daemon: Daemon) -> None:
         uapi.MMAP: lambda r: mmap_answer(r, vm_ops=uapi.VMOP_FAULT), uapi.FAULT: faults(buffer),
     }  # fmt: skip
     assert daemon.run(handlers, client) == 16
+
+
+@pytest.mark.parametrize(
+    ("command", "what"),
+    [
+        (uapi.IOC_CREATE, uapi.Create(name=b"mapdev-test", has=uapi.HAS_ALL, mode=0o600)),
+        (uapi.IOC_ALLOC, uapi.Alloc(kind=uapi.BUF_PAGES, nr_pages=1)),
+    ],
+    ids=["device", "buffer"],
+)
+def test_what_the_daemon_can_not_be_told_of(
+    daemon: Daemon, command: int, what: ctypes.Structure
+) -> None:
+    """Its number can't be written to where the request was: there is none of it."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    area = mmap.mmap(-1, PAGE)
+    area[: ctypes.sizeof(what)] = bytes(what)
+    at = ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(area)))
+    assert libc.mprotect(at, PAGE, mmap.PROT_READ) == 0
+    assert libc.ioctl(daemon.fd, ctypes.c_ulong(command), at) == -1
+    assert ctypes.get_errno() == errno.EFAULT
+    assert counters()["pages"] == 0
+    assert not Path("/dev/mapdev-test").exists()
+    daemon.create()

@@ -309,7 +309,7 @@ def test_random_replies(chance: random.Random, times: int) -> None:
             with contextlib.suppress(OSError):
                 daemon.next(reply, flags=uapi.NEXT_REPLY)
                 replies += 1
-        assert replies > 100
+        assert replies > 50  # in a debug kernel; else thousands
         for client in clients:
             client.kill()
             client.wait()
