@@ -42,13 +42,20 @@ class Counts(NamedTuple):
 class Hold:
     """A claim on frames that a client maps."""
 
-    __slots__ = ("heads", "kind", "runs")
+    __slots__ = ("heads", "kind", "parts", "runs")
 
-    def __init__(self, runs: Sequence[tuple[int, int]], kind: str, heads: list[int]) -> None:
+    def __init__(
+        self,
+        runs: Sequence[tuple[int, int]],
+        kind: str,
+        heads: list[int],
+        parts: list[tuple[int, int]],
+    ) -> None:
         """Describe a claim; `hold` in holds.py makes it."""
         self.runs = runs
         self.kind = kind
         self.heads: list[int] | None = heads  # one entry an allocation a run; None once released
+        self.parts = parts  # of pages with one count for all: the head, how many pages
 
 
 class Frames:
@@ -128,7 +135,9 @@ class Frames:
         nr_pages = self.map.length[head]
         mapcount = self.map.mapcount[pfn]
         compound = nr_pages > 1 and use in (mm.COMPOUND, mm.KMALLOC)
-        if compound or (use == mm.HELD and nr_pages > 1):
+        if compound:
+            refcount = self.map.refcount[head] + self.map.page_refs.get(head, 0)
+        elif use == mm.HELD and nr_pages > 1:
             refcount = self.map.refcount[head] + sum(self.map.mapcount[head : head + nr_pages])
         elif pfn == head or use == mm.VMALLOC:
             refcount = self.map.refcount[head] + mapcount

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from mapdev.host.embedded.memory import mem_map as mm
 from mapdev.host.embedded.memory.frames import Frames, Hold
 
+_COUNTED_AS_ONE = frozenset((mm.COMPOUND, mm.KMALLOC))
+
 
 class Holds:
     """All claims on the frames of a machine; the counts are in the frames' map."""
@@ -23,11 +25,11 @@ class Holds:
 
     def hold(self, runs: Sequence[tuple[int, int]], kind: str) -> Hold:
         """Claim allocated frames for a client's mapping; EINVAL when one is not allocated."""
-        heads = [pfn for pfn, _ in runs] if self._are_whole(runs) else self._heads(runs)
+        heads, parts = self._whole(runs) if self._are_whole(runs) else self._touched(runs)
         holds = self._frames.map.holds
         for head in heads:
             holds[head] += 1
-        hold = Hold(runs, kind, heads)
+        hold = Hold(runs, kind, heads, parts)
         if kind == "page":
             self._count_mappings(hold, 1)
         return hold
@@ -44,11 +46,17 @@ class Holds:
             and tuple(map(state.length.__getitem__, pfns)) == counts
         )
 
-    def _heads(self, runs: Iterable[tuple[int, int]]) -> list[int]:
-        """Return the heads of the allocations that runs touch: one an allocation a run."""
+    def _whole(self, runs: Sequence[tuple[int, int]]) -> tuple[list[int], list[tuple[int, int]]]:
+        """Return what `_touched` does, of runs that are whole."""
+        use = self._frames.map.use
+        return [pfn for pfn, _ in runs], [run for run in runs if use[run[0]] in _COUNTED_AS_ONE]
+
+    def _touched(self, runs: Iterable[tuple[int, int]]) -> tuple[list[int], list[tuple[int, int]]]:
+        """Return `Hold.heads` and `Hold.parts`."""
         state, most = self._frames.map, self._frames.nr_frames
         use, first, length = state.use, state.head, state.length
         heads: list[int] = []
+        parts: list[tuple[int, int]] = []
         for pfn, nr_pages in runs:
             end = pfn + nr_pages
             if not 0 <= pfn < end <= most:
@@ -60,8 +68,11 @@ class Holds:
                     raise OSError(errno.EINVAL, f"hold: pfn {pfn:#x} is not allocated")
                 head = first[pfn]
                 heads.append(head)
-                pfn = head + length[head]
-        return heads
+                stop = head + length[head]
+                if use[pfn] in _COUNTED_AS_ONE:
+                    parts.append((head, min(stop, end) - pfn))
+                pfn = stop
+        return heads, parts
 
     def release(self, hold: Hold) -> None:
         """Give up a claim; frees what was held back for it alone."""
@@ -92,6 +103,12 @@ class Holds:
                 longer.append(run)
         for pfn, nr_pages in _joined(sorted(longer)):
             state.add_to_mapcounts(pfn, nr_pages, step)
+        for head, pages in hold.parts:
+            count = state.page_refs.get(head, 0) + step * pages
+            if count:
+                state.page_refs[head] = count
+            else:
+                del state.page_refs[head]
 
 
 def _joined(runs: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:

@@ -45,6 +45,7 @@ class MemMap:
         "length",
         "mapcount",
         "owner",
+        "page_refs",
         "refcount",
         "use",
     )
@@ -60,6 +61,8 @@ class MemMap:
         self.refcount = _ints(nr_frames)  # without those of mappings
         self.holds = _ints(nr_frames)  # mappings of any kind that show a part of it
         self.owner = _ints(nr_frames)  # a number that frames.py gives
+        # References by vm_insert_page mappings, of pages with one count for all, and only if any
+        self.page_refs: dict[int, int] = {}
 
     def mark(self, pfn: int, nr_pages: int, use: int, owner: int) -> None:
         """Note an allocation, with one reference."""
