@@ -1,4 +1,4 @@
-"""`mapdev doctor` for the kernel host: whether its module is there, could be built, may be loaded.
+"""What the kernel host needs: whether its module is there, could be built, may be loaded.
 
 Nothing here is in the way of the embedded host, so that nothing here fails.
 """
@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from mapdev.doctor import Finding
+from mapdev.doctor.finding import Finding
 from mapdev.module import headers, lockdown, source, state
 from mapdev.support.tools import UnavailableError, install
 

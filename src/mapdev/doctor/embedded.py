@@ -1,4 +1,4 @@
-"""`mapdev doctor`: tries what the embedded host needs, here and now, and says what is missing.
+"""What the embedded host needs, tried here and now.
 
 Each check does the real thing in a small way instead of guessing from a version; the last one runs
 a program on a device.
@@ -11,19 +11,12 @@ import platform
 import resource
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+
+from mapdev.doctor.finding import Finding
 
 _OLDEST = (5, 14)
-
-
-class Finding(NamedTuple):
-    """The outcome of one check: fine, worth knowing (`ok` None), or in the way."""
-
-    what: str
-    ok: bool | None
-    text: str
 
 
 def _kernel() -> Finding:
@@ -122,32 +115,3 @@ def _works() -> Finding:
 CHECKS: tuple[Callable[[], Finding], ...] = (
     _architecture, _kernel, _seccomp, _ptrace, _poll, _descriptors, _areas, _works,
 )  # fmt: skip
-
-
-def findings(checks: Sequence[Callable[[], Finding]] = CHECKS) -> Iterator[Finding]:
-    """Make all checks, the cheap ones first."""
-    for check in checks:
-        try:
-            yield check()
-        except Exception as error:
-            yield Finding(check.__name__.strip("_"), False, f"could not be checked: {error!r}")
-
-
-def examine() -> int:
-    """Print what the checks found; return 1 when something is in the embedded host's way."""
-    from mapdev.doctor_kernel import CHECKS as KERNEL_CHECKS
-
-    status = _show(findings())
-    print("mapdev can work here" if not status else "mapdev can't work here: see FAIL above")
-    print("\nthe kernel host, which most programs do without:")
-    _show(findings(KERNEL_CHECKS))
-    return status
-
-
-def _show(found: Iterator[Finding]) -> int:
-    status = 0
-    for what, ok, text in found:
-        mark = {True: "ok  ", None: "note", False: "FAIL"}[ok]
-        print(f"{mark}  {what + ':':<13} {text}", flush=True)
-        status = max(status, int(ok is False))
-    return status
