@@ -71,7 +71,7 @@ def _privilege() -> Finding:
 
 
 def _machine() -> Finding:
-    from mapdev.vm import machine
+    from mapdev.vm import kvm, machine
 
     try:
         machine.check()
@@ -80,9 +80,8 @@ def _machine() -> Finding:
     if machine.version() < (8,):
         return Finding("mapdev vm", None, f"{machine.PROGRAM} is older than 8: emulated kernels "
                        "crash now and then; Debian's backports have a later one")  # fmt: skip
-    usable = os.access("/dev/kvm", os.R_OK | os.W_OK)
-    return Finding("mapdev vm", True, f"{machine.PROGRAM} is there, "
-                   f"{'and /dev/kvm' if usable else 'without /dev/kvm: slower'}")  # fmt: skip
+    how = {True: "and KVM", False: "without KVM: slower", None: "and /dev/kvm, not yet tried"}
+    return Finding("mapdev vm", True, f"{machine.PROGRAM} is there, {how[kvm.known()]}")
 
 
 CHECKS: tuple[Callable[[], Finding], ...] = (
