@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from availability import unavailable
 from tests.conformance.hosts import build_client
+from tests.programs import kselftest
 
 from mapdev.module.build import build
 from mapdev.support.tools import UnavailableError
@@ -19,9 +20,9 @@ from mapdev.vm.kernels import Kernel
 PROJECT = Path(__file__).parents[2]
 TIMEOUT = 600  # seconds; without KVM everything takes some ten times as long
 TESTS = (
-    "tests/kernel", "tests/conformance/test_conformance.py",
-    "tests/programs/test_stress_ng.py::test_stress_ng[kernel]",
+    "tests/kernel", "tests/conformance/test_conformance.py", "tests/programs/test_stress_ng.py",
 )  # fmt: skip
+AND_UNLOAD = '"$0" "$@" && "$0" -m mapdev.cli module unload 2>&1'
 PARAMETERS = ("raw=0xfed00000+8K,0x100000+4K",)  # registers of the HPET, and memory
 # What the kernel says when the module made a mistake that it noticed.
 COMPLAINTS = re.compile(
@@ -47,12 +48,14 @@ def test_the_kernel_host(
     monkeypatch.setenv("MAPDEV_CLIENTS", str(tmp_path))
     # hypothesis takes seconds to import there, and is not used.
     options = ["-v", "-rs", "-p", "no:cacheprovider", "-p", "no:hypothesispytest",
-               "--basetemp=/var/tmp/pytest"]  # fmt: skip
+               "--basetemp=/var/tmp/pytest", "--mapdev-host", "kernel"]  # fmt: skip
+    tests = [*TESTS, *pfnmap()]
+    command = ["sh", "-c", AND_UNLOAD, sys.executable, "-m", "pytest", *options, *tests]
     said: list[str] = []
     try:
         outcome = machine.run(
-            kernel, [sys.executable, "-m", "pytest", *options, *TESTS], module=module,
-            parameters=PARAMETERS, disk=True, timeout=TIMEOUT, write=lambda _, data: said.append(data.decode(errors="replace")),
+            kernel, command, module=module, parameters=PARAMETERS, disk=True, timeout=TIMEOUT,
+            write=lambda _, data: said.append(data.decode(errors="replace")),
         )  # fmt: skip
     except UnavailableError as error:
         unavailable(error)
@@ -63,4 +66,33 @@ def test_the_kernel_host(
     assert outcome.status == 0
     assert re.search(r"\b[1-9]\d* passed\b", output), "no test ran"
     assert not re.search(r"\b[1-9]\d* skipped\b", output), "in the machine everything is there"
+    assert "the module is unloaded" in output
     assert not COMPLAINTS.findall(outcome.console)
+
+
+def pfnmap() -> list[str]:
+    """Return the test of the kernel's own pfnmap, where that is to be had."""
+    try:
+        kselftest.program("pfnmap")
+    except UnavailableError as error:
+        print(f"without pfnmap: {error}")
+        return []
+    return ["tests/programs/test_pfnmap.py"]
+
+
+@pytest.mark.parametrize("series", kernels.SERIES)
+def test_neither_compiler_nor_sparse_has_anything_to_say_of_the_module(
+    series: str,
+    debian_kernel: Callable[[str], Kernel],
+    require_program: Callable[[str, str], str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    require_program("sparse", "sparse")
+    kernel = debian_kernel(series)
+    assert kernel.build
+    monkeypatch.setenv("MAPDEV_CACHE", str(tmp_path))  # so that it is compiled
+    try:
+        build(kernel.build, ["W=1", "KCFLAGS=-Werror", "C=1", "CF=-Wsparse-error"])
+    except UnavailableError as error:
+        pytest.fail(str(error))

@@ -10,26 +10,26 @@ import os
 import re
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from mapdev.support.tools import UnavailableError, install, need, run, say
 
 MIRROR = os.environ.get("MAPDEV_DEBIAN_MIRROR", "http://deb.debian.org")
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
-_SOURCES = """\
-deb [signed-by={key}] {mirror}/debian bookworm main
-deb [signed-by={key}] {mirror}/debian bookworm-updates main
-deb [signed-by={key}] {mirror}/debian-security bookworm-security main
-"""
+DEBIAN_12 = ("debian bookworm", "debian bookworm-updates", "debian-security bookworm-security")
 
 
 class Apt:
-    """Debian 12's packages of one architecture; what is fetched goes below `directory`.
+    """Debian's packages of one architecture; what is fetched goes below `directory`.
 
+    :param suites: where they are from, each an archive and its suite.
     :raises UnavailableError: apt or Debian's keys are missing, or the mirror can't be reached.
     """
 
-    def __init__(self, directory: Path, architecture: str) -> None:
+    def __init__(
+        self, directory: Path, architecture: str, suites: Sequence[str] = DEBIAN_12
+    ) -> None:
         need("apt-get", "apt")
         need("dpkg-deb", "dpkg")
         if not Path(KEYRING).exists():
@@ -38,7 +38,8 @@ class Apt:
         for path in (self._archives / "partial", directory / "lists" / "partial"):
             path.mkdir(parents=True)
         (directory / "status").touch()
-        (directory / "sources.list").write_text(_SOURCES.format(key=KEYRING, mirror=MIRROR))
+        sources = "".join(f"deb [signed-by={KEYRING}] {MIRROR}/{suite} main\n" for suite in suites)
+        (directory / "sources.list").write_text(sources)
         self._options = _options(directory, architecture)
         say(f"reading Debian's package lists ({architecture})")
         self._get("-oAPT::Update::Error-Mode=any", "update")
