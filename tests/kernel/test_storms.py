@@ -268,7 +268,8 @@ def test_random_replies(chance: random.Random, times: int) -> None:
         end = time.monotonic() + 6 * times
         clients: list[Client] = []
         replies = 0
-        while time.monotonic() < end:
+        while time.monotonic() < end or replies <= 100:  # a debug kernel takes its time
+            assert time.monotonic() < end + 60, f"{replies} replies in all"
             clients = [one for one in clients if not one.ended()]
             while len(clients) < 4:
                 clients.append(Client(partial(_busy, random.Random(chance.random()))))
@@ -309,7 +310,7 @@ def test_random_replies(chance: random.Random, times: int) -> None:
             with contextlib.suppress(OSError):
                 daemon.next(reply, flags=uapi.NEXT_REPLY)
                 replies += 1
-        assert replies > 50  # in a debug kernel; else thousands
+        assert replies > 100
         for client in clients:
             client.kill()
             client.wait()
