@@ -7,17 +7,14 @@ the reason, which then stands in the table.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -144,54 +141,3 @@ def _build(source: Path, name: str, flags: list[str]) -> str:
     if done.returncode:
         raise Missing(f"{source.name} does not compile: {done.stderr.strip().splitlines()[-1]}")
     return str(program)
-
-
-class FileSystem:
-    """A FUSE daemon while it is mounted.
-
-    :ivar file: its one file, the "device".
-    """
-
-    def __init__(self, mountpoint: Path, process: subprocess.Popen[bytes]) -> None:
-        self.file = mountpoint / "device"
-        self._process = process
-
-    def pin(self, cores: set[int]) -> None:
-        """Let all threads of the daemon run on these cores only."""
-        for thread in os.listdir(f"/proc/{self._process.pid}/task"):
-            with contextlib.suppress(ProcessLookupError):
-                os.sched_setaffinity(int(thread), cores)
-
-
-@contextlib.contextmanager
-def mounted(bench: Bench, name: str, command: Sequence[str]) -> Iterator[FileSystem]:
-    """Run a FUSE daemon, `command` and a mount point, for as long as the block runs.
-
-    :raises Missing: FUSE can't be used here.
-    """
-    if not Path("/dev/fuse").exists():
-        raise Missing("there is no /dev/fuse")
-    if os.geteuid() != 0:
-        raise Missing("mounting a FUSE file system needs root")
-    mountpoint = bench.directory / name
-    mountpoint.mkdir()
-    log = bench.directory / f"{name}.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen([*command, str(mountpoint)], stdout=output, stderr=output)
-    try:
-        deadline = time.monotonic() + 10
-        while not os.path.ismount(mountpoint):
-            if process.poll() is not None or time.monotonic() > deadline:
-                said = log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
-                raise Missing(f"{name} can't mount: {said[-1]}")
-            time.sleep(0.02)
-        yield FileSystem(mountpoint, process)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        if os.path.ismount(mountpoint):
-            subprocess.run(["umount", "-l", str(mountpoint)], check=False)

@@ -12,7 +12,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 
-from bench.harness import HERE, Bench, FileSystem, Missing, Samples, Side, mounted
+from bench.daemons import Daemon, mounted
+from bench.harness import HERE, Bench, Missing, Samples, Side
 from bench.report import Row
 
 OPERATIONS = {
@@ -36,7 +37,7 @@ OTHERS_TOO = dict.fromkeys(OPERATIONS)  # without a goal
 
 def measure(bench: Bench) -> Iterator[Row]:
     with ExitStack() as stack:
-        systems: dict[str, FileSystem | Missing] = {}
+        systems: dict[str, Daemon | Missing] = {}
         for name, command in commands(bench).items():
             try:
                 systems[name] = stack.enter_context(mounted(bench, name, command()))
@@ -69,7 +70,7 @@ def _arguments(bench: Bench, operations: dict[str, object]) -> list[str]:
                    for name in operations)]  # fmt: skip
 
 
-def _measure(bench: Bench, systems: dict[str, FileSystem | Missing], pinned: bool) -> Iterator[Row]:
+def _measure(bench: Bench, systems: dict[str, Daemon | Missing], pinned: bool) -> Iterator[Row]:
     client = bench.client("call")
     arguments = _arguments(bench, OPERATIONS)
     device = "/dev/bench"
@@ -98,7 +99,7 @@ def _measure(bench: Bench, systems: dict[str, FileSystem | Missing], pinned: boo
 
 
 def file_system_side(
-    bench: Bench, system: FileSystem | Missing, client: list[str], arguments: list[str],
+    bench: Bench, system: Daemon | Missing, client: list[str], arguments: list[str],
     pinned: bool,
 ) -> Side:  # fmt: skip
     """Give a side that runs `client` on the file of a FUSE daemon."""
@@ -113,7 +114,7 @@ def file_system_side(
 
 
 def _two_cores(
-    bench: Bench, system: FileSystem | Missing, client: str, arguments: list[str]
+    bench: Bench, system: Daemon | Missing, client: str, arguments: list[str]
 ) -> Samples:
     if isinstance(system, Missing):
         raise system

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bench.benchmarks.calls import commands, file_system_side
-from bench.harness import Bench, Missing, mounted
+from bench.daemons import mounted
+from bench.harness import Bench, Missing
 from bench.report import Row
 
 

@@ -5,33 +5,19 @@ from __future__ import annotations
 import contextlib
 import lzma
 import os
-import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from bench import daemons
 from bench.harness import DRIVERS, MAPDEV, Bench, Missing, Samples, Side
 
 _PATIENCE = 60  # seconds: Python starts slowly on an emulated processor
 
 
-class Daemon:
-    """A daemon and its device.
-
-    :ivar device: the node that it serves.
-    """
-
-    def __init__(self, device: str, process: subprocess.Popen[bytes]) -> None:
-        self.device = device
-        self._process = process
-
-    def pin(self, cores: set[int]) -> None:
-        """Let all threads of the daemon run on these cores only."""
-        for thread in os.listdir(f"/proc/{self._process.pid}/task"):
-            with contextlib.suppress(ProcessLookupError):
-                os.sched_setaffinity(int(thread), cores)
+class Daemon(daemons.Daemon):
+    """A daemon and its device."""
 
     def side(
         self, bench: Bench, client: Sequence[object], arguments: Sequence[object],
@@ -41,7 +27,7 @@ class Daemon:
 
         def run() -> Samples:
             self.pin({bench.core} if pinned else os.sched_getaffinity(0))
-            return bench.run([*client, self.device, *arguments], pinned)
+            return bench.run([*client, self.file, *arguments], pinned)
 
         return run
 
@@ -52,24 +38,11 @@ def running(bench: Bench, device: str, command: Sequence[str]) -> Iterator[Daemo
 
     :raises Missing: it doesn't.
     """
-    log = bench.directory / f"{Path(device).name}.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-    try:
-        deadline = time.monotonic() + _PATIENCE
-        while not _can_be_opened(device):
-            if process.poll() is not None or time.monotonic() > deadline:
-                said = log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
-                raise Missing(f"{Path(command[0]).name}: {said[-1]}")
-            time.sleep(0.05)
-        yield Daemon(device, process)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    name = Path(device).name
+    with daemons.running(
+        bench, name, command, lambda: _can_be_opened(device), _PATIENCE
+    ) as process:
+        yield Daemon(Path(device), process)
 
 
 def _can_be_opened(device: str) -> bool:
