@@ -24,7 +24,9 @@ from mapdev.linux.numbers import (
 )
 from mapdev.linux.page import Page, PG_slab
 from mapdev.linux.vma import (
+    VM_FAULT_ERROR,
     VM_FAULT_NOPAGE,
+    VM_FAULT_RETRY,
     VM_FAULT_SIGBUS,
     VmAreaStruct,
     VmFault,
@@ -299,8 +301,26 @@ def vmf_insert_pfn(vma: VmAreaStruct, addr: int, pfn: int) -> int:
     return VM_FAULT_NOPAGE
 
 
+def do_fault(vmf: VmFault) -> int:
+    """Ask an area's fault operation, and map the page that it gives; the host calls it.
+
+    :return: what the operation answered, VM_FAULT_SIGBUS where there is none
+    :raises OSError: as for `finish_fault`, and whatever the operation raises
+
+    Source: mm/memory.c
+    """
+    ops = vmf.vma.vm_ops
+    if ops is None or ops.fault is None:
+        return VM_FAULT_SIGBUS
+    answer = ops.fault(vmf) or 0
+    nothing = VM_FAULT_ERROR | VM_FAULT_NOPAGE | VM_FAULT_RETRY
+    if isinstance(answer, int) and not answer & nothing:
+        finish_fault(vmf)
+    return answer
+
+
 def finish_fault(vmf: VmFault) -> None:
-    """Map the page that a fault operation left in ``vmf.page``; the host calls it.
+    """Map the page that a fault operation left in ``vmf.page``; see `do_fault`.
 
     :raises OSError: EINVAL, there is no page, or it is free or kmalloc'ed; EPERM, it is not
         allocated to this device

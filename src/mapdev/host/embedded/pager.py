@@ -45,7 +45,7 @@ from mapdev.host.embedded.userfault import (
     UserFault,
     make_in,
 )
-from mapdev.linux.mapping import finish_fault
+from mapdev.linux.mapping import do_fault
 from mapdev.linux.mm import TaskStruct
 from mapdev.linux.numbers import (
     PAGE_MASK,
@@ -62,18 +62,15 @@ from mapdev.linux.vma import (
     FAULT_FLAG_MKWRITE,
     FAULT_FLAG_USER,
     FAULT_FLAG_WRITE,
+    VM_FAULT_ERROR,
     VM_FAULT_NOPAGE,
-    VM_FAULT_OOM,
     VM_FAULT_RETRY,
-    VM_FAULT_SIGBUS,
-    VM_FAULT_SIGSEGV,
     Mapped,
     VmFault,
 )
 
 _FLAGS = (FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_KILLABLE | FAULT_FLAG_INTERRUPTIBLE
           | FAULT_FLAG_USER)  # fmt: skip
-_FAILED = VM_FAULT_OOM | VM_FAULT_SIGBUS | VM_FAULT_SIGSEGV
 _ENOUGH = 0.005  # seconds in which a thread that was woken touches its page again
 _TRIES = 8  # how often a driver may answer VM_FAULT_RETRY where nobody else can be served meanwhile
 _AROUND = 16  # pages that a driver's map_pages is asked for at once, as fault_around_bytes
@@ -191,8 +188,8 @@ class Pager(ClientPages):
             self._run(area, task, "vm_map_pages", ops.map_pages, vmf, first, last)
             found = area.is_mapped(page, page + PAGE_SIZE)
         if not found:
-            answer = self._run(area, task, "vm_fault", _fault, vmf)
-            if answer & _FAILED:
+            answer = self._run(area, task, "vm_fault", do_fault, vmf)
+            if answer & VM_FAULT_ERROR:
                 vmf.page = None  # it stays with the driver
                 return False
             if answer & VM_FAULT_NOPAGE:
@@ -228,7 +225,7 @@ class Pager(ClientPages):
         if run.kind == "page":
             vmf.page = self._kernel.machine.page(run.pfn + (page - run.addr >> PAGE_SHIFT))
         name = "vm_page_mkwrite" if run.kind == "page" else "vm_pfn_mkwrite"
-        return not self._run(area, task, name, function, vmf) & _FAILED
+        return not self._run(area, task, name, function, vmf) & VM_FAULT_ERROR
 
     def _allow_write(self, area: DeviceArea, page: int, task: TaskStruct) -> bool:
         if area.is_mapped(page, page + PAGE_SIZE) and not self._mkwrite(area, page, task):
@@ -338,17 +335,6 @@ def start_pager(
         )  # fmt: skip
     space.pager = pager
     return pager
-
-
-def _fault(vmf: VmFault) -> int:
-    """Run the fault operation of an area and take the page that it gives."""
-    ops = vmf.vma.vm_ops
-    if ops is None or ops.fault is None:
-        return VM_FAULT_SIGBUS
-    answer = ops.fault(vmf) or 0
-    if isinstance(answer, int) and not answer & (_FAILED | VM_FAULT_NOPAGE | VM_FAULT_RETRY):
-        finish_fault(vmf)
-    return answer
 
 
 def _is_told_of_writes(area: DeviceArea) -> bool:

@@ -20,7 +20,7 @@ from mapdev.host.kernel.files import Files, Handler
 from mapdev.host.kernel.machine import KernelMachine
 from mapdev.host.kernel.tasks import ClientTask
 from mapdev.linux.log import log
-from mapdev.linux.mapping import CACHE_UNCACHED, CACHE_WRITECOMBINE, finish_fault
+from mapdev.linux.mapping import CACHE_UNCACHED, CACHE_WRITECOMBINE, do_fault
 from mapdev.linux.numbers import (
     PAGE_SHIFT,
     PAGE_SIZE,
@@ -37,11 +37,10 @@ from mapdev.linux.numbers import (
 from mapdev.linux.page import Page
 from mapdev.linux.vma import (
     FAULT_FLAG_WRITE,
+    VM_FAULT_ERROR,
     VM_FAULT_NOPAGE,
-    VM_FAULT_OOM,
     VM_FAULT_RETRY,
     VM_FAULT_SIGBUS,
-    VM_FAULT_SIGSEGV,
     Kind,
     VmAreaStruct,
     VmFault,
@@ -49,7 +48,6 @@ from mapdev.linux.vma import (
 
 _MAY_SET = VM_IO | VM_DONTCOPY | VM_DONTEXPAND | VM_DONTDUMP | VM_PFNMAP | VM_MIXEDMAP
 _MAY_CLEAR = VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC
-_FAILED = VM_FAULT_OOM | VM_FAULT_SIGBUS | VM_FAULT_SIGSEGV
 _KINDS = {"pfn": uapi.MAP_PFN, "page": uapi.MAP_PAGE, "vmalloc": uapi.MAP_PAGE}
 _OPERATIONS = {
     "fault": uapi.VMOP_FAULT,
@@ -167,9 +165,9 @@ class Areas:
             self._machine.put_page(vmf.page.pfn)  # the mapping has a reference of its own then
         if answer & VM_FAULT_RETRY:
             answer = VM_FAULT_NOPAGE  # to be tried again
-        elif not answer & _FAILED:
+        elif not answer & VM_FAULT_ERROR:
             answer &= ~VM_FAULT_NOPAGE  # it is there with the reply
-        if answer & (_FAILED | VM_FAULT_NOPAGE):
+        if answer & (VM_FAULT_ERROR | VM_FAULT_NOPAGE):
             mappings = []
         self._answer(request, answer, b"", mappings)
 
@@ -183,10 +181,12 @@ class Areas:
             self._run(area, task, "vm_map_pages", ops.map_pages, vmf, start, end)
             if vma.is_mapped(page, page + PAGE_SIZE):
                 return VM_FAULT_NOPAGE
-        answer = self._run(area, task, "vm_fault", _fault_operation, vmf)
-        if answer & (_FAILED | VM_FAULT_NOPAGE | VM_FAULT_RETRY):
+        answer = self._run(area, task, "vm_fault", do_fault, vmf)
+        if answer & (VM_FAULT_ERROR | VM_FAULT_NOPAGE | VM_FAULT_RETRY):
             vmf.page = None  # not given to us
-        if not answer & (_FAILED | VM_FAULT_RETRY) and not vma.is_mapped(page, page + PAGE_SIZE):
+        if not answer & (VM_FAULT_ERROR | VM_FAULT_RETRY) and not vma.is_mapped(
+            page, page + PAGE_SIZE
+        ):
             log.error("%s: fault mapped nothing at %#x; the client gets SIGBUS",
                       area.device.node, page)  # fmt: skip
             return VM_FAULT_SIGBUS
@@ -260,17 +260,6 @@ class Areas:
     def _aborted(self, request: Request, task: ClientTask) -> None:
         """The module or the kernel refused what mmap asked for."""
         self._by_id.pop(request.area, None)
-
-
-def _fault_operation(vmf: VmFault) -> int:
-    """Run the fault operation of an area and take the page that it gives."""
-    ops = vmf.vma.vm_ops
-    if ops is None or ops.fault is None:
-        return VM_FAULT_SIGBUS
-    answer = ops.fault(vmf) or 0
-    if isinstance(answer, int) and not answer & (_FAILED | VM_FAULT_NOPAGE | VM_FAULT_RETRY):
-        finish_fault(vmf)
-    return answer
 
 
 def _pieces(buffers: Buffers, pfn: int, nr_pages: int, kind: Kind) -> list[tuple[int, int, int]]:
