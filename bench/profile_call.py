@@ -29,7 +29,7 @@ import mapdev
 from bench.drivers import Bench as Device
 from bench.harness import Bench
 from mapdev.driver import Driver
-from mapdev.host.dispatch import Dispatcher
+from mapdev.host.core.operations import Operations
 from mapdev.host.embedded import files, notify, quick
 from mapdev.host.embedded.host import EmbeddedHost
 from mapdev.host.embedded.kernel import Kernel
@@ -46,12 +46,12 @@ COLORS = ("#4477aa", "#66ccee", "#228833", "#ccbb44", "#ee6677", "#aa3377", "#bb
 WAIT = "*epoll_wait"
 SEND = "*ioctl: send the answer; the client wakes, goes on, calls again"
 STAGES: dict[str, list[tuple[Any, str]]] = {
-    "the host's loop: unpack, is it ours, lock": [(Server, "_wait")],
+    "the host's loop: unpack, is it ours, lock": [(Server, "serve")],
     "make a Call": [(Listener, "call")],
     "find the handler; its checks": [(Server, "_handle")],
     "which open file it is": [(Kernel, "file")],
-    "dispatch: context, errors, result": [(Dispatcher, "ioctl"), (Dispatcher, "read"),
-                                          (Dispatcher, "write")],
+    "operations: context, errors, result": [(Operations, "ioctl"), (Operations, "read"),
+                                            (Operations, "write")],
     "the driver's method": [(Driver, "ioctl"), (Device, "read"), (Device, "write")],
     "the client's memory": [(EmbeddedMachine, "read_user"), (EmbeddedMachine, "write_user")],
     "send: pack the answer": [(Listener, "send")],

@@ -22,7 +22,7 @@ from mapdev.driver import Driver, ioctl, parse_size
 
 if TYPE_CHECKING:
     from mapdev.buffer import KernelBuffer
-    from mapdev.host.base import Host
+    from mapdev.host.core.host import Host
     from mapdev.host.embedded.host import EmbeddedHost
     from mapdev.host.kernel.host import KernelHost
 

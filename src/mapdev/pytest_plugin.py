@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from mapdev.host.base import Host
+    from mapdev.host.core.host import Host
 
 _KINDS = ("embedded", "kernel")
 

@@ -15,9 +15,9 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 
-from mapdev.host.base import Host
-from mapdev.host.device import Device
-from mapdev.host.dispatch import Trace
+from mapdev.host.core.device import Device
+from mapdev.host.core.host import Host
+from mapdev.host.core.trace import Trace
 from mapdev.host.embedded.host import EmbeddedHost
 from mapdev.host.embedded.syscalls import read_signal, signalfd
 from mapdev.host.loading import DriverError, parse_device

@@ -64,7 +64,7 @@ class Embedded:
 
     name = "embedded"
 
-    def start(self) -> mapdev.host.base.Host:
+    def start(self) -> mapdev.host.core.host.Host:
         """The host that serves the devices."""
         return mapdev.host(memory="64M")
 
@@ -104,7 +104,7 @@ class KernelHost(Embedded):
 
     name = "kernel-host"
 
-    def start(self) -> mapdev.host.base.Host:
+    def start(self) -> mapdev.host.core.host.Host:
         """The host that serves the devices; rows about a mount with noexec need one."""
         where = Path("/devnx")
         if not where.is_mount():

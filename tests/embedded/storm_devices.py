@@ -119,7 +119,7 @@ def left(host: EmbeddedHost, drivers: list[Any]) -> dict[str, Any]:
         "spaces": len(list(host.kernel.spaces)),
         "leases": len(host.machine.leases),
         "files": len(host.kernel.files),
-        "parked": len(host._server._parking._calls),
+        "parked": len(host._server.waiting),
         "clients": host._server.has_clients,
         "balance": [(driver.balance.files, driver.balance.areas) for driver in drivers],
         "stopped": _stopped_children(),

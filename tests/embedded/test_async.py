@@ -176,7 +176,7 @@ def test_a_killed_client_cancels(mapdev: EmbeddedHost, start: Start) -> None:
     process.kill()
     process.wait()
     assert driver.gone.acquire(timeout=patience(30))
-    mapdev._server._coroutines.stop()  # returns when all has ended
+    mapdev._coroutines.stop()  # returns when all has ended
     assert driver.log == ["read cancelled"]
 
 

@@ -1,11 +1,14 @@
 """Reading, writing and seeking, in all their forms, with the kernel's answers."""
 
+import errno
 import logging
+import os
 from collections.abc import Callable
 
 import pytest
 from devices import Bare, Buffer, Failing
 
+from mapdev import Driver
 from mapdev.host.embedded.host import EmbeddedHost
 from mapdev.linux import File, Inode, stream_open
 
@@ -216,10 +219,10 @@ def test_a_driver_that_returns_nonsense(
             return 1000
 
         def ioctl(self, file: File, cmd: int, arg: int) -> int:
-            return -1
+            return 1 << 31
 
         def llseek(self, file: File, offset: int, whence: int) -> int:
-            return -5
+            return -4096
 
     mapdev.add(Nonsense, "/dev/x")
     client(
@@ -232,6 +235,44 @@ def test_a_driver_that_returns_nonsense(
         """
     )
     assert "returned" in caplog.text
+
+
+def test_a_negative_number_is_an_errno_as_in_c(mapdev: EmbeddedHost, client: Client) -> None:
+    class Minus(Driver):
+        def open(self, inode: Inode, file: File) -> int:  # type: ignore[override]
+            return -errno.EBUSY if file.f_flags & os.O_APPEND else 0
+
+        def read(self, file: File, count: int, pos: int) -> int:  # type: ignore[override]
+            return -errno.EPIPE
+
+        def write(self, file: File, data: bytes, pos: int) -> int:
+            return -errno.ENOSPC
+
+        def llseek(self, file: File, offset: int, whence: int) -> int:
+            return -errno.EOVERFLOW
+
+        def ioctl(self, file: File, cmd: int, arg: int) -> int:
+            return -errno.ENODATA
+
+        def mmap(self, file: File, vma: object) -> int:  # type: ignore[override]
+            return -errno.ENXIO
+
+        def fsync(self, file: File, start: int, end: int, datasync: bool) -> int:  # type: ignore[override]
+            return -errno.EDQUOT
+
+    mapdev.add(Minus, "/dev/x")
+    client(
+        """
+        raises(errno.EBUSY, os.open, '/dev/x', os.O_RDWR | os.O_APPEND)
+        fd = os.open('/dev/x', os.O_RDWR)
+        raises(errno.EPIPE, os.read, fd, 10)
+        raises(errno.ENOSPC, os.write, fd, b'x')
+        raises(errno.EOVERFLOW, os.lseek, fd, 0, 0)
+        raises(errno.ENODATA, fcntl.ioctl, fd, 1)
+        raises(errno.ENXIO, raw_mmap, None, P, R, SHARED, fd)
+        raises(errno.EDQUOT, os.fsync, fd)
+        """
+    )
 
 
 def test_fsync(mapdev: EmbeddedHost, client: Client) -> None:

@@ -8,7 +8,7 @@ import pytest
 from devices import Bare, Items
 from pace import patience
 
-from mapdev.host import base
+from mapdev.host.core import host as base
 from mapdev.host.embedded.host import EmbeddedHost
 from mapdev.host.embedded.launch import ClientProcess
 from mapdev.linux import (

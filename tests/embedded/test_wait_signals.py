@@ -31,7 +31,7 @@ def output(process: ClientProcess) -> str:
 
 def look(host: EmbeddedHost) -> None:
     """Have the host look for signals once more, and return after it did."""
-    host._server.submit(host._server._parking.look)
+    host._server.in_thread(host.kernel.signals.look)
 
 
 def state_of(pid: int) -> str:
@@ -120,7 +120,7 @@ def test_a_signal_that_the_host_passes_on_is_seen_at_once(
     process = start("os.read(os.open('/dev/x', os.O_RDWR), 1)")
     driver.await_reads()
     with mapdev.lock:
-        mapdev._server._parking._due = time.monotonic() + 1000  # not seen in any other way
+        mapdev.kernel.signals._due = time.monotonic() + 1000  # not seen in any other way
     process.terminate()
     assert process.wait(patience(30)) == -signal.SIGTERM
 

@@ -400,10 +400,10 @@ for _ in range(5):
     try: print(fcntl.ioctl(fd, {Odd.WORD}, data), data[::-1].hex())
     except OSError as error: print("-", error.errno, data.hex())
 """)  # fmt: skip
-    failed, word = f"- {errno.EIO}", "12345678"
+    failed, refused, word = f"- {errno.EIO}", f"- {errno.EPERM}", "12345678"
     assert output.split("\n")[:-1] == [
-        "3", "2", "1", failed, failed, failed, f"7 {word}", f"0 {word}",
-        *[f"{failed} 00000000"] * 3]  # fmt: skip
+        "3", "2", "1", failed, refused, failed, f"7 {word}", f"0 {word}",
+        f"{refused} 00000000", *[f"{failed} 00000000"] * 2]  # fmt: skip
     assert driver.written == [b"one", b"two", b"t" * 300, b"abc", b"abc", b"abc"]
 
 

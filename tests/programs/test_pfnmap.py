@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.programs import kselftest
 
-from mapdev.host.base import Host
+from mapdev.host.core.host import Host
 from mapdev.support.tools import UnavailableError
 
 PATIENCE = 30

@@ -10,7 +10,7 @@ import mmap
 import sys
 from collections.abc import Callable
 
-from mapdev.host.base import Host
+from mapdev.host.core.host import Host
 from mapdev.host.loading import gallery
 
 SECONDS = 1  # on each node

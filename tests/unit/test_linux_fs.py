@@ -25,6 +25,7 @@ from mapdev.linux import (
     SEEK_SET,
     File,
     Inode,
+    TaskStruct,
     anon_inode_getfd,
     default_llseek,
     file_inode,
@@ -119,12 +120,12 @@ def test_open_modes(file: File) -> None:
     assert file.f_mode == FMODE_READ | FMODE_STREAM
 
 
-def test_anon_inode_asks_the_machine() -> None:
-    class Files:
+def test_anon_inode_asks_the_task() -> None:
+    class Task(TaskStruct):
         def install_file(self, name: str, driver: Any, private_data: Any, flags: int) -> int:
             assert (name, driver, private_data, flags) == ("[x]", "driver", 5, O_CLOEXEC)
             return 33
 
-    token = enter(Context(Files(), owner=None))  # type: ignore[arg-type]
+    token = enter(Context(None, owner=None, task=Task(1, 1)))  # type: ignore[arg-type]
     assert anon_inode_getfd("[x]", "driver", 5, O_CLOEXEC) == 33
     reset(token)

@@ -22,29 +22,30 @@ from mapdev.linux import (
 from mapdev.linux.context import Context, enter, machine, reset
 
 
-class Tasks:
-    """A machine with two areas and a page of user memory at 0x1000."""
+class Task(TaskStruct):
+    """A task with two areas and a page of user memory at 0x1000."""
 
-    def __init__(self) -> None:
+    def __init__(self, pid: int, tgid: int, comm: str) -> None:
+        super().__init__(pid, tgid, comm)
         self.bytes = bytearray(PAGE_SIZE)
 
-    def areas(self, task: TaskStruct) -> list[VmAreaStruct]:
+    def areas(self) -> list[VmAreaStruct]:
         first = VmAreaStruct(0x1000, 0x1000 + 2 * PAGE_SIZE)
         second = VmAreaStruct(0x100000, 0x100000 + PAGE_SIZE)
         first.vm_next, second.vm_prev = second, first
         return [first, second]
 
-    def copy_from_user(self, task: TaskStruct, addr: int, size: int) -> bytes:
+    def read(self, addr: int, size: int) -> bytes:
         return bytes(self.bytes[addr - 0x1000 : addr - 0x1000 + size])
 
-    def copy_to_user(self, task: TaskStruct, addr: int, data: bytes | memoryview) -> None:
+    def write(self, addr: int, data: Any) -> None:
         self.bytes[addr - 0x1000 : addr - 0x1000 + len(data)] = data
 
 
 @pytest.fixture
 def task() -> Any:
-    task = TaskStruct(12, 10, comm="cat")
-    token = enter(Context(Tasks(), owner=None, task=task))  # type: ignore[arg-type]
+    task = Task(12, 10, comm="cat")
+    token = enter(Context(None, owner=None, task=task))  # type: ignore[arg-type]
     yield task
     reset(token)
 
@@ -65,7 +66,7 @@ def test_contexts_nest(task: TaskStruct) -> None:
 
 
 def test_no_current_outside_of_a_call() -> None:
-    token = enter(Context(Tasks(), owner=None))  # type: ignore[arg-type]
+    token = enter(Context(None, owner=None))  # type: ignore[arg-type]
     with pytest.raises(ProcessLookupError, match="no client's call"):
         current()
     reset(token)
@@ -115,7 +116,7 @@ def test_user_memory(task: TaskStruct) -> None:
 
 
 def test_errors_are_os_errors() -> None:
-    token = enter(Context(Tasks(), owner=None))  # type: ignore[arg-type]
+    token = enter(Context(None, owner=None))  # type: ignore[arg-type]
     with pytest.raises(OSError) as caught:
         copy_from_user(0, 1)
     assert caught.value.errno == errno.ESRCH

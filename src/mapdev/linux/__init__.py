@@ -269,6 +269,7 @@ from mapdev.linux.slab import (
     kzalloc,
 )
 from mapdev.linux.uaccess import (
+    access_ok,
     copy_from_user,
     copy_to_user,
 )
@@ -567,6 +568,7 @@ __all__ = [
     "ksize",
     "kzalloc",
     # uaccess
+    "access_ok",
     "copy_from_user",
     "copy_to_user",
     # vma

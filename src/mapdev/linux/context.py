@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mapdev.linux.fs import Inode
     from mapdev.linux.kthread import Kthread
     from mapdev.linux.mm import TaskStruct
-    from mapdev.linux.vma import Kind, VmAreaStruct
+    from mapdev.linux.vma import Kind
 
 Owner = Hashable | None
 
@@ -114,21 +114,9 @@ class Machine(Protocol):
     def memory(self, addr: int, size: int) -> memoryview:
         """Give a writable view; EFAULT when any of it is not allocated."""
 
-    # User memory and tasks
-    def copy_from_user(self, task: "TaskStruct", addr: int, size: int) -> bytes:
-        """Read the task's memory; EFAULT."""
-
-    def copy_to_user(self, task: "TaskStruct", addr: int, data: bytes | memoryview) -> None:
-        """Write the task's memory; EFAULT."""
-
-    def areas(self, task: "TaskStruct") -> "list[VmAreaStruct]":
-        """Give the task's live areas, sorted, linked by vm_next and vm_prev."""
-
+    # Mappings
     def unmap_mapping_range(self, inode: "Inode", start: int, size: int) -> None:
         """Take bytes of a device's file out of all areas that map them; size 0: to the end."""
-
-    def install_file(self, name: str, driver: Any, private_data: Any, flags: int) -> int:
-        """Open a new file in the calling task; gives the descriptor there."""
 
     # Waiting: from any thread, without the lock
     def wake_up(self, queue: Hashable, owner: Owner) -> None:
@@ -136,6 +124,9 @@ class Machine(Protocol):
 
     def add_kthread(self, kthread: "Kthread") -> None:
         """Know of a thread that was started, so that it ends with its owner."""
+
+    def driver_raised(self, error: BaseException) -> None:
+        """Know what a driver raised that is no `Exception`: it must fail the run."""
 
 
 class WouldBlock(BlockingIOError):  # noqa: N818 - an event, not an error
@@ -165,6 +156,23 @@ class Context:
         self.machine = machine
         self.owner = owner
         self.task = task
+
+    def user(self) -> "TaskStruct":
+        """Give the task whose memory copy_from_user means.
+
+        :raises OSError: ESRCH, no call is being handled
+        """
+        if self.task is None:
+            raise OSError(errno.ESRCH, "no client's call is being handled")
+        return self.task
+
+    def read_user(self, addr: int, size: int) -> bytes:
+        """Read memory of the task; ESRCH, EFAULT. Hosts have quicker ways for calls."""
+        return self.user().read(addr, size)
+
+    def write_user(self, addr: int, data: Any) -> None:
+        """Write memory of the task; ESRCH, EFAULT."""
+        self.user().write(addr, data)
 
     def __repr__(self) -> str:
         """Show the three parts."""
@@ -205,3 +213,19 @@ def machine() -> Machine:
 # there before by what that returned. Not functions of their own: each call to a driver has both.
 enter = _context.set
 reset = _context.reset
+
+
+def as_bytes(data: Any) -> Any:
+    """Give the bytes of an object with the buffer protocol, in a view if that needs no copy.
+
+    :raises TypeError: it has no buffer
+    """
+    if type(data) is bytes:
+        return data
+    view = memoryview(data)
+    if view.c_contiguous:
+        try:
+            return view.cast("B")
+        except (TypeError, ValueError):
+            pass  # the format of a structure, which can't be cast
+    return view.tobytes()

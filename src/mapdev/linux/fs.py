@@ -10,7 +10,7 @@ import errno
 from collections.abc import Hashable
 from typing import Any
 
-from mapdev.linux.context import machine
+from mapdev.linux.context import context
 from mapdev.linux.numbers import SEEK_CUR, SEEK_DATA, SEEK_END, SEEK_HOLE, SEEK_SET
 
 # file.f_mode (include/linux/fs.h)
@@ -287,4 +287,7 @@ def anon_inode_getfd(name: str, fops: Any, priv: Any, flags: int) -> int:
 
     Source: fs/anon_inodes.c
     """
-    return machine().install_file(name, fops, priv, flags)
+    task = context().task
+    if task is None:
+        raise OSError(errno.ESRCH, "anon_inode_getfd: no client's call is being handled")
+    return task.install_file(name, fops, priv, flags)

@@ -71,8 +71,10 @@ class Kthread(TaskStruct):
         self.pid = threading.get_native_id()
         try:
             self.result = self._function(data)
-        except Exception as error:
+        except BaseException as error:
             log.exception("the kernel thread %s failed and has ended: %r", self.comm, error)
+            if not isinstance(error, Exception):
+                own.machine.driver_raised(error)
 
 
 def _current_kthread() -> Kthread | None:

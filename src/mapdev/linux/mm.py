@@ -6,8 +6,10 @@ process when it is read. Objects live as long as somebody refers to them; the ho
 
 import errno
 from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
 
-from mapdev.linux.context import context, machine
+from mapdev.linux.context import context
+from mapdev.linux.numbers import PF_KTHREAD
 from mapdev.linux.vma import VmAreaStruct, vma_pages
 
 
@@ -60,6 +62,28 @@ class TaskStruct:
             self._mm = MmStruct(self)
         return self._mm
 
+    # What a host's own kind of task can do; others, such as kernel threads, have no user memory.
+
+    def read(self, addr: int, size: int) -> bytes:
+        """Read ``size`` bytes of user memory at ``addr``; EFAULT. See `copy_from_user`."""
+        self._no_memory()
+
+    def write(self, addr: int, data: Any) -> None:
+        """Write user memory at ``addr``; EFAULT. See `copy_to_user`."""
+        self._no_memory()
+
+    def areas(self) -> list[VmAreaStruct]:
+        """Give the live areas, sorted, linked by ``vm_next`` and ``vm_prev``; EFAULT."""
+        self._no_memory()
+
+    def install_file(self, name: str, driver: Any, private_data: Any, flags: int) -> int:
+        """Open a new file in the task; gives its descriptor there. See `anon_inode_getfd`."""
+        raise OSError(errno.ESRCH, "anon_inode_getfd: no client's call is being handled")
+
+    def _no_memory(self) -> NoReturn:
+        kind = "kernel thread" if self.flags & PF_KTHREAD else "task"
+        raise OSError(errno.EFAULT, f"the {kind} {self.comm or self.pid} has no user memory")
+
     def __repr__(self) -> str:
         """Show the numbers only: the name may need a look at the process."""
         return f"<TaskStruct pid={self.pid}>"
@@ -81,7 +105,7 @@ class MmStruct:
 
     def areas(self) -> list[VmAreaStruct]:
         """Give the live areas, sorted by address."""
-        return machine().areas(self.task)
+        return self.task.areas()
 
     @property
     def mmap(self) -> VmAreaStruct | None:

@@ -125,6 +125,7 @@ EPOLLWRNORM = 0x0100
 EPOLLWRBAND = 0x0200
 EPOLLMSG = 0x0400
 EPOLLRDHUP = 0x2000
+EPOLL_ALL = 0x27FF  # all of these: what may wake those who poll
 EPOLLEXCLUSIVE = 1 << 28
 EPOLLWAKEUP = 1 << 29
 EPOLLONESHOT = 1 << 30
@@ -194,3 +195,6 @@ SEEK_HOLE = 4
 # tasks (include/linux/sched.h) and time
 PF_KTHREAD = 0x00200000
 HZ = 1000  # jiffies a second
+
+# include/linux/errno.h; never seen by a program: EINTR comes of it, or the call begins anew.
+ERESTARTSYS = 512

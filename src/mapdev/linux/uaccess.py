@@ -6,18 +6,26 @@ program.
 
 import errno
 
-from mapdev.linux.context import context
-from mapdev.linux.mm import TaskStruct, current
-from mapdev.linux.numbers import PF_KTHREAD
+from mapdev.linux.context import as_bytes, context
+
+_TASK_SIZE_MAX = 1 << 56  # no processor that is served has user addresses beyond
 
 
-def _user(task: TaskStruct | None) -> TaskStruct:
-    """Give the program whose memory is meant."""
-    if task is None:
-        return current()  # which raises
-    if task.flags & PF_KTHREAD:
-        raise OSError(errno.EFAULT, f"the kernel thread {task.comm} has no user memory")
-    return task
+def access_ok(addr: int, size: int) -> bool:
+    """Say whether a range can be user memory at all; nothing is looked at.
+
+    :param addr: a user address
+    :param size: bytes
+
+    Source: include/asm-generic/access_ok.h
+    Fidelity: the limit is that of five levels of page tables, whatever the machine has.
+    """
+    return 0 <= addr <= _TASK_SIZE_MAX - size and size >= 0
+
+
+def _check(addr: int, size: int) -> None:
+    if not access_ok(addr, size):
+        raise OSError(errno.EFAULT, f"{addr:#x} and {size} bytes are not user memory")
 
 
 def copy_from_user(addr: int, size: int) -> bytes:
@@ -31,9 +39,8 @@ def copy_from_user(addr: int, size: int) -> bytes:
     Source: include/linux/uaccess.h
     Fidelity: gives the bytes and raises; in C it fills a buffer and returns what it could not copy.
     """
-    now = context()
-    task = _user(now.task)
-    return now.machine.copy_from_user(task, addr, size)
+    _check(addr, size)
+    return context().read_user(addr, size) if size else b""
 
 
 def copy_to_user(addr: int, data: bytes | bytearray | memoryview) -> None:
@@ -47,7 +54,7 @@ def copy_to_user(addr: int, data: bytes | bytearray | memoryview) -> None:
     Source: include/linux/uaccess.h
     Fidelity: raises; in C it returns how many bytes it could not copy.
     """
-    plain = data if isinstance(data, bytes) else memoryview(data).cast("B")
-    now = context()
-    task = _user(now.task)
-    now.machine.copy_to_user(task, addr, plain)
+    plain = as_bytes(data)
+    _check(addr, len(plain))
+    if len(plain):
+        context().write_user(addr, plain)

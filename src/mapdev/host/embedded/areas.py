@@ -18,7 +18,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mapdev.host.dispatch import Dispatcher
+from mapdev.host.core.operations import Operations
 from mapdev.host.embedded import batch
 from mapdev.host.embedded.files import OpenFile
 from mapdev.host.embedded.lease import Leases
@@ -133,7 +133,7 @@ class MmAreas:
         look what became of them.
     """
 
-    def __init__(self, tgid: int, dispatch: Dispatcher, leases: Leases) -> None:
+    def __init__(self, tgid: int, operations: Operations, leases: Leases) -> None:
         self.tgid = tgid
         self.seen = True
         self.batch = 0
@@ -141,7 +141,7 @@ class MmAreas:
         self.is_tidy = True
         self._leases = leases
         self.pager: Pager | None = None
-        self._dispatch = dispatch
+        self._operations = operations
         self._areas: list[DeviceArea] = []
 
     def __iter__(self) -> Iterator[DeviceArea]:
@@ -312,7 +312,7 @@ class MmAreas:
 
     def fork(self, task: TaskStruct, child: TaskStruct) -> MmAreas:
         """Return the address space of `child`, which `task` has just forked."""
-        space = MmAreas(child.tgid, self._dispatch, self._leases)
+        space = MmAreas(child.tgid, self._operations, self._leases)
         space.seen = self.seen
         for area in self:
             if not area.vm_flags & VM_DONTCOPY:
@@ -341,9 +341,9 @@ class MmAreas:
             return None
         device = area.open_file.device
         if operation in ("open", "close"):
-            self._dispatch.notify_area(device, task, f"vm_{operation}", function, area)
+            self._operations.notify_area(device, task, f"vm_{operation}", function, area)
             return None
-        return self._dispatch.run(device, task, f"vm_{operation}", function, area, *args)
+        return self._operations.run(device, task, f"vm_{operation}", function, area, *args)
 
 
 def _start_of(area: DeviceArea) -> int:

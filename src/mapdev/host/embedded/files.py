@@ -13,44 +13,31 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 
-from mapdev.host.device import Device
+from mapdev.host.core.device import Device
+from mapdev.host.core.files import OpenFile as CoreFile
 from mapdev.host.embedded.readiness import Readiness
 from mapdev.host.embedded.syscalls import fetch_descriptor
 from mapdev.linux.fs import File
 
 
-class OpenFile:
+class OpenFile(CoreFile):
     """An open file (``struct file``) of a device and the sockets by which it is tracked.
 
     :ivar path_only: opened with O_PATH: it can be passed on and looked at, not used.
-    :ivar mappings: how many leases refer to it.
-    :ivar waiting: how many calls of it wait.
     :ivar seen: the thread that used it last, and the descriptor's number there; None when nobody
         is known to have it.
-    :ivar mask: what the driver's poll said last.
     """
 
-    __slots__ = ("device", "file", "has_descriptor", "link", "mappings", "mask", "path_only",
-                 "ready", "seen", "waiting")  # fmt: skip
+    __slots__ = ("link", "path_only", "ready", "seen")
 
     def __init__(self, device: Device, file: File, path_only: bool = False) -> None:
-        self.device = device
-        self.file = file
+        super().__init__(device, file)
         self.path_only = path_only
-        self.has_descriptor = True
-        self.mappings = 0
-        self.waiting = 0
-        self.mask: int | None = None
         self.seen: tuple[int, int] | None = None
         self.ready = Readiness()
         self.link = f"socket:[{self.ready.inode}]"
-
-    @property
-    def is_unused(self) -> bool:
-        """Whether nobody can use it any more."""
-        return not (self.has_descriptor or self.mappings or self.waiting)
 
     def borrow(self) -> int | None:
         """Return a descriptor of the client's end, to be closed at once; None if nobody has it.
@@ -100,12 +87,10 @@ class Files:
     """All open files, by the link that /proc shows for their descriptors.
 
     :ivar by_link: the files, by that link.
-    :ivar polled: by driver, those whose readiness may change: it has a poll operation.
     """
 
     def __init__(self) -> None:
         self.by_link: dict[str, OpenFile] = {}
-        self.polled: dict[Hashable, dict[OpenFile, None]] = {}
 
     def __len__(self) -> int:
         return len(self.by_link)
@@ -116,17 +101,10 @@ class Files:
     def add(self, file: OpenFile) -> None:
         """Make `file` known."""
         self.by_link[file.link] = file
-        driver = file.device.driver
-        if driver.has("poll") and not file.path_only:
-            self.polled.setdefault(driver, {})[file] = None
 
     def discard(self, file: OpenFile) -> None:
         """Forget `file`, which no descriptor means any more."""
         self.by_link.pop(file.link, None)
-        polled = self.polled.get(file.device.driver, {})
-        polled.pop(file, None)
-        if not polled:
-            self.polled.pop(file.device.driver, None)
 
     def at(self, tid: int, fd: int) -> OpenFile | None:
         """Return the open file that descriptor `fd` of thread `tid` means, if it is a device's."""

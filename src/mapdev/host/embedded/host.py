@@ -7,6 +7,7 @@ files and mappings), `Server` (the thread). Needs Linux 5.14, no privilege.
 from __future__ import annotations
 
 import errno
+import os
 import resource
 import socket
 import subprocess
@@ -15,9 +16,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from mapdev.driver import parse_size
-from mapdev.host.base import PATIENCE, Host
-from mapdev.host.device import Device
-from mapdev.host.dispatch import Dispatcher, Trace
+from mapdev.host.core.coroutines import Coroutines
+from mapdev.host.core.device import Device
+from mapdev.host.core.host import PATIENCE, Host
+from mapdev.host.core.trace import Trace, make_operations
+from mapdev.host.core.waiting import Waiting
 from mapdev.host.embedded import filter as seccomp
 from mapdev.host.embedded.arch import ARCH
 from mapdev.host.embedded.descendants import Descendants
@@ -26,6 +29,7 @@ from mapdev.host.embedded.launch import ClientProcess
 from mapdev.host.embedded.machine import EmbeddedMachine
 from mapdev.host.embedded.processes import comm_of
 from mapdev.host.embedded.server import Server
+from mapdev.host.embedded.signals import SignalWatch
 
 __all__ = ["EmbeddedHost"]
 
@@ -35,7 +39,7 @@ class EmbeddedHost(Host):
 
     :param memory: physical memory of the machine, in bytes or as ``512M``; it is taken from the
         real machine only as it is used.
-    :param trace: called after each operation, see `mapdev.host.dispatch.Trace`.
+    :param trace: called after each operation, see `mapdev.host.core.trace.Trace`.
     :param descriptors: device descriptors are served at numbers below this one too (and always in
         the device range): more is slower for programs that use no device. None means all.
     :param prepare: get ready for mappings now, so that nothing is left to be made when the first
@@ -51,14 +55,19 @@ class EmbeddedHost(Host):
         prepare: bool = True,
     ) -> None:
         super().__init__()
-        self.machine: EmbeddedMachine = EmbeddedMachine(parse_size(memory))
-        self.dispatcher = Dispatcher(self.machine, trace)
+        wake = self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._coroutines = Coroutines(self.lock)
+        waiting = Waiting(self._coroutines, lambda: os.eventfd_write(wake, 1))
+        self.machine: EmbeddedMachine = EmbeddedMachine(parse_size(memory), waiting.wake)
+        operations = make_operations(self.machine, trace)
+        signals = SignalWatch(waiting.interrupt, waiting.forget)
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         if limit == resource.RLIM_INFINITY:
             limit = 1024
         low = limit if descriptors is None else descriptors
-        self.kernel = Kernel(self.machine, self.dispatcher, seccomp.Descriptors.below(limit, low))
-        self._server = Server(self.kernel, self.lock)
+        choice = seccomp.Descriptors.below(limit, low)
+        self.kernel = Kernel(self.machine, operations, choice, signals)
+        self._server = Server(self.kernel, self.lock, waiting, wake)
         if prepare:
             self.machine.begin_leases()
         self._server.start()
@@ -120,6 +129,7 @@ class EmbeddedHost(Host):
             time.sleep(0.002)
         self._server.settle()
         self._server.stop()
+        self._coroutines.stop()
         if self._descendants.started:
             self._descendants.clients()  # collects the last that were adopted
         self._descendants.disown()
@@ -136,3 +146,4 @@ class EmbeddedHost(Host):
         if counts.used or counts.held:
             self.leaks.append(f"{counts.used} frames are still in use and {counts.held} held back")
         self.machine.close()
+        os.close(self._wake)

@@ -12,36 +12,32 @@ import os
 import resource
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from mapdev.host.device import Device
-from mapdev.host.dispatch import Dispatcher, WouldWait
+from mapdev.host.core.device import Device
+from mapdev.host.core.files import Uses, access_mode, new_file
+from mapdev.host.core.operations import Operations
+from mapdev.host.core.polling import Polling
+from mapdev.host.core.waiting import WouldWait
 from mapdev.host.embedded.arch import ARCH
 from mapdev.host.embedded.batch import Batch
+from mapdev.host.embedded.client import EmbeddedClient
 from mapdev.host.embedded.files import Files, OpenFile
 from mapdev.host.embedded.filter import Descriptors
 from mapdev.host.embedded.machine import EmbeddedMachine
 from mapdev.host.embedded.node import R_OK, W_OK, may_access
 from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.paths import Paths
-from mapdev.host.embedded.polling import Polling
+from mapdev.host.embedded.polling import Display
 from mapdev.host.embedded.processes import comm_of, tgid_of
+from mapdev.host.embedded.signals import SignalWatch
 from mapdev.host.embedded.spaces import Spaces
 from mapdev.host.embedded.syscalls import PAGE_SIZE
-from mapdev.host.embedded.waiting import Waiting
 from mapdev.host.embedded.window import Window
 from mapdev.inspect.maps import read_maps
-from mapdev.linux.fs import (
-    FMODE_LSEEK,
-    FMODE_PREAD,
-    FMODE_PWRITE,
-    FMODE_READ,
-    FMODE_WRITE,
-    File,
-    Inode,
-)
+from mapdev.linux.fs import Inode
 from mapdev.linux.log import log
-from mapdev.linux.mm import TaskStruct
 from mapdev.linux.numbers import PAGE_SHIFT, VM_IO, VM_PFNMAP, VM_READ, VM_SHARED, VM_WRITE
 from mapdev.linux.vma import vma_pages
 
@@ -51,30 +47,7 @@ if TYPE_CHECKING:
 
 _DROPPED_FLAGS = os.O_CREAT | os.O_EXCL | os.O_NOCTTY | os.O_TRUNC | os.O_CLOEXEC
 PATH_MAX = 4096
-
-
-class ClientTask(TaskStruct):
-    """A thread of a client; what is not known of it is found out when it is asked for."""
-
-    __slots__ = ()
-
-    def __init__(self, tid: int) -> None:
-        self.pid = tid
-        self.flags = 0
-        self._mm = None
-        self._tgid = 0
-
-    @property
-    def tgid(self) -> int:
-        """The process that the thread belongs to."""
-        if not self._tgid:
-            self._tgid = tgid_of(self.pid)
-        return self._tgid  # type: ignore[return-value]
-
-    @property
-    def comm(self) -> str:
-        """The command's name."""
-        return comm_of(self.pid)
+_WANTED = (0, R_OK, W_OK, R_OK | W_OK)  # by FMODE_READ and FMODE_WRITE
 
 
 class Kernel:
@@ -90,27 +63,34 @@ class Kernel:
         of any client while another one is being handled.
     :ivar postponed: calls that arrived meanwhile.
     :ivar in_host_thread: runs a function in the host's thread and returns its result.
-    :ivar current: the call for which driver code runs, None when it runs for none.
+    :ivar uses: of open files: descriptors, mappings and calls that wait.
     """
 
     log = log
 
     def __init__(
-        self, machine: EmbeddedMachine, dispatcher: Dispatcher, descriptors: Descriptors
+        self,
+        machine: EmbeddedMachine,
+        operations: Operations,
+        descriptors: Descriptors,
+        signals: SignalWatch,
     ) -> None:
         self.machine = machine
-        self.dispatch = dispatcher
+        self.operations = operations
+        self.signals = signals
         self.descriptors = descriptors
         self.scratch_descriptor = descriptors.base + descriptors.room - 1
         self.secret = int.from_bytes(os.urandom(4), "little") | 1
         self.window = Window.of_this_machine()
-        self.spaces = Spaces(dispatcher, machine)
+        self.spaces = Spaces(operations, machine)
         machine.spaces = self.spaces
         machine.bring_in = self.bring_in
         machine.zap = lambda *args: self.in_host_thread(lambda: self._zap(*args))
         self.batch = Batch()
         self.files = Files()
-        self.polling = Polling(self.files, dispatcher)
+        self.display = Display(operations)
+        self.polling = Polling(self.display.show)
+        self.uses: Uses[OpenFile] = Uses(self._release)
         self.paths = Paths(self.files, (machine.dev, machine.inode))
         self.paths.mapped = self.spaces.mapped
         self.spaces.ended = self.sweep
@@ -119,17 +99,11 @@ class Kernel:
         self.next_call: Callable[[float], Call | None] = lambda _: None
         self.postponed: deque[Call] = deque()
         self.in_host_thread: Callable[[Callable[[], Any]], Any] = lambda work: work()
-        self.current: Call | None = None
-        machine.install = self._install_file
         self._next_descriptor = 0
         self._said: set[tuple[str, int]] = set()
         self._mapped_files: dict[int, OpenFile] = {}
 
     # --- who asks, and with what ----------------------------------------------------------
-
-    def task(self, call: Call) -> TaskStruct:
-        """Return the thread that makes `call`."""
-        return ClientTask(call.tid)
 
     def file(self, call: Call, argument: int = 0) -> OpenFile | None:
         """Return the device's open file that a descriptor argument of `call` means, if any.
@@ -141,9 +115,12 @@ class Kernel:
         if fd == self.scratch_descriptor and not self._is_clients_own(call.tid, fd):
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         open_file = self.files.at(call.tid, fd)
-        if open_file is not None and self.spaces.unseen:
+        if open_file is None:
+            return None
+        call.file, call.owner = open_file, open_file.driver
+        if self.spaces.unseen:
             self.refresh_areas()  # so that what the driver answers now is true
-        if open_file is not None and fd < self.descriptors.base:
+        if fd < self.descriptors.base:
             open_file.ready.edge = True  # the filter does not show what epoll_ctl does with it
         return open_file
 
@@ -194,33 +171,35 @@ class Kernel:
 
     # --- open files -------------------------------------------------------------------------
 
-    def open(self, call: Call, device: Device, flags: int) -> int | Waiting:
-        """Open `device` for the client; return the descriptor there, or what the driver waits for.
+    def open(self, call: Call, device: Device, flags: int) -> int:
+        """Open `device` for the client; return the descriptor there.
 
         :raises OSError: EEXIST with O_EXCL, ENOTDIR with O_DIRECTORY, EACCES by the node's mode,
             EMFILE no number is left for a device, or the driver's own.
+        :raises WouldWait: the driver has to wait.
         """
         if flags & os.O_CREAT and flags & os.O_EXCL:
             raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
         if flags & os.O_DIRECTORY:
             raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         path_only = bool(flags & os.O_PATH)
-        mode = 0 if path_only else (flags & os.O_ACCMODE) + 1 & 3
-        wanted = (R_OK if mode & 1 else 0) | (W_OK if mode & 2 else 0)
-        if not may_access(device, call.tid, wanted):
+        mode = 0 if path_only else access_mode(flags)
+        if not may_access(device, call.tid, _WANTED[mode]):
             raise OSError(errno.EACCES, os.strerror(errno.EACCES))
         open_file = self.new_file(device, flags, mode, path_only)
+        call.file, call.owner = open_file, device.driver
         cloexec = bool(flags & os.O_CLOEXEC)
         if path_only:
             return self.install(call, open_file, cloexec)
         return self._finish_open(call, open_file, cloexec)
 
-    def _finish_open(self, call: Call, open_file: OpenFile, cloexec: bool) -> int | Waiting:
+    def _finish_open(self, call: Call, open_file: OpenFile, cloexec: bool) -> int:
         try:
-            self.dispatch.open(open_file.device, self.task(call), open_file.file)
+            self.operations.open(call)
         except WouldWait as wait:
-            return Waiting(wait, open_file, lambda: self._finish_open(call, open_file, cloexec),
-                           abandon=open_file.ready.close)  # fmt: skip
+            wait.again = partial(self._finish_open, call, open_file, cloexec)
+            wait.abandon = open_file.ready.close
+            raise
         except BaseException:
             open_file.ready.close()
             raise
@@ -228,12 +207,8 @@ class Kernel:
 
     def new_file(self, device: Device, flags: int, mode: int, path_only: bool = False) -> OpenFile:
         """Return a new open file, not yet in any client."""
-        f_mode = FMODE_READ * (mode & 1) | FMODE_WRITE * (mode >> 1) | FMODE_PREAD | FMODE_PWRITE
-        if device.driver.has("llseek"):
-            f_mode |= FMODE_LSEEK
         f_flags = flags & ~_DROPPED_FLAGS | ARCH.O_LARGEFILE
-        file = File(device.inode, device.driver, f_flags, f_mode, device.node)
-        return OpenFile(device, file, path_only)
+        return OpenFile(device, new_file(device, f_flags, mode), path_only)
 
     def install(self, call: Call, open_file: OpenFile, cloexec: bool) -> int:
         """Put a descriptor of `open_file` into the client and return its number."""
@@ -249,9 +224,19 @@ class Kernel:
             raise OSError(errno.EMFILE, f"no descriptor for {open_file.device.node}: "
                           f"{error.strerror}") from None  # fmt: skip
         open_file.seen = call.tid, number
-        self.polling.opened(open_file)  # while we still have the client's end
+        self._show_new(open_file)  # while we still have the client's end
         open_file.ready.forget_theirs()
         return number
+
+    def _show_new(self, open_file: OpenFile) -> None:
+        """Have poll show what a new file is ready for."""
+        if open_file.path_only:
+            return
+        if open_file.driver.has("poll"):
+            self.polling.add(open_file)
+            self.polling.refresh(open_file.driver)
+        else:
+            self.display.show_default(open_file)
 
     def _add_descriptor(self, call: Call, fd: int, cloexec: bool) -> int:
         if self.standard_is_closed(call.tid):
@@ -298,13 +283,12 @@ class Kernel:
             "use, are taken: raise its limit (ulimit -n)",
         )
 
-    def _install_file(self, name: str, driver: Any, private: Any, flags: int) -> int:
-        """Open a file without a node in the client: what anon_inode_getfd asks for."""
-        assert self.current is not None  # whoever has a task has a call
+    def install_file(self, call: Call, name: str, driver: Any, private: Any, flags: int) -> int:
+        """Open a file without a node in the client of `call`: what anon_inode_getfd asks for."""
         device = Device(driver, f"anon_inode:{name}", 0)
-        open_file = self.new_file(device, flags, (flags & os.O_ACCMODE) + 1 & 3)
+        open_file = self.new_file(device, flags, access_mode(flags))
         open_file.file.private_data = private
-        return self.install(self.current, open_file, bool(flags & os.O_CLOEXEC))
+        return self.install(call, open_file, bool(flags & os.O_CLOEXEC))
 
     # --- mappings ---------------------------------------------------------------------------
 
@@ -320,7 +304,7 @@ class Kernel:
             as_made.forget(area.vm_start, area.vm_end)
         self.machine.leases.add(index, as_made, tgid)
         self._mapped_files[index] = area.open_file
-        area.open_file.mappings += 1
+        self.uses.get(area.open_file)
 
     def bring_in(self, tid: int, addr: int, size: int, is_write: bool) -> None:
         """Bring in the pages of a range of a client's memory that would come when touched.
@@ -332,7 +316,7 @@ class Kernel:
             return
         if not space.seen and space.overlapping(addr, addr + size):
             self.refresh_areas()  # what is there by now must not be replaced by a page
-        task = TaskStruct(tid, space.tgid, lambda: comm_of(tid))
+        task = EmbeddedClient(self.machine, tid, space.tgid)
         needed = VM_WRITE if is_write else VM_READ
         for area in space.overlapping(addr, addr + size):
             start, end = max(addr, area.vm_start), min(addr + size, area.vm_end)
@@ -397,36 +381,29 @@ class Kernel:
 
     def hung_up(self, open_file: OpenFile) -> None:
         """The last descriptor of `open_file` is gone."""
-        open_file.has_descriptor = False
         self.files.discard(open_file)
-        self._release_if_unused(open_file)
+        self.uses.put(open_file)
 
     def unmapped(self, open_file: OpenFile) -> None:
         """One mapping of `open_file` is gone from all clients."""
-        open_file.mappings -= 1
-        self._release_if_unused(open_file)
+        self.uses.put(open_file)
 
-    def done_waiting(self, open_file: OpenFile) -> None:
-        """One call of `open_file` waits no longer."""
-        open_file.waiting -= 1
-        self._release_if_unused(open_file)
-
-    def _release_if_unused(self, open_file: OpenFile) -> None:
-        if not open_file.is_unused:
-            return
+    def _release(self, open_file: OpenFile) -> None:
+        """Nobody uses `open_file` any more."""
+        self.polling.discard(open_file)
         self.closed(open_file)
         open_file.ready.close()
         if not open_file.path_only:
-            self.dispatch.release(open_file.device, open_file.file)
-            self.polling.refresh(open_file.device.driver)
+            self.operations.release(open_file)
+            self.polling.refresh(open_file.driver)
 
     def close(self) -> list[str]:
         """Release what is still open, since no client lives; return a line for each."""
         self.spaces.close()
         self.batch.close()
-        left = {*self.files, *self._mapped_files.values()}
+        left = dict.fromkeys((*self.files, *self._mapped_files.values()))
         for open_file in left:
-            open_file.has_descriptor = False
-            open_file.mappings = 0
-            self._release_if_unused(open_file)
+            open_file.uses = 0
+            self.files.discard(open_file)
+            self._release(open_file)
         return [f"{open_file.device.node} was still open or mapped" for open_file in left]

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import errno
 import os
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Any
 
+from mapdev.host.core.machine import Activity, Wake, nobody_waits
 from mapdev.host.embedded.lease import Lease, Leases
 from mapdev.host.embedded.memory.physical import PhysicalMemory
 from mapdev.host.embedded.spaces import Spaces
 from mapdev.host.embedded.syscalls import read_memory, write_memory
 from mapdev.inspect.maps import MapsLine, read_maps
-from mapdev.linux.context import context
 from mapdev.linux.fs import Inode
-from mapdev.linux.kthread import Kthread
 from mapdev.linux.mm import TaskStruct
 from mapdev.linux.numbers import (
     PAGE_SHIFT,
-    PF_KTHREAD,
     VM_EXEC,
     VM_MAYREAD,
     VM_MAYSHARE,
@@ -33,30 +30,25 @@ from mapdev.linux.vma import VmAreaStruct
 _LETTERS = {"r": VM_READ, "w": VM_WRITE, "x": VM_EXEC}
 _ACCESS = VM_READ | VM_WRITE | VM_EXEC
 
-InstallFile = Callable[[str, Any, Any, int], int]
 BringIn = Callable[[int, int, int, bool], None]
 
 
-class EmbeddedMachine(PhysicalMemory):
+class EmbeddedMachine(Activity, PhysicalMemory):
     """Implements `mapdev.linux.context.Machine` for clients that run as ordinary processes.
 
     :ivar leases_begin: called with `leases` when they are made.
     :ivar bring_in: while there are areas whose pages come when they are touched: brings those of a
         range in, since we would wait for ourselves if our own access touched them.
-    :ivar woken: told of each wake-up, in whatever thread; `Parking.wake`.
-    :ivar kthreads: the kernel threads that were started, for those who own them.
     """
 
-    def __init__(self, size: int) -> None:
-        super().__init__(size)
+    def __init__(self, size: int, wake: Wake = nobody_waits) -> None:
+        PhysicalMemory.__init__(self, size)
+        Activity.__init__(self, wake)
         self._leases: Leases | None = None
         self.leases_begin: Callable[[Leases], None] = lambda leases: None
-        self.install: InstallFile | None = None
         self.spaces: Spaces | None = None
         self.bring_in: BringIn | None = None
         self.zap: Callable[[Inode, int, int], None] | None = None
-        self.woken: Callable[[Hashable, Hashable], None] = lambda queue, owner: None
-        self.kthreads: dict[Hashable, list[Kthread]] = {}
         status = os.fstat(self.fd)
         self.dev, self.inode = status.st_dev, status.st_ino
         self._dev = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
@@ -82,20 +74,6 @@ class EmbeddedMachine(PhysicalMemory):
         """Whether the leases are to be swept again soon."""
         return self._leases is not None and self._leases.unsettled
 
-    def copy_from_user(self, task: TaskStruct, addr: int, size: int) -> bytes:
-        """Read `size` bytes of the task's memory; EFAULT when not all of it is there."""
-        data = self.read_user(task.pid, addr, size) if size else b""
-        if len(data) < size:
-            raise OSError(errno.EFAULT, f"{addr + len(data):#x} is not readable in the client")
-        return data
-
-    def copy_to_user(
-        self, task: TaskStruct, addr: int, data: bytes | bytearray | memoryview
-    ) -> None:
-        """Write `data` into the task's memory; EFAULT when not all of it could be."""
-        if len(data) and (count := self.write_user(task.pid, addr, data)) < len(data):
-            raise OSError(errno.EFAULT, f"{addr + count:#x} is not writable in the client")
-
     def read_user(self, tid: int, addr: int, size: int) -> bytes:
         """Read up to `size` bytes at `addr` of thread `tid`; see `syscalls.read_memory`."""
         if self.spaces and self.bring_in is not None:
@@ -112,22 +90,6 @@ class EmbeddedMachine(PhysicalMemory):
         """Take pages of a device out of all areas that map them."""
         if self.zap is not None:
             self.zap(inode, start, size)
-
-    def install_file(self, name: str, driver: Any, private_data: Any, flags: int) -> int:
-        """Open a new file in the task whose call is being handled."""
-        task = context().task
-        if self.install is None or task is None or task.flags & PF_KTHREAD:
-            raise OSError(errno.ESRCH, "anon_inode_getfd: no client's call is being handled")
-        return self.install(name, driver, private_data, flags)
-
-    def wake_up(self, queue: Hashable, owner: Hashable) -> None:
-        """Run again what waits on `queue`; from any thread."""
-        self.woken(queue, owner)
-
-    def add_kthread(self, kthread: Kthread) -> None:
-        """Know of a kernel thread, so that it ends with its owner; from any thread."""
-        before = self.kthreads.get(kthread.owner, [])
-        self.kthreads[kthread.owner] = [*(other for other in before if other.is_alive), kthread]
 
     def areas(self, task: TaskStruct) -> list[VmAreaStruct]:
         """Return the task's areas as /proc shows them now, a device's own put together again."""
@@ -169,7 +131,7 @@ class EmbeddedMachine(PhysicalMemory):
         """Give everything back."""
         if self._leases is not None:
             self._leases.close()
-        super().close()
+        PhysicalMemory.close(self)
 
 
 def find_area(areas: list[VmAreaStruct], addr: int) -> VmAreaStruct | None:

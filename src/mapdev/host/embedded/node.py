@@ -6,7 +6,7 @@ import os
 import stat
 import struct
 
-from mapdev.host.device import Device
+from mapdev.host.core.device import Device
 from mapdev.host.embedded.arch import ARCH
 from mapdev.linux.fs import imajor, iminor
 

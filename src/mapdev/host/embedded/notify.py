@@ -10,10 +10,22 @@ Source: seccomp_unotify(2), linux/seccomp.h
 
 from __future__ import annotations
 
+import enum
 import errno
 import fcntl
 import os
 import struct
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from mapdev.host.core.call import Call as CoreCall
+from mapdev.host.embedded.client import EmbeddedClient
+
+if TYPE_CHECKING:
+    from mapdev.host.core.files import Uses
+    from mapdev.host.core.operations import Operations
+    from mapdev.host.embedded.machine import EmbeddedMachine
+    from mapdev.host.embedded.signals import SignalWatch
 
 SECCOMP_IOCTL_NOTIF_RECV = 0xC0502100
 SECCOMP_IOCTL_NOTIF_SEND = 0xC0182101
@@ -35,18 +47,59 @@ Notification = tuple[int, ...]
 """The fields of ``struct seccomp_notif``, as they came."""
 
 
-class Call:
+class Verdict(enum.Enum):
+    """What a handler of a system call may return besides a result."""
+
+    PASS_ON = "the real kernel carries it out"
+    ANSWERED = "the handler has answered it"
+
+
+PASS_ON = Verdict.PASS_ON
+ANSWERED = Verdict.ANSWERED
+
+
+class CallHost(Protocol):
+    """What a call needs of its host.
+
+    :ivar signals: looks for signals for calls that wait.
+    :ivar uses: of open files, one of them each call that waits.
+    """
+
+    machine: EmbeddedMachine
+    operations: Operations
+    signals: SignalWatch
+    uses: Uses[Any]
+
+    def install_file(
+        self, call: Call, name: str, driver: Any, private_data: Any, flags: int
+    ) -> int:
+        """Open a file without a node in the client of `call`."""
+
+
+class Call(CoreCall):
     """One system call that waits for its answer.
 
     `nr`, `arch` and `ip` (the address after the system-call instruction) are as in ``struct
     seccomp_data``; `args` are six unsigned 64-bit numbers.
+
+    :ivar has_private_signal: the signal that ends it is for its very thread, so that no other
+        thread of the process can have taken it meanwhile.
     """
 
-    __slots__ = ("arch", "args", "id", "ip", "listener", "nr", "tid")
+    has_private_signal: bool
+
+    __slots__ = ("arch", "args", "has_private_signal", "host", "id", "ip", "listener", "nr", "tid")
 
     def __init__(
         self, listener: Listener, id: int, tid: int, nr: int, arch: int, ip: int, args: list[int]
     ) -> None:
+        # Without the constructor of Context: one is made for each call.
+        host = listener.host
+        self.machine = host.machine
+        self.owner = None  # until it is known to be about a device
+        self.resumed = None
+        self._client = None
+        self.host = host
         self.listener = listener
         self.id = id
         self.tid = tid
@@ -55,9 +108,34 @@ class Call:
         self.ip = ip
         self.args = args
 
-    def answer(self, value: int) -> bool:
-        """Make the call return `value`; False when nobody waits for it any more."""
-        return self.listener.send(self.id, value, 0, 0)
+    def make_client(self) -> EmbeddedClient:
+        """Return the thread that makes the call."""
+        install = partial(self.host.install_file, self)
+        return EmbeddedClient(self.host.machine, self.tid, install=install)
+
+    def read_user(self, addr: int, size: int) -> bytes:
+        """Return `size` bytes of the client's memory; EFAULT when not all of it is readable."""
+        data = self.host.machine.read_user(self.tid, addr, size)
+        if len(data) < size:
+            raise OSError(errno.EFAULT, f"{addr + len(data):#x} is not readable in the client")
+        return data
+
+    def write_user(self, addr: int, data: Any) -> None:
+        """Write the client's memory; EFAULT when not all of it is writable."""
+        count = self.host.machine.write_user(self.tid, addr, data)
+        if count < len(data):
+            raise OSError(errno.EFAULT, f"{addr + count:#x} is not writable in the client")
+
+    def finish(self, result: Any) -> None:
+        """Answer with what a handler returned: a result, or a `Verdict`."""
+        if result is PASS_ON:
+            self.listener.send(self.id, 0, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE)
+        elif result is not ANSWERED:
+            self.listener.send(self.id, result, 0, 0)
+
+    def answer(self, result: int) -> bool:
+        """Make the call return `result`; False when nobody waits for it any more."""
+        return self.listener.send(self.id, result, 0, 0)
 
     def fail(self, code: int) -> bool:
         """Make the call fail with errno `code`."""
@@ -70,6 +148,23 @@ class Call:
     def is_waited_for(self) -> bool:
         """Say whether the thread still waits: it may have been killed."""
         return self.listener.is_valid(self.id)
+
+    def parked(self) -> None:
+        """Look for signals for its thread, and keep its file, from now on."""
+        self.host.signals.add(self)
+        self.host.uses.get(self.file)
+
+    def unparked(self) -> None:
+        """Look for them no longer, and let go of the file."""
+        self.host.signals.discard(self)
+        self.host.uses.put(self.file)
+
+    def interrupt(self) -> None:
+        """End the call for a signal that is pending."""
+        from mapdev.host.embedded.interrupt import interrupt  # here, for a quick start
+
+        interrupt(self, self.has_private_signal)
+        self.host.operations.interrupted(self)
 
     def add_descriptor(self, fd: int, at: int | None, cloexec: bool, answer: bool = False) -> int:
         """Put a copy of our descriptor `fd` into the client, at number `at` or the lowest free.
@@ -90,8 +185,9 @@ class Call:
 class Listener:
     """The host's end of one filter; owns its descriptor."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, host: CallHost) -> None:
         self.fd = fd
+        self.host = host
         self._buffer = bytearray(NOTIFICATION.size)
         self._response = bytearray(RESPONSE.size)
         try:  # 6.6: hand the CPU to whoever waits instead of waking it elsewhere

@@ -17,18 +17,17 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any
 
+from mapdev.host.core.faults import Faults, is_refused
 from mapdev.host.embedded.agent import Agent, start_agent
 from mapdev.host.embedded.areas import DeviceArea, MmAreas
 from mapdev.host.embedded.batch import Request
+from mapdev.host.embedded.client import EmbeddedClient
 from mapdev.host.embedded.client_pages import ClientPages
 from mapdev.host.embedded.inject import PTRACE_EVENT_STOP, PTRACE_SINGLESTEP, StoppedThread
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.processes import (
-    comm_of,
     has_memory,
     is_in_user_mode,
     is_thread_of,
@@ -45,7 +44,6 @@ from mapdev.host.embedded.userfault import (
     UserFault,
     make_in,
 )
-from mapdev.linux.mapping import do_fault
 from mapdev.linux.mm import TaskStruct
 from mapdev.linux.numbers import (
     PAGE_MASK,
@@ -62,8 +60,6 @@ from mapdev.linux.vma import (
     FAULT_FLAG_MKWRITE,
     FAULT_FLAG_USER,
     FAULT_FLAG_WRITE,
-    VM_FAULT_ERROR,
-    VM_FAULT_NOPAGE,
     VM_FAULT_RETRY,
     Mapped,
     VmFault,
@@ -85,6 +81,7 @@ class Pager(ClientPages):
     def __init__(self, kernel: Kernel, space: MmAreas, agent: Agent, userfault: UserFault) -> None:
         super().__init__(kernel, space, agent, userfault)
         self.stale: deque[tuple[int, float]] = deque()
+        self._faults = Faults(kernel.operations)
         self._shares_numbers: bool | None = None  # with us: whether it is in our PID namespace
         agent.failed = self._give_up
         kernel.spaces.watch(userfault.fd, self.serve)
@@ -132,7 +129,7 @@ class Pager(ClientPages):
         if self._shares_numbers is None:
             self._shares_numbers = is_thread_of(tid, tgid)
         pid = tid if self._shares_numbers else tgid
-        return TaskStruct(pid, tgid, lambda: comm_of(pid))
+        return EmbeddedClient(self._kernel.machine, pid, tgid)
 
     def bring(
         self, area: DeviceArea, page: int, is_write: bool, task: TaskStruct, wait: bool = False
@@ -180,28 +177,13 @@ class Pager(ClientPages):
             self._userfault.wake(run.addr, run.end)
 
     def _ask(self, area: DeviceArea, vmf: VmFault, is_write: bool, task: TaskStruct) -> bool:
-        page, ops = vmf.address, area.vm_ops
-        assert ops is not None
-        found = False
-        if ops.map_pages is not None and not is_write:
-            first, last = _around(area, vmf.pgoff)
-            self._run(area, task, "vm_map_pages", ops.map_pages, vmf, first, last)
-            found = area.is_mapped(page, page + PAGE_SIZE)
-        if not found:
-            answer = self._run(area, task, "vm_fault", do_fault, vmf)
-            if answer & VM_FAULT_ERROR:
-                vmf.page = None  # it stays with the driver
-                return False
-            if answer & VM_FAULT_NOPAGE:
-                vmf.page = None  # not given to us
-            if answer & VM_FAULT_RETRY:
-                self._userfault.wake(page, page + PAGE_SIZE)
-                return True
-            found = area.is_mapped(page, page + PAGE_SIZE)
-        if not found:
-            self._kernel.log.error("%s: fault mapped nothing at %#x; the client gets SIGBUS",
-                                   area.open_file.device.node, page)  # fmt: skip
+        page = vmf.address
+        answer = self._faults.fault(area.open_file.device, task, vmf, *_around(area, vmf.pgoff))
+        if is_refused(answer):
             return False
+        if answer & VM_FAULT_RETRY:
+            self._userfault.wake(page, page + PAGE_SIZE)
+            return True
         # Where writes can't be noticed later, each page counts as written when it comes.
         written = is_write or not self._userfault.can_protect
         if written and area.vm_flags & VM_SHARED and not self._mkwrite(area, page, task):
@@ -214,18 +196,11 @@ class Pager(ClientPages):
 
     def _mkwrite(self, area: DeviceArea, page: int, task: TaskStruct) -> bool:
         """Tell the driver of the first write to a page; False if it does not allow it."""
-        ops = area.vm_ops
         run = next(run for run in area.mapped if run.addr <= page < run.end)
-        function = None if ops is None else (
-            ops.page_mkwrite if run.kind == "page" else ops.pfn_mkwrite
-        )  # fmt: skip
-        if function is None:
-            return True
         vmf = VmFault(area, page, _FLAGS | FAULT_FLAG_WRITE | FAULT_FLAG_MKWRITE)
         if run.kind == "page":
             vmf.page = self._kernel.machine.page(run.pfn + (page - run.addr >> PAGE_SHIFT))
-        name = "vm_page_mkwrite" if run.kind == "page" else "vm_pfn_mkwrite"
-        return not self._run(area, task, name, function, vmf) & VM_FAULT_ERROR
+        return not is_refused(self._faults.mkwrite(area.open_file.device, task, vmf))
 
     def _allow_write(self, area: DeviceArea, page: int, task: TaskStruct) -> bool:
         if area.is_mapped(page, page + PAGE_SIZE) and not self._mkwrite(area, page, task):
@@ -233,17 +208,6 @@ class Pager(ClientPages):
         self._protected.discard(page)
         self._userfault.write_protect(page, page + PAGE_SIZE, on=False)
         return True
-
-    def _run(
-        self,
-        area: DeviceArea,
-        task: TaskStruct,
-        name: str,
-        function: Callable[..., Any],
-        *args: Any,
-    ) -> int:
-        device = area.open_file.device
-        return self._kernel.dispatch.fault(device, task, name, function, *args)
 
     def bring_in(
         self, start: int, end: int, is_write: bool, task: TaskStruct, area: DeviceArea

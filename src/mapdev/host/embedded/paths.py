@@ -20,7 +20,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from mapdev.host.device import Device
+from mapdev.host.core.device import Device
 from mapdev.host.embedded.files import Files, OpenFile
 from mapdev.host.embedded.processes import has_capability
 

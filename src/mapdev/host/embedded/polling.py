@@ -1,52 +1,37 @@
-"""When drivers are asked what their files are ready for, so that poll in clients sees it.
+"""Shows clients what the driver's poll answers: the socket behind each descriptor is made to agree.
 
 poll, select and epoll never reach the host: they look at sockets, see `readiness`. So a driver is
 asked whenever its answer may have changed: when a file is opened, after each operation, at each
-wake-up. Nothing is done where the answer is the same. Used in the host's thread only.
+wake-up (`mapdev.host.core.polling`). Nothing is done where the answer is the same. Used in the
+host's thread only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from typing import cast
 
-from mapdev.driver import DEFAULT_POLLMASK, Driver
-from mapdev.host.dispatch import Dispatcher
-from mapdev.host.embedded.files import Files, OpenFile
+from mapdev.driver import DEFAULT_POLLMASK
+from mapdev.host.core.files import OpenFile as CoreFile
+from mapdev.host.core.operations import Operations
+from mapdev.host.embedded.files import OpenFile
 from mapdev.linux.log import log
 
 
-class Polling:
-    """Asks the drivers of `files`."""
+class Display:
+    """Asks drivers by `operations`, and shows what they say."""
 
-    def __init__(self, files: Files, dispatch: Dispatcher) -> None:
-        self._files = files
-        self._dispatch = dispatch
+    def __init__(self, operations: Operations) -> None:
+        self._operations = operations
         self._refused = False
 
-    def opened(self, open_file: OpenFile) -> None:
-        """Show what a new file is ready for."""
-        driver = open_file.device.driver
-        if driver.has("poll"):
-            self.refresh(driver)
-        elif not open_file.path_only:
-            open_file.ready.show(DEFAULT_POLLMASK, False, lambda: None)
+    def show_default(self, open_file: OpenFile) -> None:
+        """Show what the kernel answers for a driver without a poll operation."""
+        open_file.ready.show(DEFAULT_POLLMASK, False, lambda: None)
 
-    def refresh(self, driver: Driver) -> None:
-        """Show what an operation of `driver` has changed, on any of its files."""
-        polled = self._files.polled.get(driver)
-        if polled:
-            for open_file in tuple(polled):
-                self._ask(open_file, False)
-
-    def woken(self, queue: Hashable, driver: Hashable) -> None:
-        """Show what the wake-up of a wait queue of `driver` has changed."""
-        for open_file in tuple(self._files.polled.get(driver, ())):
-            queues = open_file.file.poll_queues
-            if not queues or queue in queues:
-                self._ask(open_file, True)
-
-    def _ask(self, open_file: OpenFile, woken: bool) -> None:
-        mask = self._dispatch.poll(open_file.device, open_file.file, open_file.mask)
+    def show(self, file: CoreFile, woken: bool) -> None:
+        """Ask the driver of a file, and show its answer."""
+        open_file = cast(OpenFile, file)
+        mask = self._operations.poll(open_file)
         if mask != open_file.mask or (woken and open_file.ready.edge):
             open_file.mask = mask
             open_file.ready.show(mask, woken, lambda: self._borrow(open_file))

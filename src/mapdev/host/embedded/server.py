@@ -1,9 +1,7 @@
-"""The host's thread: waits for what clients do and has it handled, one thing after another.
+"""The embedded host's thread: waits for what clients do and handles it, one thing after another.
 
-It owns the epoll instance, the listeners and all that `Kernel` holds. Other threads reach it only
-through `Server.submit`, which runs a function in the host's thread, and through the host's lock,
-which the thread holds while it handles something. It is also the tracer of every client thread that
-is stopped, so ptrace must be called nowhere else.
+It owns the epoll instance, the listeners and all that `Kernel` holds. It is also the tracer of
+every client thread that is stopped, so ptrace must be called nowhere else.
 """
 
 from __future__ import annotations
@@ -14,56 +12,53 @@ import select
 import socket
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
-from mapdev.host.coroutines import Coroutines
+from mapdev.host.core.call import Call as CoreCall
+from mapdev.host.core.loop import OWN_ERROR, Loop
+from mapdev.host.core.waiting import Waiting
 from mapdev.host.embedded.arch import ARCH, NAME_OF
 from mapdev.host.embedded.calls import HANDLERS
 from mapdev.host.embedded.calls.path import foreign_open
-from mapdev.host.embedded.calls.verdict import PASS_ON, Result
 from mapdev.host.embedded.files import OpenFile
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.launch import receive_listener
-from mapdev.host.embedded.notify import Call, Listener
-from mapdev.host.embedded.parking import Parking
+from mapdev.host.embedded.notify import Call, Listener, Notification
 from mapdev.host.embedded.quick import Events, Quick
 from mapdev.host.embedded.tracee import ClientGone
-from mapdev.host.embedded.waiting import Waiting
 from mapdev.linux.log import log
 
 _HANG_UP = select.EPOLLHUP | select.EPOLLERR
 _SWEEP_AGAIN = 0.002  # seconds, see Leases.sweep and Spaces.tick
-_OWN_ERROR = "mapdev: an error of the host itself; please report it"
 _MANY = 64  # events at a time
 _ENOUGH_PASSES = 20  # what had ended when settle was called is handled by then
 
 
-class Server:
-    """Runs the host's thread from `start` to `stop`."""
+Calls = Generator[tuple[Events, Notification | None], float | None, None]
 
-    def __init__(self, kernel: Kernel, lock: threading.RLock) -> None:
+
+class Server(Loop):
+    """Serves clients by their listeners.
+
+    :param wake: an eventfd that makes the thread look up.
+    """
+
+    def __init__(self, kernel: Kernel, lock: threading.RLock, waiting: Waiting, wake: int) -> None:
+        super().__init__(lock, waiting, kernel.polling, kernel.operations)
         self._kernel = kernel
-        self._lock = lock
+        self._signals = kernel.signals
+        self._wake = wake
         self._epoll = select.epoll()
         self._watched: dict[int, Callable[[int], None]] = {}
         self._batch: dict[int, int] = {}  # events that are not handled yet, by descriptor
         self._listeners: dict[int, Listener] = {}
-        self._work: deque[Callable[[], None]] = deque()
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._running = True
-        self._settling: list[threading.Event] = []
-        self._passes = 0
-        self._thread = threading.Thread(target=self._run, name="mapdev host", daemon=True)
-        self._quick = Quick(kernel)
-        self._coroutines = Coroutines(lock)
-        self._parking = Parking(kernel, self._coroutines, self._carry_out, self._poke)
-        kernel.machine.woken = self._parking.wake
+        self._passes = 0  # how often a look has found more, while somebody waits for `settle`
+        self._events = self._pass_on_and_wait()
         kernel.opened = self._watch_file
         kernel.closed = self._forget_file
         kernel.next_call = self._next_call
-        self._watch(self._wake, select.EPOLLIN, lambda _: self._do_work())
+        self._watch(self._wake, select.EPOLLIN, lambda _: self._kicked())
         kernel.in_host_thread = self.in_thread
         kernel.spaces.watch = self._watch_input
         kernel.spaces.forget = self._unwatch
@@ -71,72 +66,27 @@ class Server:
 
     # --- from other threads -----------------------------------------------------------------
 
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
-
     def stop(self) -> None:
         """End the thread; parked calls fail with ENODEV, all other and later ones with ENOSYS."""
-        self._running = False
-        self._poke()
-        self._thread.join()
+        self.end_thread()
         # Nothing is watched any more. A process whose filter is gone may be about to end still.
         self._kernel.closed = lambda _: None
         self._kernel.spaces.forget = lambda _: None
-        with self._lock:
-            self._parking.close()
-        self._coroutines.stop()
-        for done in self._settling:
-            done.set()
-        for listener in self._listeners.values():
-            listener.close()
+        self.abandon()
         self._epoll.close()
-        os.close(self._wake)
-
-    def submit(self, work: Callable[[], Any]) -> Any:
-        """Run `work` in the host's thread and return its result or raise its exception."""
-        outcome: list[Any] = [None, None]  # result and exception
-        done = threading.Event()
-
-        def run() -> None:
-            try:
-                outcome[0] = work()
-            except BaseException as error:
-                outcome[1] = error
-            done.set()
-
-        self._work.append(run)
-        self._poke()
-        done.wait()
-        if outcome[1] is not None:
-            raise outcome[1]
-        return outcome[0]
-
-    def in_thread(self, work: Callable[[], Any]) -> Any:
-        """Run `work` in the host's thread, which may be the caller's."""
-        return work() if threading.current_thread() is self._thread else self.submit(work)
 
     def expect(self, channel: socket.socket) -> None:
         """Serve the client that will send its listener through `channel`, which is ours now."""
-        self.submit(lambda: self._watch(channel.fileno(), select.EPOLLIN,
-                                        lambda _: self._accept(channel)))  # fmt: skip
-
-    def settle(self) -> None:
-        """Return when what ended before this call is handled: descriptors, mappings, clients.
-
-        Clients that go on making calls don't keep it from returning.
-        """
-        done = threading.Event()
-        self.submit(lambda: self._settling.append(done))
-        done.wait()
+        self.in_thread(lambda: self._watch(channel.fileno(), select.EPOLLIN,
+                                           lambda _: self._accept(channel)))  # fmt: skip
 
     def look_for_signals(self) -> None:
         """See at once what a signal that was just sent means to parked calls; does not wait."""
-        if self._running:
-            self._work.append(self._parking.look)
-            self._poke()
+        if self._is_running:
+            self.submit(self._signals.look)
 
-    def _poke(self) -> None:
+    def kick(self) -> None:
+        """Make the thread look up."""
         os.eventfd_write(self._wake, 1)
 
     @property
@@ -146,54 +96,50 @@ class Server:
 
     # --- in the host's thread ---------------------------------------------------------------
 
-    def _run(self) -> None:
-        machine, spaces, parking = self._kernel.machine, self._kernel.spaces, self._parking
-        parking.begin()
-        while self._running:
-            if machine.unsettled or spaces.restless:
-                self._once(_SWEEP_AGAIN)
-            elif self._settling:
-                self._settle()
-            else:
-                self._try(self._wait)
-
-    def _settle(self) -> None:
-        """Handle what is there, and tell those who wait for that when it is nothing any more."""
-        busy = self._once(0) or self._kernel.machine.unsettled
-        self._passes += 1
-        if not busy or self._passes > _ENOUGH_PASSES:
+    def serve(self, is_busy: bool) -> bool:
+        """Wait for what clients do, pass on what concerns no device, and handle the rest."""
+        machine, spaces = self._kernel.machine, self._kernel.spaces
+        if machine.unsettled or spaces.restless:
+            self._once(0.0 if is_busy else _SWEEP_AGAIN)
+            return True
+        if is_busy:
+            more = self._once(0.0) or machine.unsettled
+            self._passes = self._passes + 1 if more else 0
+            if self._passes <= _ENOUGH_PASSES:
+                return more
             self._passes = 0
-            while self._settling:
-                self._settling.pop().set()
+            return False
+        try:
+            events, taken = self._events.send(self._signals.due)
+        except BaseException:
+            self._events = self._pass_on_and_wait()  # an exception has ended it
+            raise
+        with self.lock:
+            if taken is None:
+                self._handle_batch(events)
+            else:
+                self._handle(self._listeners[events[0][0]].call(taken))
+                if self._kernel.postponed:
+                    self._handle_postponed()
+            self._signals.look_if_due()
+        return True
 
-    def _wait(self) -> None:
-        """Handle what comes, as long as there is nothing else to do."""
-        kernel, parking = self._kernel, self._parking
-        quick = self._quick.events(self._epoll.poll, self._listeners)
-        next(quick)
-        while not (self._settling or kernel.machine.unsettled or kernel.spaces.restless):
-            if not self._running:
-                return
-            events, taken = quick.send(parking.due if parking.busy else None)
-            with self._lock:
-                if taken is None:
-                    self._handle_batch(events)
-                else:
-                    self._handle(self._listeners[events[0][0]].call(taken))
-                    if kernel.postponed:
-                        self._handle_postponed()
-                if parking.busy:
-                    parking.tend()
+    def _pass_on_and_wait(
+        self,
+    ) -> Generator[tuple[Events, Notification | None], float | None, None]:
+        events = Quick(self._kernel).events(self._epoll.poll, self._listeners)
+        next(events)
+        return events
 
     def _once(self, timeout: float) -> bool:
         """Do chores and handle what is there; False when that was nothing but calls of clients."""
-        if self._parking.busy:
-            timeout = min(timeout, max(0.0, self._parking.due - time.monotonic()))
+        due = self._signals.due
+        if due is not None:
+            timeout = min(timeout, max(0.0, due - time.monotonic()))
         events = self._epoll.poll(timeout, _MANY)
-        with self._lock:
+        with self.lock:
             self._handle_batch(events, chores=True)
-            if self._parking.busy:
-                self._try(self._parking.tend)
+            self._try(self._signals.look_if_due)
         return any(fd not in self._listeners for fd, _ in events)
 
     def _handle_batch(self, events: Events, chores: bool = False) -> None:
@@ -221,8 +167,8 @@ class Server:
         """Call `function`; whatever happens, the thread goes on: all clients depend on it."""
         try:
             function(*args)
-        except Exception:
-            log.exception(_OWN_ERROR)
+        except BaseException:
+            log.exception(OWN_ERROR)
 
     def _handle_postponed(self) -> None:
         while self._kernel.postponed:
@@ -230,10 +176,8 @@ class Server:
             if call.is_waited_for():  # its thread may have been killed meanwhile
                 self._handle(call)
 
-    def _do_work(self) -> None:
+    def _kicked(self) -> None:
         os.eventfd_read(self._wake)
-        while self._work:
-            self._work.popleft()()
 
     def _watch(self, fd: int, events: int, handle: Callable[[int], None]) -> None:
         self._watched[fd] = handle
@@ -256,7 +200,7 @@ class Server:
             channel.close()
         if fd is None:
             return
-        listener = Listener(fd)
+        listener = Listener(fd, self._kernel)
         self._listeners[fd] = listener
         self._watch(fd, select.EPOLLIN, lambda event: self._notified(listener, event))
 
@@ -290,35 +234,32 @@ class Server:
 
     def _handle(self, call: Call) -> None:
         """Carry out one call and answer or park it, whatever happens."""
-        self._kernel.current = call
         self._kernel.spaces.calls(call.tid)
         native = call.arch == ARCH.AUDIT_ARCH and call.nr in HANDLERS
-        handler = HANDLERS[call.nr] if native else foreign_open
-        waiting = self._carry_out(call, handler, self._kernel, call)
-        if waiting is not None:
-            self._parking.park(call, waiting)
-        self._kernel.current = None  # what a release wakes is not this call's doing
+        self.handle(call, HANDLERS[call.nr] if native else foreign_open, self._kernel, call)
 
-    def _carry_out(self, call: Call, function: Callable[..., Result], *args: Any) -> Waiting | None:
-        """Call `function` and answer `call` with what comes of it, or return what it waits for."""
-        try:
-            result = function(*args)
-        except OSError as error:
-            call.fail(_client_errno(error))
-        except ClientGone:
+    def show_changes(self, call: CoreCall) -> None:
+        """Have poll see what the call changed, with or without a wake-up."""
+        if call.owner is not None and self.polling.is_used:
+            self.polling.refresh(call.owner)  # type: ignore[arg-type]  # it is a driver
+        super().show_changes(call)
+
+    def failed(self, call: CoreCall, error: BaseException) -> None:
+        """Answer a call whose handler failed by a mistake of ours, or whose client is gone."""
+        if isinstance(error, ClientGone):
             call.fail(errno.ESRCH)  # nobody should be left to read it
-        except Exception:
-            log.exception("mapdev: %s failed in the host itself; please report it. "
-                          "The client gets EIO", NAME_OF.get(call.nr, call.nr))  # fmt: skip
-            call.fail(errno.EIO)
-        else:
-            if result is PASS_ON:
-                call.pass_on()
-            elif isinstance(result, int):
-                call.answer(result)
-            elif isinstance(result, Waiting):
-                return result
-        return None
+            return
+        nr = call.nr if isinstance(call, Call) else -1
+        log.exception("mapdev: %s failed in the host itself; please report it. "
+                      "The client gets EIO", NAME_OF.get(nr, nr))  # fmt: skip
+        call.fail(errno.EIO)
+
+    def abandon(self) -> None:
+        """Close all listeners: calls of clients fail from now on."""
+        super().abandon()
+        for listener in self._listeners.values():
+            listener.close()
+        self._listeners.clear()
 
     def _watch_input(self, fd: int, then: Callable[[], None]) -> None:
         self._watch(fd, select.EPOLLIN, lambda _: then())
@@ -338,14 +279,15 @@ class Server:
 
     def _hung_up(self, open_file: OpenFile) -> None:
         self._unwatch(open_file.ready.tracker.fileno())
-        self._parking.check(open_file)
+        self._forget_calls_of_dead(open_file)
         self._kernel.hung_up(open_file)
+
+    def _forget_calls_of_dead(self, open_file: OpenFile) -> None:
+        """Forget calls of `open_file` whose client is dead: its last descriptor is gone."""
+        for call in self.waiting:
+            if call.file is open_file and not call.is_waited_for():
+                self.waiting.forget(call)
 
     def _forget_file(self, open_file: OpenFile) -> None:
         if open_file.ready.tracker.fileno() in self._watched:
             self._unwatch(open_file.ready.tracker.fileno())
-
-
-def _client_errno(error: OSError) -> int:
-    code = error.errno or 0
-    return code if 0 < code < 4096 else errno.EIO

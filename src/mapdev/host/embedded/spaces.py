@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from mapdev.host.dispatch import Dispatcher
+from mapdev.host.core.operations import Operations
 from mapdev.host.embedded.files import OpenFile
 from mapdev.host.embedded.processes import tgid_of
 from mapdev.inspect.maps import MapsLine, read_maps
@@ -64,8 +64,8 @@ class Spaces:
     :ivar ended: called when an address space has ended.
     """
 
-    def __init__(self, dispatch: Dispatcher, machine: EmbeddedMachine) -> None:
-        self._dispatch = dispatch
+    def __init__(self, operations: Operations, machine: EmbeddedMachine) -> None:
+        self._operations = operations
         self._machine = machine
         self._by_tgid: dict[int, MmAreas] = {}
         self._pidfds: dict[int, int] = {}
@@ -105,7 +105,7 @@ class Spaces:
 
         space = self.at(tgid)
         if space is None:
-            space = MmAreas(tgid, self._dispatch, self._machine.leases)
+            space = MmAreas(tgid, self._operations, self._machine.leases)
             self._add(space)
         return space
 

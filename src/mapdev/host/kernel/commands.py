@@ -8,78 +8,44 @@ waits for is served meanwhile, nested in the operation that asked.
 from __future__ import annotations
 
 import errno
-import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
+from mapdev.host.kernel import request as at
 from mapdev.host.kernel import uapi
-from mapdev.host.kernel.control import Control, Request
+from mapdev.host.kernel.control import Control
+from mapdev.host.kernel.request import Got
 
 
 class Outcome(NamedTuple):
-    """What a command came to."""
+    """The result of a command."""
 
     result: int
     arg: tuple[int, ...]
     payload: bytes
 
 
-class _Job:
-    def __init__(self, do: Callable[[], Outcome]) -> None:
-        self.do = do
-        self.outcome: Outcome | OSError | None = None
+InThread = Callable[[Callable[[], Outcome]], Outcome]
 
 
 class Commands:
-    """Gives commands; from the server's thread, or from another by way of it.
+    """Gives commands to clients that wait.
 
-    :param lock: the host's, held by whoever calls.
+    :param in_thread: runs a function in the server's thread.
     :param serve: handles a request that can't wait.
     """
 
-    def __init__(
-        self, control: Control, lock: threading.RLock, serve: Callable[[Request], None]
-    ) -> None:
+    def __init__(self, control: Control, in_thread: InThread, serve: Callable[[Got], None]) -> None:
         self._control = control
+        self._in_thread = in_thread
         self._serve = serve
-        self._done = threading.Condition(lock)
-        self._jobs: list[_Job] = []
-        self._thread = 0
-
-    def begin(self) -> None:
-        """Know the server's thread, which is the calling one."""
-        self._thread = threading.get_ident()
-
-    @property
-    def busy(self) -> bool:
-        """Whether another thread waits for `tend`."""
-        return bool(self._jobs)
 
     def run(self, request: int, kind: int, addr: int, length: int, data: bytes = b"") -> Outcome:
-        """Have the client of a call do something, and return what came of it.
+        """Have the client of a call do something, and return what came of it; in any thread.
 
         :raises OSError: EFAULT the client is gone, or can't do that now; what the command says.
         """
-        if threading.get_ident() == self._thread:
-            return self._run(request, kind, addr, length, data)
-        job = _Job(lambda: self._run(request, kind, addr, length, data))
-        self._jobs.append(job)
-        self._control.kick()
-        while job.outcome is None:
-            self._done.wait()  # lets go of the lock: the server needs it to carry this out
-        if isinstance(job.outcome, OSError):
-            raise job.outcome
-        return job.outcome
-
-    def tend(self) -> None:
-        """Do what other threads ask for; in the server's thread."""
-        while self._jobs:
-            job = self._jobs.pop(0)
-            try:
-                job.outcome = job.do()
-            except OSError as error:
-                job.outcome = error
-            self._done.notify_all()
+        return self._in_thread(lambda: self._run(request, kind, addr, length, data))
 
     def _run(self, request: int, kind: int, addr: int, length: int, data: bytes) -> Outcome:
         control = self._control
@@ -90,10 +56,11 @@ class Commands:
                 if control.is_waited_for(request):
                     continue  # kicked
                 raise OSError(errno.EFAULT, "the client is gone")
-            if got.op != uapi.RESULT or got.id != request:
+            if got[at.OP] != uapi.RESULT or got[at.ID] != request:
                 self._serve(got)
                 continue
-            result = uapi.signed(got.arg[0])
+            result = uapi.signed(got[at.ARG0])
             if result < 0:
                 raise OSError(-result, "the client can't do that now")
-            return Outcome(result, got.arg, control.payload(got.slot, got.len))
+            payload = control.payload(got[at.SLOT], got[at.LEN])
+            return Outcome(result, got[at.ARG0 : at.ARG5 + 1], payload)

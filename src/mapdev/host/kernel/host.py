@@ -14,10 +14,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mapdev.host.base import PATIENCE, Host
-from mapdev.host.device import Device
-from mapdev.host.dispatch import Dispatcher, Trace
+from mapdev.host.core.coroutines import Coroutines
+from mapdev.host.core.device import Device
+from mapdev.host.core.host import PATIENCE, Host
+from mapdev.host.core.trace import Trace, make_operations
+from mapdev.host.core.waiting import Waiting
 from mapdev.host.kernel.control import Control
+from mapdev.host.kernel.devices import Devices
 from mapdev.host.kernel.machine import KernelMachine
 from mapdev.host.kernel.server import Server, node_name
 from mapdev.host.loading import DriverError
@@ -29,7 +32,7 @@ __all__ = ["KernelHost"]
 class KernelHost(Host):
     """Serves devices to all programs of this machine.
 
-    :param trace: called after each operation, see `mapdev.host.dispatch.Trace`.
+    :param trace: called after each operation, see `mapdev.host.core.trace.Trace`.
     :param timeout: seconds that a client waits for the answer to a call that has begun, unless the
         driver made it wait; 0 for what the module was loaded with.
     :raises OSError: the module is not loaded, is another version's, or may not be used.
@@ -38,9 +41,16 @@ class KernelHost(Host):
     def __init__(self, trace: Trace | None = None, timeout: float = 0) -> None:
         super().__init__()
         self._control = Control(int(timeout * 1000))
-        self.machine: KernelMachine = KernelMachine(self._control)
-        self.dispatcher = Dispatcher(self.machine, trace)
-        self._server = Server(self._control, self.machine, self.dispatcher, self.lock)
+        self._coroutines = Coroutines(self.lock)
+        waiting = Waiting(self._coroutines, self._control.kick)
+        self._devices = Devices(self._control)
+        self.machine: KernelMachine = KernelMachine(
+            self._control, waiting.wake, self._devices.unmap
+        )
+        operations = make_operations(self.machine, trace)
+        self._server = Server(
+            self._control, self.machine, operations, self._devices, self.lock, waiting
+        )
         self._server.start()
         self._nodes: list[Path] = []  # those that we made
         self._started: list[Process] = []
@@ -55,7 +65,7 @@ class KernelHost(Host):
             raise DriverError(f"{node} exists already, and belongs to somebody else")
         name = node_name(device.node) or f"mapdev-{os.getpid()}-{node.name}"
         try:
-            self._server.create(device, name)
+            self._devices.create(device, name)
         except FileExistsError:
             raise DriverError(f"the kernel has a device {name} already") from None
         if not node.exists():
@@ -101,6 +111,7 @@ class KernelHost(Host):
             except subprocess.TimeoutExpired:
                 self.leaks.append(f"process {process.pid} could not be killed")
         self.leaks.extend(self._server.stop())
+        self._coroutines.stop()
         for node in self._nodes:
             node.unlink(missing_ok=True)
 

@@ -8,18 +8,15 @@ here. Called under the host's lock, but for what `mapdev.linux.context.Machine` 
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Hashable, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from mapdev.host.allocation import Allocation
+from mapdev.host.core.machine import Activity, Wake, nobody_waits
 from mapdev.host.kernel import uapi
 from mapdev.host.kernel.buffers import Buffer, Buffers, pages_for
 from mapdev.host.kernel.control import Control
-from mapdev.host.kernel.tasks import ClientTask
-from mapdev.linux.context import FrameState, Owner, context
+from mapdev.linux.context import FrameState, Owner
 from mapdev.linux.fs import Inode
-from mapdev.linux.kthread import Kthread
-from mapdev.linux.mm import TaskStruct
 from mapdev.linux.numbers import (
     GFP_COMP,
     GFP_KERNEL,
@@ -30,7 +27,7 @@ from mapdev.linux.numbers import (
     get_order,
 )
 from mapdev.linux.page import PG_buddy, PG_head, PG_reserved, PG_slab, PG_tail
-from mapdev.linux.vma import Kind, VmAreaStruct
+from mapdev.linux.vma import Kind
 
 ZERO_SIZE_PTR = 16  # what kmalloc(0) gives; no memory is there
 OTHERS = "the kernel"  # who owns what is none of ours
@@ -44,21 +41,28 @@ _FLAGS = (
 _SOME_FRAME = 256  # at 1 MiB, where each machine has memory
 
 
-class KernelMachine:
+Unmap = Callable[[Inode, int, int], None]
+
+
+def nothing_is_mapped(inode: Inode, start: int, size: int) -> None:
+    """Do nothing: there are no devices."""
+
+
+class KernelMachine(Activity):
     """Implements `mapdev.linux.context.Machine` by a session with the module.
 
-    :ivar woken: told of each wake-up, in whatever thread.
-    :ivar unmap, install: what needs to know devices; set by the server.
+    :param wake: see `mapdev.host.core.machine.Wake`.
+    :param unmap: takes bytes of a device's file out of all areas that map them.
     """
 
-    def __init__(self, control: Control) -> None:
+    def __init__(
+        self, control: Control, wake: Wake = nobody_waits, unmap: Unmap = nothing_is_mapped
+    ) -> None:
+        super().__init__(wake)
         self._control = control
+        self._unmap = unmap
         self.buffers = Buffers(control)
-        self.kthreads: dict[Hashable, list[Kthread]] = {}
-        self.woken: Callable[[Hashable, Hashable], None] = lambda queue, owner: None
-        self.unmap: Callable[[Inode, int, int], None] = lambda inode, start, size: None
         self._cache = uapi.CACHED
-        self.install: Callable[[ClientTask, str, Any, Any, int], int] | None = None
         page = self._look_at(_SOME_FRAME)
         self.nr_frames: int = page.nr_frames
         self._direct_map: int = page.address - (_SOME_FRAME << PAGE_SHIFT)
@@ -282,42 +286,11 @@ class KernelMachine:
             raise OSError(errno.EFAULT, f"{addr:#x} and {size} bytes reach past what is allocated")
         return buffer.view[start : start + size]
 
-    # --- tasks ------------------------------------------------------------------------------
-
-    def copy_from_user(self, task: TaskStruct, addr: int, size: int) -> bytes:
-        """Read the task's memory."""
-        return _client(task).read(addr, size) if size else b""
-
-    def copy_to_user(self, task: TaskStruct, addr: int, data: Any) -> None:
-        """Write the task's memory."""
-        if len(data):
-            _client(task).write(addr, data)
-
-    def areas(self, task: TaskStruct) -> list[VmAreaStruct]:
-        """Give the task's live areas."""
-        return _client(task).areas()
+    # --- mappings ---------------------------------------------------------------------------
 
     def unmap_mapping_range(self, inode: Inode, start: int, size: int) -> None:
         """Take bytes of a device's file out of all areas that map them."""
-        self.unmap(inode, start, size)
-
-    def install_file(self, name: str, driver: Any, private_data: Any, flags: int) -> int:
-        """Open a new file in the task whose call is being handled."""
-        task = context().task
-        if self.install is None or not isinstance(task, ClientTask):
-            raise OSError(errno.ESRCH, "anon_inode_getfd: no client's call is being handled")
-        return self.install(task, name, driver, private_data, flags)
-
-    # --- waiting ----------------------------------------------------------------------------
-
-    def wake_up(self, queue: Hashable, owner: Owner) -> None:
-        """Run again what waits on `queue`; from any thread."""
-        self.woken(queue, owner)
-
-    def add_kthread(self, kthread: Kthread) -> None:
-        """Know of a kernel thread, so that it ends with its owner; from any thread."""
-        before = self.kthreads.get(kthread.owner, [])
-        self.kthreads[kthread.owner] = [*(other for other in before if other.is_alive), kthread]
+        self._unmap(inode, start, size)
 
     # --- the end ----------------------------------------------------------------------------
 
@@ -336,9 +309,3 @@ class KernelMachine:
             if buffer.owner == owner:
                 self.buffers.free(buffer)
         return found
-
-
-def _client(task: TaskStruct) -> ClientTask:
-    if not isinstance(task, ClientTask):
-        raise OSError(errno.EFAULT, f"{task!r} has no user memory")
-    return task

@@ -1,227 +1,222 @@
-"""The loop: fetch a request, run the driver's operation, have the reply sent with the next fetch.
+"""The kernel host's thread: fetches requests of the module and has their operations run.
 
-A `Server` is one thread and a session. It holds the host's lock while it handles a request.
-Whatever a driver does, the loop goes on: all clients depend on it.
+A reply is noted, and goes out in the same system call that fetches the next request. What each
+request asks of a driver stands in `_handlers` here, for files, and in `vm_ops`, for areas.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from mapdev.driver import Driver
-from mapdev.host.coroutines import Coroutines
-from mapdev.host.device import Device
-from mapdev.host.dispatch import Dispatcher, WouldWait
+from mapdev.host.core.call import Call
+from mapdev.host.core.device import Device
+from mapdev.host.core.files import OpenFile, access_mode, new_file
+from mapdev.host.core.loop import Loop
+from mapdev.host.core.operations import Operations
+from mapdev.host.core.polling import Polling
+from mapdev.host.core.waiting import Waiting, WouldWait
+from mapdev.host.kernel import request as at
 from mapdev.host.kernel import uapi
-from mapdev.host.kernel.areas import Areas
+from mapdev.host.kernel.call import KernelCall
 from mapdev.host.kernel.commands import Commands
-from mapdev.host.kernel.control import Control, Request
-from mapdev.host.kernel.files import Files, access_mode, operations
+from mapdev.host.kernel.control import Control
+from mapdev.host.kernel.devices import Devices
 from mapdev.host.kernel.machine import KernelMachine
-from mapdev.host.kernel.quick import Quick
-from mapdev.host.kernel.tasks import ClientTask
-from mapdev.host.kernel.waits import Waits
-from mapdev.linux.fs import MAJOR, MINOR, MKDEV, Inode
+from mapdev.host.kernel.request import Got
+from mapdev.host.kernel.vm_ops import Areas
 from mapdev.linux.log import log
+from mapdev.linux.numbers import EPOLL_ALL
 
 
-class Server:
-    """Serves the devices of a session, in a thread of its own.
+class KernelFile(OpenFile):
+    """An open file, and the module's number for it."""
 
-    :param lock: the host's.
-    """
+    __slots__ = ("id",)
+
+    def __init__(self, number: int, device: Device, f_flags: int, mode: int) -> None:
+        super().__init__(device, new_file(device, f_flags, mode))
+        self.id = number
+
+
+class Server(Loop):
+    """Serves the devices of a session."""
 
     def __init__(
-        self, control: Control, machine: KernelMachine, dispatch: Dispatcher, lock: threading.RLock
+        self,
+        control: Control,
+        machine: KernelMachine,
+        operations: Operations,
+        devices: Devices,
+        lock: threading.RLock,
+        waiting: Waiting,
     ) -> None:
-        self._control = control
-        self._lock = lock
-        self.devices: dict[int, Device] = {}
-        self._anonymous: dict[Any, int] = {}  # devices without a node, by driver
-        self.commands = Commands(control, lock, self._handle)
-        self.files = Files(control, dispatch, self.devices)
-        self.areas = Areas(control, dispatch, machine, self.files)
-        self._coroutines = Coroutines(lock)
-        self._waits = Waits(control, dispatch, self._coroutines, self._carry_out,
-                            self.files.woken, self.files.forget)  # fmt: skip
-        machine.woken = self._waits.wake
-        machine.unmap = self._unmap
-        machine.install = self._install
-        self._quick = Quick(control, dispatch, lock, self.files, self._waits,
-                            self._task_of, self._failed)  # fmt: skip
-        self._handlers = {**self.files.handlers, **self.areas.handlers}
-        self._running = True
-        self._settling: list[threading.Event] = []
-        self._thread = threading.Thread(target=self._run, name="mapdev", daemon=True)
-
-    # --- devices ----------------------------------------------------------------------------
-
-    def create(self, device: Device, name: str) -> None:
-        """Have a device, whose node is /dev/`name`; an empty name: none.
-
-        :raises OSError: EEXIST there is such a device; as the module says.
-        """
-        status = device.inode
-        create = uapi.Create(
-            flags=0 if name else uapi.CREATE_ANON, has=operations(device.driver),
-            mode=status.i_mode & 0o777, uid=status.i_uid, gid=status.i_gid, name=name.encode(),
-            major=MAJOR(status.i_rdev) if name else 0, minor=MINOR(status.i_rdev) if name else 0,
-        )  # fmt: skip
-        try:
-            self._control.ioctl(uapi.IOC_CREATE, create)
-        except OSError as error:
-            if error.errno != errno.EBUSY:
-                raise
-            create.major = create.minor = 0  # somebody has that number
-            self._control.ioctl(uapi.IOC_CREATE, create)
-        if name:
-            status.i_rdev = MKDEV(create.major, create.minor)
-        self.devices[create.id] = device
-
-    def _id_of(self, inode: Inode) -> int | None:
-        for number, device in self.devices.items():
-            if device.inode is inode:
-                return number
-        return None
-
-    def _unmap(self, inode: Inode, start: int, size: int) -> None:
-        number = self._id_of(inode)
-        if number is not None:
-            unmap = uapi.Unmap(device=number, start=start, len=size, even_cows=1)
-            self._control.ioctl(uapi.IOC_UNMAP, unmap)
-
-    def _install(
-        self, task: ClientTask, name: str, driver: Driver, private_data: Any, flags: int
-    ) -> int:
-        number = self._anonymous.get(driver)
-        if number is None:
-            self.create(Device(driver, f"anon_inode:{name}", 0), "")
-            number = self._anonymous[driver] = next(reversed(self.devices))
-        task.flush()
-        outcome = self.commands.run(task.request.id, uapi.INSTALL, flags, number,
-                                    name.encode() + b"\0")  # fmt: skip
-        open_file = self.files.add(outcome.arg[1], self.devices[number], flags, access_mode(flags))
-        open_file.file.private_data = private_data
-        return outcome.result
+        super().__init__(lock, waiting, Polling(self._show_ready), operations)
+        self.control = control
+        self.files: dict[int, KernelFile] = {}
+        self._devices = devices
+        self.commands = Commands(control, self.in_thread, self._handle)
+        self._areas = Areas(control, operations, machine, devices)
+        self.known_area = self._areas.known
+        self._handlers: dict[int, Callable[[KernelCall], Any]] = {
+            uapi.OPEN: self._open,
+            uapi.READ: self._read,
+            uapi.WRITE: self._write,
+            uapi.LLSEEK: self._llseek,
+            uapi.IOCTL: self._ioctl,
+            uapi.POLL: self._poll,
+            uapi.FSYNC: self._fsync,
+            uapi.RELEASE: self._release,
+            **self._areas.handlers,
+        }
 
     # --- from other threads -----------------------------------------------------------------
 
-    def start(self) -> None:
-        """Begin to serve."""
-        self._thread.start()
-
-    def settle(self) -> None:
-        """Return when all that clients have done so far is handled."""
-        done = threading.Event()
-        self._settling.append(done)
-        self._control.kick()
-        done.wait()
+    def kick(self) -> None:
+        """Make the fetch of the next request return."""
+        self.control.kick()
 
     def stop(self) -> list[str]:
         """End the devices and stop serving; return a line for each file that was open."""
-        for number in self.devices:
-            with contextlib.suppress(FileNotFoundError):
-                self._control.ioctl(uapi.IOC_DESTROY, uapi.Id(id=number))
+        self._devices.destroy()
         self.settle()
-        self._running = False
-        self._control.kick()
-        self._thread.join()
-        self._coroutines.stop()
-        with self._lock:
-            self._waits.close()
-            self._control.send()
-            return self.files.close()
+        self.end_thread()
+        with self.lock:
+            self.control.send()
+            left, self.files = self.files, {}
+            for open_file in left.values():
+                self.operations.release(open_file)
+        return [f"{open_file.device.node} was still open or mapped" for open_file in left.values()]
 
     # --- in the server's thread -------------------------------------------------------------
 
-    def _run(self) -> None:
-        self.commands.begin()
-        self._waits.begin()
-        control, waits, commands, quick = self._control, self._waits, self.commands, self._quick
-        while self._running:
-            try:
-                settling = tuple(self._settling)
-                if settling or waits.busy:
-                    request = control.fetch(uapi.NEXT_NOWAIT)
-                else:
-                    request = quick.serve()
-                if request is not None:
-                    with self._lock:
-                        self._handle(request)
-                        while waits.busy:
-                            waits.tend()
-                    continue
-                with self._lock:
-                    if commands.busy:
-                        commands.tend()
-                    if waits.busy:
-                        waits.tend()
-                    elif settling:
-                        self._settled(settling)
-            except Exception:
-                log.exception("a request was lost; the others go on")
+    def serve(self, is_busy: bool) -> bool:
+        """Send the reply that was noted, wait for the next request and handle it."""
+        got = self.control.fetch(uapi.NEXT_NOWAIT) if is_busy else self.control.next_request()
+        if got is None:
+            return not is_busy  # kicked; or nothing is queued
+        with self.lock:
+            self._handle(got)
+        return True
 
-    def _settled(self, settling: tuple[threading.Event, ...]) -> None:
-        """Nothing is queued: what had happened when these were noted is handled."""
-        self._control.send()
-        for done in settling:
-            self._settling.remove(done)
-            done.set()
+    def _handle(self, got: Got) -> None:
+        op = got[at.OP]
+        handler = self._handlers.get(op)
+        if handler is None:
+            self._handle_news(op, got[at.ARG0])
+            return
+        payload = self.control.payload(got[at.SLOT], got[at.LEN]) if got[at.LEN] else b""
+        call = KernelCall(self, got, payload)
+        open_file = self.files.get(got[at.FILE])
+        if open_file is not None:
+            call.file, call.owner = open_file, open_file.driver
+            open_file.file.f_flags = got[at.F_FLAGS]
+        self.handle(call, handler, call)
 
-    def _handle(self, request: Request) -> None:
-        op = request.op
-        if op == uapi.INTERRUPT:
-            self._waits.interrupt(request.arg[0])
-        elif op == uapi.GONE:
-            self._waits.gone(request.arg[0])
-        elif op != uapi.RESULT:  # one that nobody waits for any more
-            payload = self._control.payload(request.slot, request.len) if request.len else b""
-            task = self._task_of(request, payload)
-            handler = self._handlers[op]
-            wait = self._carry_out(request, partial(handler, request, task))
-            if wait is not None:
-                self._keep(request, task, wait)
+    def _handle_news(self, op: int, number: int) -> None:
+        """Handle what the module tells of the client of a call that waits."""
+        if op not in (uapi.INTERRUPT, uapi.GONE):
+            return  # a result that nobody waits for any more
+        for call in self.waiting:
+            if isinstance(call, KernelCall) and call.id == number:
+                then = self.waiting.interrupt if op == uapi.INTERRUPT else self.waiting.forget
+                then(call)
 
-    def _task_of(self, request: Request, payload: bytes) -> ClientTask:
-        at_a_time = self._control.slot_size
-        return ClientTask(request, payload, self.commands, at_a_time, self.areas.known)
+    def flush(self) -> None:
+        """Send the reply that was noted."""
+        self.control.send()
 
-    def _keep(self, request: Request, task: ClientTask, wait: WouldWait) -> None:
-        self._waits.keep(request, wait, partial(self._handlers[request.op], request, task))
+    def failed(self, call: Call, error: BaseException) -> None:
+        """Answer a call whose handler failed by a mistake of ours."""
+        op = call.got[at.OP] if isinstance(call, KernelCall) else 0
+        log.exception("mapdev: request %d failed in the host itself; please report it. "
+                      "The client gets EIO", op)  # fmt: skip
+        call.fail(5)
 
-    def _carry_out(self, request: Request, work: Callable[[], None]) -> WouldWait | None:
-        """Run a call; its answer is noted, unless it has to wait."""
-        self._waits.current = request.id
+    # --- open files -------------------------------------------------------------------------
+
+    def _open(self, call: KernelCall) -> int:
+        got = call.got
+        device = self._devices.by_id[got[at.DEVICE]]
+        open_file = KernelFile(got[at.FILE], device, got[at.F_FLAGS], got[at.ARG0])
+        self.files[open_file.id] = open_file
+        call.file, call.owner = open_file, device.driver
+        return self._finish_open(call, open_file)
+
+    def _finish_open(self, call: KernelCall, open_file: KernelFile) -> int:
+        def forget() -> None:
+            self.files.pop(open_file.id, None)
+
         try:
-            work()
-            return None
+            self.operations.open(call)
         except WouldWait as wait:
-            if request.op != uapi.MMAP:
-                return wait
-            error = errno.EAGAIN
-        except OSError as failure:
-            error = failure.errno or errno.EIO
-        except Exception:
-            log.exception("operation %d failed; the client gets EIO", request.op)
-            error = errno.EIO
-        finally:
-            self._waits.current = 0
-        if request.id:
-            self._control.answer(request.id, -error)
-        return None
+            wait.again = partial(self._finish_open, call, open_file)
+            wait.abandon = forget
+            raise
+        except BaseException:
+            forget()
+            raise
+        self.polling.add(open_file)
+        return 0
 
-    def _failed(self, request: Request, task: ClientTask, failure: OSError) -> None:
-        """Note what becomes of a call whose operation ended so, elsewhere."""
-        if isinstance(failure, WouldWait):
-            self._keep(request, task, failure)
-        else:
-            self._control.answer(request.id, -(failure.errno or errno.EIO))
+    def install_file(
+        self, call: KernelCall, name: str, driver: Any, private_data: Any, flags: int
+    ) -> int:
+        """Open a file without a node in the client of `call`."""
+        number = self._devices.anonymous(driver, name)
+        outcome = call.run(uapi.INSTALL, flags, number, name.encode() + b"\0")
+        device = self._devices.by_id[number]
+        open_file = KernelFile(outcome.arg[1], device, flags, access_mode(flags))
+        open_file.file.private_data = private_data
+        self.files[open_file.id] = open_file
+        self.polling.add(open_file)
+        return outcome.result
+
+    def _release(self, call: KernelCall) -> None:
+        open_file = self.files.pop(call.got[at.FILE], None)
+        if open_file is not None:
+            self.polling.discard(open_file)
+            self.operations.release(open_file)
+
+    def _read(self, call: KernelCall) -> int:
+        count, pos, addr = call.got[at.ARG0], call.got[at.ARG1], call.got[at.ARG2]
+        return self.operations.read(call, addr, count, pos)
+
+    def _write(self, call: KernelCall) -> int:
+        count, pos, addr = call.got[at.ARG0], call.got[at.ARG1], call.got[at.ARG2]
+        return self.operations.write(call, addr, count, pos)
+
+    def _llseek(self, call: KernelCall) -> int:
+        call.file.file.f_pos = call.got[at.ARG2]
+        offset, whence = uapi.signed(call.got[at.ARG0]), call.got[at.ARG1]
+        return self.operations.llseek(call, offset, whence)
+
+    def _ioctl(self, call: KernelCall) -> int:
+        return self.operations.ioctl(call, call.got[at.ARG0], call.got[at.ARG1])
+
+    def _fsync(self, call: KernelCall) -> int:
+        start, end, datasync = call.got[at.ARG0], call.got[at.ARG1], call.got[at.ARG2]
+        return self.operations.fsync(call, bool(datasync), start, end)
+
+    # --- readiness --------------------------------------------------------------------------
+
+    def _poll(self, call: KernelCall) -> int:
+        mask = self.operations.poll(call.file)
+        call.file.mask = mask
+        self.polling.note_queues(call.file)
+        return mask
+
+    def _show_ready(self, open_file: OpenFile, woken: bool) -> None:
+        """Have whoever polls a file ask again: the kernel asks then, no sooner."""
+        assert isinstance(open_file, KernelFile)
+        if woken:
+            with contextlib.suppress(FileNotFoundError):  # its release is on the way
+                wake = uapi.Wake(file=open_file.id, mask=EPOLL_ALL)
+                self.control.ioctl(uapi.IOC_WAKE, wake)
 
 
 def node_name(node: str) -> str | None:

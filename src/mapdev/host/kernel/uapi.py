@@ -49,8 +49,6 @@ VM_WRITE, VM_SHARED, VM_MAYWRITE = 0x2, 0x8, 0x20
 VM_PFNMAP, VM_IO, VM_DONTCOPY = 0x400, 0x4000, 0x20000
 VM_DONTEXPAND, VM_DONTDUMP, VM_MIXEDMAP = 0x40000, 0x4000000, 0x10000000
 
-ERESTARTSYS = 512  # include/linux/errno.h: EINTR comes of it, or the call begins anew
-
 
 class Init(Structure):
     """struct mapdev_init."""

@@ -14,7 +14,9 @@ import errno
 import os
 import resource
 from collections.abc import Callable
+from functools import partial
 
+from mapdev.host.core.waiting import WouldWait
 from mapdev.host.embedded.arch import NAME_OF
 from mapdev.host.embedded.areas import DeviceArea, MmAreas
 from mapdev.host.embedded.calls.advice import (
@@ -89,10 +91,10 @@ def _munmap(kernel: Kernel, call: Call, space: MmAreas, start: int, end: int) ->
     if space.hides(start, end) and space.pager is None:
         space.give_up_batch()
     if not space.hides(start, end):
-        space.unmap(kernel.task(call), start, end)
+        space.unmap(call.task, start, end)
         return PASS_ON
     with Surgery(kernel, call, "it can't unmap memory around the host's own") as surgery:
-        space.unmap(kernel.task(call), start, end)
+        space.unmap(call.task, start, end)
         for first, last in ((start, hidden.start), (hidden.stop, end)):
             if first < last:
                 surgery.thread.syscall("munmap", first, last - first)
@@ -104,7 +106,7 @@ def _mprotect(kernel: Kernel, call: Call, space: MmAreas, start: int, end: int) 
     prot = call.args[2]
     if prot & ~(_ACCESS | PROT_SEM):
         return PASS_ON  # the kernel refuses it
-    task = kernel.task(call)
+    task = call.task
     for area in space.overlapping(start, _end_of_areas(kernel, call, start, end)):
         low, high = max(start, area.vm_start), min(end, area.vm_end)
         try:
@@ -148,7 +150,7 @@ def _is_all_ours(space: MmAreas, start: int, end: int) -> bool:
 
 
 def _madvise(kernel: Kernel, call: Call, space: MmAreas, start: int, end: int) -> int | Verdict:
-    advice, task = call.args[2] & 0xFFFFFFFF, kernel.task(call)
+    advice, task = call.args[2] & 0xFFFFFFFF, call.task
     for area in space.overlapping(start, end):
         code = answer_of(advice, area.vm_flags)
         if code is None:
@@ -200,26 +202,38 @@ def _zap(kernel: Kernel, call: Call, space: MmAreas, start: int, end: int) -> in
 
 
 def _msync(kernel: Kernel, call: Call, space: MmAreas, start: int, end: int) -> int:
-    flags, task = call.args[2] & 0xFFFFFFFF, kernel.task(call)
+    flags = call.args[2] & 0xFFFFFFFF
     if flags & ~(MS_ASYNC | MS_INVALIDATE | MS_SYNC) or (flags & MS_ASYNC and flags & MS_SYNC):
         raise refused(errno.EINVAL)
-    for area in space.overlapping(start, end):
+    pieces = [
+        (area, max(start, area.vm_start), min(end, area.vm_end))
+        for area in space.overlapping(start, end)
+    ]
+    return _sync(kernel, call, flags, pieces, _end_of_areas(kernel, call, start, end) < end)
+
+
+def _sync(
+    kernel: Kernel, call: Call, flags: int, pieces: list[tuple[DeviceArea, int, int]], is_gap: bool
+) -> int:
+    """Sync the `pieces` of areas one after the other; ENOMEM at the end if the range has a gap."""
+    while pieces:
+        area, start, end = pieces[0]
         if flags & MS_INVALIDATE and area.vm_flags & VM_LOCKED:
             raise refused(errno.EBUSY)
         if flags & MS_SYNC and area.vm_flags & VM_SHARED:
-            _sync(kernel, task, area, max(start, area.vm_start), min(end, area.vm_end))
-    if _end_of_areas(kernel, call, start, end) < end:
+            if not area.open_file.driver.has("fsync"):
+                raise refused(errno.EINVAL)
+            call.file, call.owner = area.open_file, area.open_file.driver
+            first = (area.vm_pgoff << PAGE_SHIFT) + start - area.vm_start
+            try:
+                kernel.operations.fsync(call, True, first, first + end - start - 1)
+            except WouldWait as wait:
+                wait.again = partial(_sync, kernel, call, flags, pieces, is_gap)
+                raise
+        del pieces[0]
+    if is_gap:
         raise refused(errno.ENOMEM)
     return 0
-
-
-def _sync(kernel: Kernel, task: TaskStruct, area: DeviceArea, start: int, end: int) -> None:
-    device = area.open_file.device
-    if not device.driver.has("fsync"):
-        raise refused(errno.EINVAL)
-    first = (area.vm_pgoff << PAGE_SHIFT) + start - area.vm_start
-    last = first + end - start - 1
-    kernel.dispatch.fsync(device, task, area.open_file.file, True, first, last)
 
 
 def _mlock(kernel: Kernel, call: Call, space: MmAreas, start: int, end: int) -> int | Verdict:
@@ -231,7 +245,7 @@ def _mlock(kernel: Kernel, call: Call, space: MmAreas, start: int, end: int) -> 
     areas = space.overlapping(start, end)
     if all(area.vm_flags & VM_SPECIAL for area in areas):
         return 0
-    space.change(kernel.task(call), start, end, _locked)
+    space.change(call.task, start, end, _locked)
     if not flags & MLOCK_ONFAULT:
         with contextlib.suppress(OSError):  # then the kernel asks for it, and says so
             kernel.populate(call.tid, start, end)
@@ -255,7 +269,7 @@ def _check_may_lock(tid: int, size: int) -> None:
 def _munlock(kernel: Kernel, call: Call, space: MmAreas, start: int, end: int) -> int | Verdict:
     if all(area.vm_flags & VM_SPECIAL for area in space.overlapping(start, end)):
         return 0 if _is_all_ours(space, start, end) else PASS_ON
-    space.change(kernel.task(call), start, end, lambda flags: flags & ~VM_LOCKED)
+    space.change(call.task, start, end, lambda flags: flags & ~VM_LOCKED)
     return PASS_ON
 
 

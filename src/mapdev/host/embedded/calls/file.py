@@ -13,7 +13,6 @@ import os
 
 from mapdev.host.embedded.calls.transfer import OPERATIONS, Operation
 from mapdev.host.embedded.calls.verdict import PASS_ON, Handler, Result, Verdict, signed64
-from mapdev.host.embedded.calls.wait import run_operation
 from mapdev.host.embedded.files import OpenFile
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.node import pack_stat
@@ -48,9 +47,7 @@ def _lseek(kernel: Kernel, call: Call, open_file: OpenFile) -> Result:
         raise _error(errno.ESPIPE)
     if whence > SEEK_MAX:
         raise _error(errno.EINVAL)
-    task = kernel.task(call)
-    return run_operation(kernel, open_file, kernel.dispatch.llseek,
-                         open_file.device, task, open_file.file, offset, whence)  # fmt: skip
+    return kernel.operations.llseek(call, offset, whence)
 
 
 def _ioctl(kernel: Kernel, call: Call, open_file: OpenFile) -> Result:
@@ -63,9 +60,7 @@ def _ioctl(kernel: Kernel, call: Call, open_file: OpenFile) -> Result:
         return 0
     if "ioctl" not in open_file.device.has:
         raise _error(errno.ENOTTY)
-    task = kernel.task(call)
-    return run_operation(kernel, open_file, kernel.dispatch.ioctl,
-                         open_file.device, task, open_file.file, cmd, arg)  # fmt: skip
+    return kernel.operations.ioctl(call, cmd, arg)
 
 
 def _set_nonblocking(open_file: OpenFile, on: bool) -> None:
@@ -79,13 +74,7 @@ def _fsync(datasync: bool) -> Operation:
     def operation(kernel: Kernel, call: Call, open_file: OpenFile) -> Result:
         if "fsync" not in open_file.device.has:
             raise _error(errno.EINVAL)
-        task = kernel.task(call)
-
-        def run() -> int:
-            kernel.dispatch.fsync(open_file.device, task, open_file.file, datasync)
-            return 0
-
-        return run_operation(kernel, open_file, run)
+        return kernel.operations.fsync(call, datasync)
 
     return operation
 

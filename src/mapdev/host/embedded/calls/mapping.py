@@ -127,7 +127,7 @@ def _replace(kernel: Kernel, call: Call) -> None:
     addr, length, _, flags = call.args[:4]
     space = kernel.spaces.of(call.tid) if flags & MAP_FIXED else None
     if space is not None and not addr % PAGE_SIZE:
-        space.unmap(kernel.task(call), addr, addr + length + PAGE_SIZE - 1 & PAGE_MASK)
+        space.unmap(call.task, addr, addr + length + PAGE_SIZE - 1 & PAGE_MASK)
 
 
 def _check(open_file: OpenFile, length: int, prot: int, flags: int, offset: int) -> int:
@@ -175,7 +175,7 @@ class _Mapping:
         self._kernel = kernel
         self._call = call
         self._surgery = surgery
-        self._task: TaskStruct = kernel.task(call)
+        self._task: TaskStruct = call.task
         self._space: MmAreas = kernel.spaces.make(self._task.tgid)
 
     def run(self, vma: DeviceArea, addr: int, flags: int) -> int:
@@ -250,7 +250,7 @@ class _Mapping:
     def _fill(self, vma: DeviceArea, flags: int, is_reserved: bool) -> None:
         """Ask the driver what `vma` shall show, and map it."""
         kernel, surgery, space, task = self._kernel, self._surgery, self._space, self._task
-        kernel.dispatch.mmap(vma.open_file.device, task, vma.open_file.file, vma)
+        kernel.operations.mmap(task, vma.open_file, vma)
         if vma.vm_flags & VM_SPECIAL:
             vma.vm_flags &= ~VM_LOCKED
         with _closed_unless_mapped(space, task, vma):

@@ -14,13 +14,12 @@ import struct
 from mapdev.host.embedded.arch import NAME_OF
 from mapdev.host.embedded.areas import MmAreas
 from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Verdict
+from mapdev.host.embedded.client import EmbeddedClient
 from mapdev.host.embedded.inject import StoppedThread
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.pager import Pager, start_pager
-from mapdev.host.embedded.processes import comm_of, tgid_of
 from mapdev.host.embedded.surgery import Surgery
-from mapdev.linux.mm import TaskStruct
 
 CLONE_VM, CLONE_VFORK, CLONE_UNTRACED = 0x100, 0x4000, 0x800000
 # With these the child is not ours to hold, and a parent that waits for it would keep us waiting.
@@ -38,9 +37,8 @@ def _do_fork(kernel: Kernel, call: Call) -> Verdict:
     with Surgery(kernel, call, "the device mappings of its children are not followed") as surgery:
         surgery.result, child = surgery.thread.fork(name, *args)
         with child:
-            pid = child.tid
-            task = TaskStruct(pid, lambda: tgid_of(pid), lambda: comm_of(pid))
-            copy = kernel.spaces.fork(space, kernel.task(call), task)
+            task = EmbeddedClient(kernel.machine, child.tid)
+            copy = kernel.spaces.fork(space, call.task, task)
             if space.pager is not None:
                 _start_pager(kernel, child, copy, space.pager)
     return ANSWERED

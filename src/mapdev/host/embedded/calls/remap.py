@@ -70,7 +70,7 @@ def _replace(kernel: Kernel, call: Call, space: MmAreas, new: int) -> None:
     addr, old, _, flags, target, _ = call.args
     _check(addr, old + PAGE_SIZE - 1 & PAGE_MASK, new, flags, target, kernel.window.task_size)
     if any(line.start <= addr < line.end for line in read_maps(call.tid)):
-        space.unmap(kernel.task(call), target, target + new)
+        space.unmap(call.task, target, target + new)
 
 
 def _check(addr: int, old: int, new: int, flags: int, target: int, task_size: int) -> None:
@@ -103,7 +103,7 @@ class _Remap:
         self._thread: StoppedThread = surgery.thread
         self._space = space
         self._area = area
-        self._task: TaskStruct = kernel.task(call)
+        self._task: TaskStruct = call.task
 
     def run(self, addr: int, old: int, new: int, flags: int, target: int) -> int:
         """Carry it out and return the new address."""

@@ -14,22 +14,22 @@ import errno
 import os
 import struct
 from collections.abc import Callable
+from functools import partial
 
-from mapdev.host.dispatch import WouldWait
+from mapdev.host.core.operations import Operations
+from mapdev.host.core.waiting import WouldWait
 from mapdev.host.embedded.calls.verdict import Result, signed32, signed64
-from mapdev.host.embedded.calls.wait import run_operation
 from mapdev.host.embedded.files import OpenFile
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.notify import Call
 from mapdev.linux.fs import FMODE_PREAD, FMODE_PWRITE, FMODE_READ, FMODE_WRITE
-from mapdev.linux.mm import TaskStruct
 
 MAX_RW_COUNT = 0x7FFFF000
 UIO_MAXIOV = 1024
 RWF_HIPRI = 1
 _IOVEC = struct.Struct("<QQ")
 
-Once = Callable[[Kernel, TaskStruct, OpenFile, int, int, int], int]
+Once = Callable[[Operations, Call, int, int, int], int]
 """Transfers one piece, at an address of the client and an offset; returns how many bytes."""
 
 
@@ -37,23 +37,12 @@ def _error(code: int) -> OSError:
     return OSError(code, os.strerror(code))
 
 
-def _read_once(
-    kernel: Kernel, task: TaskStruct, of: OpenFile, buffer: int, count: int, pos: int
-) -> int:
-    data = kernel.dispatch.read(of.device, task, of.file, min(count, MAX_RW_COUNT), pos)
-    if len(data) and kernel.machine.write_user(task.pid, buffer, data) < len(data):
-        raise _error(errno.EFAULT)
-    return len(data)
+def _read_once(operations: Operations, call: Call, buffer: int, count: int, pos: int) -> int:
+    return operations.read(call, buffer, min(count, MAX_RW_COUNT), pos)
 
 
-def _write_once(
-    kernel: Kernel, task: TaskStruct, of: OpenFile, buffer: int, count: int, pos: int
-) -> int:
-    count = min(count, MAX_RW_COUNT)
-    data = kernel.machine.read_user(task.pid, buffer, count) if count else b""
-    if len(data) < count:
-        raise _error(errno.EFAULT)
-    return kernel.dispatch.write(of.device, task, of.file, data, pos)
+def _write_once(operations: Operations, call: Call, buffer: int, count: int, pos: int) -> int:
+    return operations.write(call, buffer, min(count, MAX_RW_COUNT), pos)
 
 
 class Transfer:
@@ -63,24 +52,22 @@ class Transfer:
     :param pos: offset in bytes, or None for the file's own position, which then moves.
     """
 
-    __slots__ = ("_at", "_file", "_kernel", "_moves", "_once", "_pieces", "_task", "total")
+    __slots__ = ("_at", "_call", "_moves", "_once", "_operations", "_pieces", "total")
 
     def __init__(
         self,
-        kernel: Kernel,
+        operations: Operations,
         call: Call,
-        open_file: OpenFile,
         once: Once,
         pieces: list[tuple[int, int]],
         pos: int | None,
     ) -> None:
-        self._kernel = kernel
-        self._task = kernel.task(call)
-        self._file = open_file
+        self._operations = operations
+        self._call = call
         self._once = once
         self._pieces = pieces  # those that are left
         self._moves = pos is None
-        self._at = open_file.file.f_pos if pos is None else pos
+        self._at = call.file.file.f_pos if pos is None else pos
         self.total = 0
 
     def run(self) -> int:
@@ -92,8 +79,9 @@ class Transfer:
         while self._pieces:
             buffer, count = self._pieces[0]
             try:
-                done = self._once(self._kernel, self._task, self._file, buffer, count, self._at)
-            except WouldWait:
+                done = self._once(self._operations, self._call, buffer, count, self._at)
+            except WouldWait as wait:
+                wait.again, wait.so_far = self.run, self.total
                 raise
             except OSError:
                 if self.total:
@@ -103,26 +91,23 @@ class Transfer:
             self._at += done
             self.total += done
             if self._moves:
-                self._file.file.f_pos = self._at
+                self._call.file.file.f_pos = self._at
             if done < count:
                 break
         return self.total
 
 
 def _one_piece(
-    kernel: Kernel,
-    task: TaskStruct,
-    open_file: OpenFile,
-    once: Once,
-    buffer: int,
-    count: int,
-    pos: int,
-    moves: bool,
+    operations: Operations, call: Call, once: Once, buffer: int, count: int, pos: int, moves: bool
 ) -> int:
     """Do what `Transfer.run` does when there is one piece, which is all or nothing."""
-    done = once(kernel, task, open_file, buffer, count, pos)
+    try:
+        done = once(operations, call, buffer, count, pos)
+    except WouldWait as wait:
+        wait.again = partial(_one_piece, operations, call, once, buffer, count, pos, moves)
+        raise
     if moves:
-        open_file.file.f_pos = pos + done
+        call.file.file.f_pos = pos + done
     return done
 
 
@@ -144,12 +129,11 @@ def _run(
     pos: int | None,
 ) -> Result:
     _check(open_file, once)
+    operations = kernel.operations
     if len(pieces) == 1:
         at = open_file.file.f_pos if pos is None else pos
-        return run_operation(kernel, open_file, _one_piece, kernel, kernel.task(call), open_file,
-                             once, *pieces[0], at, pos is None)  # fmt: skip
-    transfer = Transfer(kernel, call, open_file, once, pieces, pos)
-    return run_operation(kernel, open_file, transfer.run, progress=lambda: transfer.total)
+        return _one_piece(operations, call, once, *pieces[0], at, pos is None)
+    return Transfer(operations, call, once, pieces, pos).run()
 
 
 Operation = Callable[[Kernel, Call, OpenFile], Result]

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable
 
 from mapdev.host.embedded.kernel import Kernel
-from mapdev.host.embedded.notify import Call
-from mapdev.host.embedded.waiting import Waiting
+from mapdev.host.embedded.notify import ANSWERED, PASS_ON, Call, Verdict
 
+__all__ = ["ANSWERED", "PASS_ON", "Handler", "Result", "Verdict", "signed32", "signed64"]
 
-class Verdict(enum.Enum):
-    """How a call goes on."""
-
-    PASS_ON = "the real kernel carries it out"
-    ANSWERED = "the handler has answered it"
-
-
-PASS_ON = Verdict.PASS_ON
-ANSWERED = Verdict.ANSWERED
-
-Result = int | Verdict | Waiting
+Result = int | Verdict
 
 Handler = Callable[[Kernel, Call], Result]
-"""Returns the call's result, a `Verdict`, or what it waits for; raises OSError for the client's
-errno."""
+"""Returns the call's result or a `Verdict`; raises OSError for the client's errno, WouldWait if an
+operation of the driver has to wait."""
 
 
 def signed32(value: int) -> int:

@@ -12,43 +12,26 @@ import abc
 import posixpath
 import subprocess
 import threading
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from contextvars import Token
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from mapdev.driver import Driver
-from mapdev.host.allocation import Allocation
-from mapdev.host.device import Device
-from mapdev.host.dispatch import Dispatcher
+from mapdev.host.core.device import Device
+from mapdev.host.core.machine import HostMachine
 from mapdev.host.loading import DriverError, check_parameters, load
-from mapdev.linux.context import Context, Machine, Owner, enter, reset
+from mapdev.linux.context import Context, enter, reset
 from mapdev.linux.log import log
 
 if TYPE_CHECKING:
     from mapdev.host.process import Process
-    from mapdev.linux.kthread import Kthread
 
-__all__ = ["PATIENCE", "Host", "HostMachine"]
+__all__ = ["PATIENCE", "Host"]
 
 PATIENCE = 5.0  # seconds that killed clients, and kernel threads, get to disappear
 
 AnyDriver = TypeVar("AnyDriver", bound=Driver)
-
-
-class HostMachine(Machine, Protocol):
-    """A machine that can say what its drivers have, and take it back.
-
-    :ivar kthreads: the kernel threads that were started, for those who own them.
-    """
-
-    kthreads: dict[Hashable, list[Kthread]]
-
-    def owned_by(self, owner: Owner) -> list[Allocation]:
-        """List what an owner has allocated and not freed."""
-
-    def reclaim(self, owner: Owner) -> list[Allocation]:
-        """Free all that an owner has; gives what that was."""
 
 
 class Host(abc.ABC):
@@ -61,7 +44,6 @@ class Host(abc.ABC):
     """
 
     machine: HostMachine
-    dispatcher: Dispatcher
 
     def __init__(self) -> None:
         self.lock = threading.RLock()

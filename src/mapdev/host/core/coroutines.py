@@ -13,7 +13,6 @@ import contextlib
 import contextvars
 import threading
 from collections.abc import Callable, Coroutine, Generator
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from mapdev.linux.context import Context, enter
@@ -23,8 +22,13 @@ if TYPE_CHECKING:
 
 _PATIENCE = 5.0  # seconds that cancelled operations get to end
 
-Around = Callable[[], AbstractContextManager[Any]]
-"""What each step of an operation runs inside of."""
+
+class _EscapedError(Exception):
+    """Carries out of a step what would end the asyncio loop."""
+
+    def __init__(self, original: BaseException) -> None:
+        super().__init__(repr(original))
+        self.original = original
 
 
 class Running:
@@ -47,7 +51,10 @@ class Running:
 
     def result(self) -> Any:
         """Return the result, or raise the exception, of an operation that has ended."""
-        return self.task.result()
+        try:
+            return self.task.result()
+        except _EscapedError as escaped:
+            raise escaped.original from None
 
 
 class Coroutines:
@@ -62,7 +69,6 @@ class Coroutines:
         self,
         coroutine: Coroutine[Any, Any, Any],
         context: Context,
-        around: Around,
         done: Callable[[], None],
     ) -> Running:
         """Run `coroutine` in `context`; `done` is called in the loop's thread when it has ended."""
@@ -72,7 +78,7 @@ class Coroutines:
         variables.run(enter, context)
 
         def begin() -> None:
-            steps = _Locked(coroutine, self._lock, around)
+            steps = _Locked(coroutine, self._lock)
             running.task = loop.create_task(steps, context=variables)
             running.task.add_done_callback(lambda _: done())
 
@@ -84,7 +90,7 @@ class Coroutines:
 
         def locked(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> Any:
             if not isinstance(coroutine, _Locked):  # a task that an operation started
-                coroutine = _Locked(coroutine, self._lock, contextlib.nullcontext)
+                coroutine = _Locked(coroutine, self._lock)
             return asyncio.Task(coroutine, loop=loop, **options)
 
         loop = asyncio.new_event_loop()
@@ -118,20 +124,23 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
 class _Locked(Coroutine[Any, Any, Any]):
     """A coroutine, each step of which holds a lock."""
 
-    def __init__(
-        self, coroutine: Coroutine[Any, Any, Any], lock: threading.RLock, around: Around
-    ) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], lock: threading.RLock) -> None:
         self._coroutine = coroutine
         self._lock = lock
-        self._around = around
 
     def send(self, value: Any) -> Any:
-        with self._lock, self._around():
-            return self._coroutine.send(value)
+        with self._lock:
+            try:
+                return self._coroutine.send(value)
+            except (SystemExit, KeyboardInterrupt) as error:
+                raise _EscapedError(error) from None
 
     def throw(self, *error: Any) -> Any:
-        with self._lock, self._around():
-            return self._coroutine.throw(*error)
+        with self._lock:
+            try:
+                return self._coroutine.throw(*error)
+            except (SystemExit, KeyboardInterrupt) as raised:
+                raise _EscapedError(raised) from None
 
     def close(self) -> None:
         with self._lock:

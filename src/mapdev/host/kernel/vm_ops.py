@@ -1,4 +1,4 @@
-"""Areas of our devices: mmap, page faults, and what becomes of an area in its life.
+"""Areas of devices: the module's requests for mmap, page faults and ``vm_operations_struct``.
 
 The kernel has the page tables. What an operation asks to be mapped is noted in its `VmAreaStruct`,
 sent along with the reply, and forgotten. An area is known here while it has operations: without
@@ -11,19 +11,19 @@ import errno
 from collections.abc import Callable
 from typing import Any
 
-from mapdev.host.device import Device
-from mapdev.host.dispatch import Dispatcher
+from mapdev.host.core.device import Device
+from mapdev.host.core.faults import Faults, is_refused
+from mapdev.host.core.operations import Operations
+from mapdev.host.kernel import request as at
 from mapdev.host.kernel import uapi
 from mapdev.host.kernel.buffers import Buffers
-from mapdev.host.kernel.control import Control, Request, Vma
-from mapdev.host.kernel.files import Files, Handler
+from mapdev.host.kernel.call import ANSWERED, KernelCall
+from mapdev.host.kernel.control import Control
+from mapdev.host.kernel.devices import Devices
 from mapdev.host.kernel.machine import KernelMachine
-from mapdev.host.kernel.tasks import ClientTask
-from mapdev.linux.log import log
-from mapdev.linux.mapping import CACHE_UNCACHED, CACHE_WRITECOMBINE, do_fault
+from mapdev.linux.mapping import CACHE_UNCACHED, CACHE_WRITECOMBINE
 from mapdev.linux.numbers import (
     PAGE_SHIFT,
-    PAGE_SIZE,
     VM_DONTCOPY,
     VM_DONTDUMP,
     VM_DONTEXPAND,
@@ -36,11 +36,8 @@ from mapdev.linux.numbers import (
 )
 from mapdev.linux.page import Page
 from mapdev.linux.vma import (
-    FAULT_FLAG_WRITE,
-    VM_FAULT_ERROR,
     VM_FAULT_NOPAGE,
     VM_FAULT_RETRY,
-    VM_FAULT_SIGBUS,
     Kind,
     VmAreaStruct,
     VmFault,
@@ -73,14 +70,15 @@ class Areas:
     """All areas with operations, by the module's number."""
 
     def __init__(
-        self, control: Control, dispatch: Dispatcher, machine: KernelMachine, files: Files
+        self, control: Control, operations: Operations, machine: KernelMachine, devices: Devices
     ) -> None:
         self._control = control
-        self._dispatch = dispatch
+        self._operations = operations
         self._machine = machine
-        self._files = files
+        self._devices = devices
+        self._faults = Faults(operations)
         self._by_id: dict[int, _Area] = {}
-        self.handlers: dict[int, Handler] = {
+        self.handlers: dict[int, Callable[[KernelCall], Any]] = {
             uapi.MMAP: self._mmap,
             uapi.FAULT: self._fault,
             uapi.PAGE_MKWRITE: self._mkwrite,
@@ -101,11 +99,11 @@ class Areas:
 
     # --- mmap -------------------------------------------------------------------------------
 
-    def _mmap(self, request: Request, task: ClientTask) -> None:
-        open_file = self._files.of(request)
-        vma = VmAreaStruct(*request.vma, vm_file=open_file.file, vm_mm=task.mm)
+    def _mmap(self, call: KernelCall) -> object:
+        task = call.task
+        vma = VmAreaStruct(*_vma(call), vm_file=call.file.file, vm_mm=task.mm)
         before = vma.vm_flags
-        self._dispatch.mmap(open_file.device, task, open_file.file, vma)
+        self._operations.mmap(task, call.file, vma)
         mappings = self._mappings(vma)
         operations = _operations(vma)
         head = uapi.Mmap(
@@ -117,16 +115,17 @@ class Areas:
         )
         vma.start_over()
         if operations:
-            self._by_id[request.area] = _Area(open_file.device, vma)
-        self._answer(request, 0, bytes(head), mappings)
+            self._by_id[call.got[at.AREA]] = _Area(call.file.device, vma)
+        return self._answer(call, 0, bytes(head), mappings)
 
     def _answer(
-        self, request: Request, result: int, head: bytes, mappings: list[uapi.Mapping]
-    ) -> None:
+        self, call: KernelCall, result: int, head: bytes, mappings: list[uapi.Mapping]
+    ) -> object:
         data = head + b"".join(map(bytes, mappings))
-        if not self._control.answer(request.id, result, data):
-            self._by_id.pop(request.area, None)
+        if not self._control.answer(call.id, result, data):
+            self._by_id.pop(call.got[at.AREA], None)
             raise OSError(errno.ENOMEM, f"{len(mappings)} runs of pages are too many at once")
+        return ANSWERED
 
     def _mappings(self, vma: VmAreaStruct) -> list[uapi.Mapping]:
         """Return what the driver asked for, in the fewest mappings, by ascending address."""
@@ -147,119 +146,98 @@ class Areas:
 
     # --- faults -----------------------------------------------------------------------------
 
-    def _look_up(self, request: Request, task: ClientTask) -> _Area:
-        area = self._by_id[request.area]
-        _update(area.vma, request.vma)
-        area.vma.vm_mm = task.mm
+    def _look_up(self, call: KernelCall) -> _Area:
+        area = self._by_id[call.got[at.AREA]]
+        _update(area.vma, call)
+        area.vma.vm_mm = call.task.mm
         return area
 
-    def _fault(self, request: Request, task: ClientTask) -> None:
-        area = self._look_up(request, task)
+    def _fault(self, call: KernelCall) -> object:
+        area = self._look_up(call)
         vma = area.vma
-        address, flags, _, first, last = request.arg[:5]
+        address, flags, _, first, last = call.got[at.ARG0 : at.ARG5]
         vmf = VmFault(vma, address, flags)
-        answer = self._ask(area, vmf, task, first, last)
-        mappings = self._mappings(vma)
+        offset = vma.vm_pgoff - (vma.vm_start >> PAGE_SHIFT)
+        around = (first >> PAGE_SHIFT) + offset, (last >> PAGE_SHIFT) + offset - 1
+        answer = self._faults.fault(area.device, call.task, vmf, *around)
+        mappings = [] if is_refused(answer) else self._mappings(vma)
         vma.start_over()
         if vmf.page is not None:
             self._machine.put_page(vmf.page.pfn)  # the mapping has a reference of its own then
         if answer & VM_FAULT_RETRY:
-            answer = VM_FAULT_NOPAGE  # to be tried again
-        elif not answer & VM_FAULT_ERROR:
+            answer, mappings = VM_FAULT_NOPAGE, []  # to be tried again
+        elif not is_refused(answer):
             answer &= ~VM_FAULT_NOPAGE  # it is there with the reply
-        if answer & (VM_FAULT_ERROR | VM_FAULT_NOPAGE):
-            mappings = []
-        self._answer(request, answer, b"", mappings)
+        return self._answer(call, answer, b"", mappings)
 
-    def _ask(self, area: _Area, vmf: VmFault, task: ClientTask, first: int, last: int) -> int:
-        vma, page = area.vma, vmf.address & -PAGE_SIZE
-        ops = vma.vm_ops
-        assert ops is not None
-        if ops.map_pages is not None and not vmf.flags & FAULT_FLAG_WRITE:
-            offset = vma.vm_pgoff - (vma.vm_start >> PAGE_SHIFT)
-            start, end = (first >> PAGE_SHIFT) + offset, (last >> PAGE_SHIFT) + offset - 1
-            self._run(area, task, "vm_map_pages", ops.map_pages, vmf, start, end)
-            if vma.is_mapped(page, page + PAGE_SIZE):
-                return VM_FAULT_NOPAGE
-        answer = self._run(area, task, "vm_fault", do_fault, vmf)
-        if answer & (VM_FAULT_ERROR | VM_FAULT_NOPAGE | VM_FAULT_RETRY):
-            vmf.page = None  # not given to us
-        if not answer & (VM_FAULT_ERROR | VM_FAULT_RETRY) and not vma.is_mapped(
-            page, page + PAGE_SIZE
-        ):
-            log.error("%s: fault mapped nothing at %#x; the client gets SIGBUS",
-                      area.device.node, page)  # fmt: skip
-            return VM_FAULT_SIGBUS
-        return answer
-
-    def _mkwrite(self, request: Request, task: ClientTask) -> None:
-        area = self._look_up(request, task)
-        ops = area.vma.vm_ops
-        assert ops is not None
-        address, flags, _, pfn = request.arg[:4]
+    def _mkwrite(self, call: KernelCall) -> int:
+        area = self._look_up(call)
+        address, flags, _, pfn = call.got[at.ARG0 : at.ARG4]
         vmf = VmFault(area.vma, address, flags)
-        if request.op == uapi.PAGE_MKWRITE:
+        if call.got[at.OP] == uapi.PAGE_MKWRITE:
             vmf.page = Page(self._machine, pfn)
-            answer = self._run(area, task, "vm_page_mkwrite", ops.page_mkwrite, vmf)
-        else:
-            answer = self._run(area, task, "vm_pfn_mkwrite", ops.pfn_mkwrite, vmf)
-        self._control.answer(request.id, answer)
+        return self._faults.mkwrite(area.device, call.task, vmf)
 
-    def _run(self, area: _Area, task: ClientTask, name: str, function: Any, *args: Any) -> int:
-        return self._dispatch.fault(area.device, task, name, function, *args)
-
-    def _access(self, request: Request, task: ClientTask) -> None:
-        area = self._look_up(request, task)
+    def _access(self, call: KernelCall) -> object:
+        area = self._look_up(call)
         ops = area.vma.vm_ops
         assert ops is not None
-        addr, size, write = request.arg[:3]
-        data = memoryview(bytearray(task.payload if write else size))
-        count = self._dispatch.access(area.device, task, ops.access, area.vma, addr, data, write)
-        self._control.answer(request.id, count, b"" if write else data[:count])
+        addr, size, write = call.got[at.ARG0 : at.ARG3]
+        data = memoryview(bytearray(call.payload if write else size))
+        count = self._operations.access(
+            area.device, call.task, ops.access, area.vma, addr, data, write
+        )
+        self._control.answer(call.id, count, b"" if write else data[:count])
+        return ANSWERED
 
     # --- an area's life ---------------------------------------------------------------------
 
-    def _may_split(self, request: Request, task: ClientTask) -> None:
-        self._call(request, task, "may_split", self._look_up(request, task).vma, request.arg[0])
+    def _may_split(self, call: KernelCall) -> int:
+        return self._run(call, "may_split", self._look_up(call).vma, call.got[at.ARG0])
 
-    def _mremap(self, request: Request, task: ClientTask) -> None:
-        self._call(request, task, "mremap", self._look_up(request, task).vma)
+    def _mremap(self, call: KernelCall) -> int:
+        return self._run(call, "mremap", self._look_up(call).vma)
 
-    def _mprotect(self, request: Request, task: ClientTask) -> None:
-        vma = self._look_up(request, task).vma
-        self._call(request, task, "mprotect", vma, *request.arg[:3])
+    def _mprotect(self, call: KernelCall) -> int:
+        vma = self._look_up(call).vma
+        return self._run(call, "mprotect", vma, *call.got[at.ARG0 : at.ARG3])
 
-    def _call(self, request: Request, task: ClientTask, name: str, *args: Any) -> None:
-        area = self._by_id[request.area]
+    def _run(self, call: KernelCall, name: str, *args: Any) -> int:
+        area = self._by_id[call.got[at.AREA]]
         function = getattr(area.vma.vm_ops, name)
-        self._dispatch.run(area.device, task, f"vm_{name}", function, *args)
-        self._control.answer(request.id, 0)
+        self._operations.run(area.device, call.task, f"vm_{name}", function, *args)
+        return 0
 
-    def _opened(self, request: Request, task: ClientTask) -> None:
+    def _opened(self, call: KernelCall) -> None:
         """A copy of an area, as vm_area_dup makes it before ``->open`` is called."""
-        original = self._by_id.get(request.arg[0])
+        original = self._by_id.get(call.got[at.ARG0])
         if original is None:
             return
         before = original.vma
-        vma = VmAreaStruct(*request.vma, before.vm_page_prot, before.vm_file, task.mm)
+        vma = VmAreaStruct(*_vma(call), before.vm_page_prot, before.vm_file, call.task.mm)
         vma.vm_ops, vma.vm_private_data = before.vm_ops, before.vm_private_data
-        self._by_id[request.area] = _Area(original.device, vma)
-        self._notify(original.device, task, "open", vma)
+        self._by_id[call.got[at.AREA]] = _Area(original.device, vma)
+        self._notify(original.device, call, "open", vma)
 
-    def _closed(self, request: Request, task: ClientTask) -> None:
-        area = self._by_id.pop(request.area, None)
+    def _closed(self, call: KernelCall) -> None:
+        area = self._by_id.pop(call.got[at.AREA], None)
         if area is not None:
-            _update(area.vma, request.vma)
-            self._notify(area.device, task, "close", area.vma)
+            _update(area.vma, call)
+            self._notify(area.device, call, "close", area.vma)
 
-    def _notify(self, device: Device, task: ClientTask, name: str, vma: VmAreaStruct) -> None:
+    def _notify(self, device: Device, call: KernelCall, name: str, vma: VmAreaStruct) -> None:
         function: Callable[[VmAreaStruct], None] | None = getattr(vma.vm_ops, name)
         if function is not None:
-            self._dispatch.notify_area(device, task, f"vm_{name}", function, vma)
+            self._operations.notify_area(device, call.task, f"vm_{name}", function, vma)
 
-    def _aborted(self, request: Request, task: ClientTask) -> None:
+    def _aborted(self, call: KernelCall) -> None:
         """The module or the kernel refused what mmap asked for."""
-        self._by_id.pop(request.area, None)
+        self._by_id.pop(call.got[at.AREA], None)
+
+
+def _vma(call: KernelCall) -> tuple[int, int, int, int]:
+    got = call.got
+    return got[at.VM_START], got[at.VM_END], got[at.VM_PGOFF], got[at.VM_FLAGS]
 
 
 def _pieces(buffers: Buffers, pfn: int, nr_pages: int, kind: Kind) -> list[tuple[int, int, int]]:
@@ -290,5 +268,5 @@ def _cache(prot: int) -> int:
     return uapi.UNCACHED if prot & CACHE_UNCACHED else uapi.CACHED
 
 
-def _update(vma: VmAreaStruct, now: Vma) -> None:
-    vma.vm_start, vma.vm_end, vma.vm_pgoff, vma.vm_flags = now
+def _update(vma: VmAreaStruct, call: KernelCall) -> None:
+    vma.vm_start, vma.vm_end, vma.vm_pgoff, vma.vm_flags = _vma(call)

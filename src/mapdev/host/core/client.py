@@ -1,0 +1,46 @@
+"""A client: the process that made a call, as drivers see it by `current()`."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any
+
+from mapdev.linux.mm import TaskStruct
+from mapdev.linux.vma import VmAreaStruct
+
+__all__ = ["Client"]
+
+
+class Client(TaskStruct):
+    """The thread that made a call; each host subclasses it.
+
+    Addresses are the client's, sizes are bytes. Every access of a driver to a program's memory goes
+    through `read` and `write`.
+    """
+
+    __slots__ = ()
+
+    @abc.abstractmethod
+    def read(self, addr: int, size: int) -> bytes:
+        """Return `size` bytes at `addr`.
+
+        :raises OSError: EFAULT not all of it is readable.
+        """
+
+    @abc.abstractmethod
+    def write(self, addr: int, data: Any) -> None:
+        """Write `data`, bytes or a memoryview of bytes, at `addr`; it may travel with the answer.
+
+        :raises OSError: EFAULT not all of it is writable.
+        """
+
+    @abc.abstractmethod
+    def areas(self) -> list[VmAreaStruct]:
+        """Return the process's areas as they are now, sorted by address and linked."""
+
+    @abc.abstractmethod
+    def install_file(self, name: str, driver: Any, private_data: Any, flags: int) -> int:
+        """Open a file without a node in the process; return its descriptor there.
+
+        :raises OSError: EMFILE there are too many.
+        """

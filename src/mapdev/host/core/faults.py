@@ -1,0 +1,85 @@
+"""Page faults of a device's areas: what the driver is asked, in the kernel's order.
+
+`Faults` decides which operations of a `vm_operations_struct` run and what their answers mean. How a
+page is put into a page table, and how a program gets its signal, is the host's business. Used under
+the host's lock.
+
+Source: mm/memory.c (do_read_fault, do_shared_fault, do_cow_fault, do_page_mkwrite)
+"""
+
+from __future__ import annotations
+
+from mapdev.host.core.device import Device
+from mapdev.host.core.operations import Operations
+from mapdev.linux.log import log
+from mapdev.linux.mapping import do_fault
+from mapdev.linux.mm import TaskStruct
+from mapdev.linux.numbers import PAGE_SIZE
+from mapdev.linux.vma import (
+    FAULT_FLAG_WRITE,
+    VM_FAULT_ERROR,
+    VM_FAULT_NOPAGE,
+    VM_FAULT_RETRY,
+    VM_FAULT_SIGBUS,
+    VmFault,
+)
+
+__all__ = ["Faults", "is_refused"]
+
+
+def is_refused(answer: int) -> bool:
+    """Say whether a fault was answered by an error: VM_FAULT_SIGBUS and its like."""
+    return bool(answer & VM_FAULT_ERROR)
+
+
+class Faults:
+    """Asks drivers for pages."""
+
+    def __init__(self, operations: Operations) -> None:
+        self._operations = operations
+
+    def fault(
+        self, device: Device, task: TaskStruct, vmf: VmFault, first: int, last: int
+    ) -> int:  # fmt: skip
+        """Ask for the page that was touched: by map_pages, if it is only read, then by fault.
+
+        What the driver maps is noted in ``vmf.vma``.
+
+        :param first: file page (as ``vmf.pgoff``) of the first that map_pages may map.
+        :param last: the last one.
+        :return: VM_FAULT_NOPAGE the page is mapped; VM_FAULT_RETRY touch it again; or a bit of
+            VM_FAULT_ERROR.
+        """
+        vma, ops = vmf.vma, vmf.vma.vm_ops
+        assert ops is not None
+        page = vmf.address & -PAGE_SIZE
+        if ops.map_pages is not None and not vmf.flags & FAULT_FLAG_WRITE:
+            self._operations.fault(device, task, "vm_map_pages", ops.map_pages, vmf, first, last)
+            if vma.is_mapped(page, page + PAGE_SIZE):
+                return VM_FAULT_NOPAGE
+        answer = self._operations.fault(device, task, "vm_fault", do_fault, vmf)
+        if answer & (VM_FAULT_ERROR | VM_FAULT_NOPAGE | VM_FAULT_RETRY):
+            vmf.page = None  # not given to the kernel: it stays with the driver
+        if answer & (VM_FAULT_ERROR | VM_FAULT_RETRY):
+            return answer
+        if not vma.is_mapped(page, page + PAGE_SIZE):
+            log.error("%s: fault mapped nothing at %#x; the client gets SIGBUS",
+                      device.node, page)  # fmt: skip
+            return VM_FAULT_SIGBUS
+        return VM_FAULT_NOPAGE
+
+    def mkwrite(self, device: Device, task: TaskStruct, vmf: VmFault) -> int:
+        """Tell the driver of the first write to a page.
+
+        That is page_mkwrite if ``vmf.page`` is set, else pfn_mkwrite.
+
+        :return: what it answered; 0 if it has no such operation.
+        """
+        ops = vmf.vma.vm_ops
+        if ops is None:
+            return 0
+        name = "page_mkwrite" if vmf.page is not None else "pfn_mkwrite"
+        function = getattr(ops, name)
+        if function is None:
+            return 0
+        return self._operations.fault(device, task, f"vm_{name}", function, vmf)

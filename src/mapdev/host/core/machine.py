@@ -1,0 +1,61 @@
+"""The part of a machine that does not depend on how memory is had: wake-ups, kernel threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Protocol
+
+from mapdev.host.allocation import Allocation
+from mapdev.linux.context import Machine, Owner
+from mapdev.linux.kthread import Kthread
+
+__all__ = ["Activity", "HostMachine", "Wake", "nobody_waits"]
+
+Wake = Callable[[Hashable, Owner], None]
+"""Notes that a wait queue was woken, which belongs to a driver; called in any thread."""
+
+
+def nobody_waits(queue: Hashable, owner: Owner) -> None:
+    """Do nothing: the `Wake` of a machine without a host."""
+
+
+class HostMachine(Machine, Protocol):
+    """A machine that can say what its drivers have, and take it back.
+
+    :ivar kthreads: the kernel threads that were started, for those who own them.
+    :ivar failures: what drivers raised that is no `Exception`: it must fail the run.
+    """
+
+    kthreads: dict[Hashable, list[Kthread]]
+    failures: list[BaseException]
+
+    def owned_by(self, owner: Owner) -> list[Allocation]:
+        """List what an owner has allocated and not freed."""
+
+    def reclaim(self, owner: Owner) -> list[Allocation]:
+        """Free all that an owner has; gives what that was."""
+
+
+class Activity:
+    """Implements what `Machine` says of waiting and of kernel threads; both machines have it.
+
+    :param wake: see `Wake`.
+    """
+
+    def __init__(self, wake: Wake) -> None:
+        self._wake = wake
+        self.kthreads: dict[Hashable, list[Kthread]] = {}
+        self.failures: list[BaseException] = []
+
+    def wake_up(self, queue: Hashable, owner: Owner) -> None:
+        """Run again what waits on `queue`; from any thread."""
+        self._wake(queue, owner)
+
+    def add_kthread(self, kthread: Kthread) -> None:
+        """Know of a kernel thread, so that it ends with its owner; from any thread."""
+        before = self.kthreads.get(kthread.owner, [])
+        self.kthreads[kthread.owner] = [*(other for other in before if other.is_alive), kthread]
+
+    def driver_raised(self, error: BaseException) -> None:
+        """Note what a driver raised that is no `Exception`; from any thread."""
+        self.failures.append(error)

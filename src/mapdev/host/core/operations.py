@@ -1,0 +1,315 @@
+"""Driver operations: the only place from which a host calls a driver's methods.
+
+`Operations` sets the context in which the vocabulary of `mapdev.linux` works, hands over the
+client's data, checks what a method returned, and turns whatever it raised into an `OSError` with
+the errno that the client gets. As in C, a negative number is that errno. An operation that has to
+wait raises `WouldWait`. Whatever a driver raises, ``SystemExit`` included, never leaves as anything
+else. Used under the host's lock. `TracedOperations` reports each call besides.
+
+Source: include/linux/fs.h (struct file_operations), fs/read_write.c, fs/ioctl.c
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from functools import partial
+from types import CoroutineType
+from typing import Any, NoReturn
+
+from mapdev.driver import DEFAULT_POLLMASK
+from mapdev.host.core.call import Call
+from mapdev.host.core.device import Device
+from mapdev.host.core.files import OpenFile
+from mapdev.host.core.machine import HostMachine
+from mapdev.host.core.waiting import WouldWait
+from mapdev.linux.context import Context, as_bytes, enter, reset
+from mapdev.linux.log import log
+from mapdev.linux.mm import TaskStruct
+from mapdev.linux.vma import VM_FAULT_OOM, VM_FAULT_SIGBUS, VmAreaStruct
+
+__all__ = ["Operations"]
+
+_MAX_ERRNO = 4095
+_LLONG_MAX = (1 << 63) - 1
+_INT_MAX = (1 << 31) - 1
+
+
+class Operations:
+    """Calls the operations of drivers.
+
+    :param machine: the kernel that the vocabulary asks.
+    """
+
+    def __init__(self, machine: HostMachine) -> None:
+        self.machine = machine
+        self._bad_polls: set[Device] = set()
+
+    # --- operations that may wait -----------------------------------------------------------
+
+    def open(self, call: Call) -> int:
+        """Run the open operation for `call.file`; the result is 0."""
+        of = call.file
+        result = self._run(
+            call, "open", partial(self.open, call), of.driver.open, of.device.inode, of.file
+        )
+        return self._number(of.device, "open", result, 0)
+
+    def read(self, call: Call, addr: int, count: int, pos: int) -> int:
+        """Run the read operation, give the client its data, and return how many bytes they are.
+
+        :param addr: where the client wants up to `count` bytes.
+        :raises OSError: EFAULT `addr` is not writable.
+        """
+        of = call.file
+        data = self._run(
+            call, "read", partial(self.read, call, addr, count, pos),
+            of.driver.read, of.file, count, pos,
+        )  # fmt: skip
+        if type(data) is not bytes:
+            data = self._bytes(of.device, data)
+        length = len(data)
+        if length > count:
+            self._nonsense(of.device, "read", data, f"at most {count} bytes")
+        if length:
+            call.write_user(addr, data)
+        return length
+
+    def write(self, call: Call, addr: int, count: int, pos: int) -> int:
+        """Run the write operation with the client's data; return how many bytes were taken.
+
+        :raises OSError: EFAULT `addr` is not readable.
+        """
+        of = call.file
+        data = call.read_user(addr, count) if count else b""
+        taken = self._run(
+            call, "write", partial(self.write, call, addr, count, pos),
+            of.driver.write, of.file, data, pos,
+        )  # fmt: skip
+        return count if taken is None else self._number(of.device, "write", taken, count)
+
+    def llseek(self, call: Call, offset: int, whence: int) -> int:
+        """Run the llseek operation; return the new offset in bytes."""
+        of = call.file
+        again = partial(self.llseek, call, offset, whence)
+        result = self._run(call, "llseek", again, of.driver.llseek, of.file, offset, whence)
+        if result is None:
+            self._nonsense(of.device, "llseek", result, "an offset")
+        return self._number(of.device, "llseek", result, _LLONG_MAX)
+
+    def ioctl(self, call: Call, cmd: int, arg: int) -> int:
+        """Run the ioctl operation; return its result, which is not negative."""
+        of = call.file
+        again = partial(self.ioctl, call, cmd, arg)
+        result = self._run(call, "ioctl", again, of.driver.ioctl, of.file, cmd, arg)
+        if type(result) is int and 0 <= result <= _INT_MAX:
+            return result
+        return self._number(of.device, "ioctl", result, _INT_MAX)
+
+    def fsync(self, call: Call, datasync: bool, start: int = 0, end: int = _LLONG_MAX) -> int:
+        """Run the fsync operation for bytes `start` to `end`, the whole file unless given."""
+        of = call.file
+        again = partial(self.fsync, call, datasync, start, end)
+        result = self._run(call, "fsync", again, of.driver.fsync, of.file, start, end, datasync)
+        return self._number(of.device, "fsync", result, _INT_MAX)
+
+    # --- operations that may not ------------------------------------------------------------
+
+    def mmap(self, task: TaskStruct, of: OpenFile, vma: VmAreaStruct) -> None:
+        """Run the mmap operation; what it mapped is in ``vma.mapped``."""
+        self.run(of.device, task, "mmap", of.driver.mmap, of.file, vma)
+
+    def release(self, of: OpenFile) -> None:
+        """Run the release operation, for nobody: the last user of the file is gone."""
+        try:
+            self.run(of.device, None, "release", of.driver.release, of.device.inode, of.file)
+        except OSError as error:
+            log.warning("%s: release failed, and no program can be told: %s",
+                        of.device.node, error)  # fmt: skip
+
+    def poll(self, of: OpenFile) -> int:
+        """Run the poll operation.
+
+        In the kernel poll can't fail. One that does counts as none: always ready, so that a
+        program goes on to an operation whose error it can see.
+        """
+        token = enter(Context(self.machine, of.driver))
+        try:
+            mask = of.driver.poll(of.file)
+            if not isinstance(mask, int):
+                raise TypeError(f"poll returned {mask!r}, not a mask")
+        except BaseException as error:
+            mask = DEFAULT_POLLMASK
+            if of.device not in self._bad_polls:
+                self._bad_polls.add(of.device)
+                log.exception("%s: poll failed: %r; it counts as ready", of.device.node, error)
+            if not isinstance(error, Exception):
+                self.machine.failures.append(error)
+        finally:
+            reset(token)
+        return mask & 0xFFFFFFFF
+
+    def fault(
+        self, device: Device, task: TaskStruct, operation: str, function: Callable[..., Any],
+        *args: Any,
+    ) -> int:  # fmt: skip
+        """Run an operation that answers a page fault; a failure is one of the VM_FAULT_* bits."""
+        try:
+            answer = self.run(device, task, operation, function, *args, errnos=False)
+            if answer is None:
+                return 0
+            if not isinstance(answer, int) or answer < 0:
+                self._nonsense(device, operation, answer, "VM_FAULT_* bits")
+        except OSError as error:
+            return VM_FAULT_OOM if error.errno == errno.ENOMEM else VM_FAULT_SIGBUS
+        return answer
+
+    def access(
+        self, device: Device, task: TaskStruct, function: Any, vma: VmAreaStruct, addr: int,
+        data: memoryview, write: int,
+    ) -> int:  # fmt: skip
+        """Run an area's access operation; the result is how many bytes of `data` it did."""
+        count = self.run(device, task, "vm_access", function, vma, addr, data, len(data), write)
+        return self._number(device, "vm_access", count, len(data))
+
+    def notify_area(
+        self,
+        device: Device,
+        task: TaskStruct | None,
+        operation: str,
+        function: Callable[[VmAreaStruct], None],
+        vma: VmAreaStruct,
+    ) -> None:
+        """Run open or close of a `vm_operations_struct`, which can't fail."""
+        try:
+            self.run(device, task, operation, function, vma)
+        except OSError as error:
+            log.warning("%s: %s failed, which it can't: %s", device.node, operation, error)
+
+    def run(
+        self,
+        device: Device,
+        task: TaskStruct | None,
+        operation: str,
+        method: Callable[..., Any],
+        *args: Any,
+        errnos: bool = True,
+    ) -> Any:
+        """Call `method` of the driver of `device` in the context of `task`.
+
+        :param errnos: a negative result is an errno.
+        :raises OSError: whatever the driver raised; EAGAIN it has to wait, which it can't here; EIO
+            for any other exception, which is logged.
+        """
+        token = enter(Context(self.machine, device.driver, task))
+        try:
+            result = method(*args)
+            if type(result) is CoroutineType:
+                result.close()
+                raise TypeError(f"{operation} can't be async")
+        except BaseException as error:
+            raise self._failure(error, device, operation) from None
+        finally:
+            reset(token)
+        if errnos and type(result) is int and -_MAX_ERRNO <= result < 0:
+            raise OSError(-result, os.strerror(-result))
+        return result
+
+    # --- one call of a method ---------------------------------------------------------------
+
+    def _run(
+        self, call: Call, operation: str, again: Callable[[], Any], method: Callable[..., Any],
+        *args: Any,
+    ) -> Any:  # fmt: skip
+        """Call `method`, or take the result of its coroutine if that has ended by now.
+
+        :raises WouldWait: it has to wait, and the file allows that.
+        :raises OSError: as for `run`.
+        """
+        resumed, call.resumed = call.resumed, None
+        token = enter(call)
+        try:
+            if resumed is None or resumed.outcome is None:
+                result = method(*args)
+            else:
+                result = resumed.outcome()
+            if type(result) is CoroutineType:
+                raise _started(result)
+        except BaseException as error:
+            if isinstance(error, BlockingIOError):
+                raise _must_wait(error, call, resumed, again) from None
+            raise self._failure(error, call.file.device, operation) from None
+        finally:
+            reset(token)
+        return result
+
+    def interrupted(self, call: Call) -> None:
+        """Know that a signal ended `call`, whose operation waited."""
+
+    def _failure(self, error: BaseException, device: Device, operation: str) -> OSError:
+        """Return what a client gets of an operation that raised `error`; called in its handler."""
+        if isinstance(error, OSError):
+            code = error.errno
+            if type(code) is int and 0 < code <= _MAX_ERRNO:
+                return error
+            log.exception("%s: %s raised %r, whose first argument is no errno; the client gets "
+                          "EIO. Write OSError(errno.EINVAL, 'why')",
+                          device.node, operation, error)  # fmt: skip
+        else:
+            log.exception("%s: %s failed: %r; the client gets EIO", device.node, operation, error)
+            if not isinstance(error, Exception):
+                self.machine.failures.append(error)
+        return OSError(errno.EIO, os.strerror(errno.EIO))
+
+    # --- what methods return ----------------------------------------------------------------
+
+    def _number(self, device: Device, operation: str, result: Any, most: int) -> int:
+        """Return a result that is a number from 0 to `most`; None is 0."""
+        if result is None:
+            return 0
+        if isinstance(result, int):
+            if 0 <= result <= most:
+                return int(result)
+            if -_MAX_ERRNO <= result < 0:
+                raise OSError(-result, os.strerror(-result))
+        return self._nonsense(device, operation, result, f"0 to {most}, -errno or None")
+
+    def _bytes(self, device: Device, data: Any) -> Any:
+        """Return the bytes of an object with the buffer protocol, without a copy if it can be."""
+        if type(data) is int and -_MAX_ERRNO <= data < 0:
+            raise OSError(-data, os.strerror(-data))
+        try:
+            return as_bytes(data)
+        except TypeError:
+            self._nonsense(device, "read", data, "bytes")
+
+    def _nonsense(self, device: Device, operation: str, result: object, wanted: str) -> NoReturn:
+        shown = f"{result!r:.100}"
+        log.error("%s: %s returned %s, not %s; the client gets EIO",
+                  device.node, operation, shown, wanted)  # fmt: skip
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def _started(coroutine: Any) -> WouldWait:
+    """Return what keeps an ``async def`` operation, which may wait whatever its file's flags."""
+    wait = WouldWait()
+    wait.coroutine = coroutine
+    return wait
+
+
+def _must_wait(
+    error: BlockingIOError, call: Call, resumed: WouldWait | None, again: Callable[[], Any]
+) -> OSError:
+    """Return why an operation waits; EAGAIN if its file was opened so that nothing may."""
+    if isinstance(error, WouldWait):
+        error.again = again
+        return error
+    # The kernel looks at the flags when the call begins: later changes don't matter to it.
+    is_first = resumed is None or resumed.coroutine is not None
+    if is_first and call.file.file.f_flags & os.O_NONBLOCK:
+        return OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    wait = WouldWait(getattr(error, "queue", None))
+    wait.again = again
+    wait.is_repeated = not is_first
+    return wait

@@ -1,0 +1,119 @@
+"""Traced operations: each call of a driver's method is reported, with its arguments and result.
+
+`mapdev run --verbose` prints these reports. An operation that waits is reported once, when it ends;
+poll only when its answer differs from the last one.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Callable
+from typing import Any
+
+from mapdev.host.core.call import Begun, Call
+from mapdev.host.core.device import Device
+from mapdev.host.core.files import OpenFile
+from mapdev.host.core.machine import HostMachine
+from mapdev.host.core.operations import Operations
+from mapdev.host.core.waiting import WouldWait
+from mapdev.linux.fs import File, Inode
+from mapdev.linux.mm import TaskStruct
+from mapdev.linux.vma import VmAreaStruct
+
+__all__ = ["Trace", "TracedOperations", "make_operations"]
+
+Trace = Callable[[Device, str, str, str, float], None]
+"""Called with device, operation, arguments, result and seconds of each operation."""
+
+
+def make_operations(machine: HostMachine, trace: Trace | None) -> Operations:
+    """Return operations that are traced if `trace` is given."""
+    return Operations(machine) if trace is None else TracedOperations(machine, trace)
+
+
+class TracedOperations(Operations):
+    """Operations that are reported to `trace`."""
+
+    def __init__(self, machine: HostMachine, trace: Trace) -> None:
+        super().__init__(machine)
+        self._trace = trace
+
+    def poll(self, of: OpenFile) -> int:
+        """Run the poll operation; report it if the answer is another than the last one."""
+        mask = super().poll(of)
+        if mask != of.mask:
+            self._trace(of.device, "poll", "", _brief(mask), 0.0)
+        return mask
+
+    def run(
+        self,
+        device: Device,
+        task: TaskStruct | None,
+        operation: str,
+        method: Callable[..., Any],
+        *args: Any,
+        errnos: bool = True,
+    ) -> Any:
+        """Call `method`, and report it."""
+        began = time.perf_counter()
+        result: Any = None
+        try:
+            result = super().run(device, task, operation, method, *args, errnos=errnos)
+        except OSError as error:
+            result = error
+            raise
+        finally:
+            seconds = time.perf_counter() - began
+            self._trace(device, operation, _arguments(args), _brief(result), seconds)
+        return result
+
+    def _run(
+        self, call: Call, operation: str, again: Callable[[], Any], method: Callable[..., Any],
+        *args: Any,
+    ) -> Any:  # fmt: skip
+        begun: Begun | None = getattr(call, "begun", None)
+        began = time.perf_counter() if begun is None else begun[2]
+        call.begun = None
+        result: Any = None
+        try:
+            result = super()._run(call, operation, again, method, *args)
+        except OSError as error:
+            result = error
+            raise
+        finally:
+            if isinstance(result, WouldWait):
+                call.begun = operation, _arguments(args), began
+            else:
+                seconds = time.perf_counter() - began
+                shown = _brief(result)
+                self._trace(call.file.device, operation, _arguments(args), shown, seconds)
+        return result
+
+    def interrupted(self, call: Call) -> None:
+        """Report that a signal ended a call that waited."""
+        if call.begun is not None:
+            operation, arguments, began = call.begun
+            seconds = time.perf_counter() - began
+            result = "? ERESTARTSYS (a signal came)"
+            self._trace(call.file.device, operation, arguments, result, seconds)
+
+
+def _arguments(args: tuple[Any, ...]) -> str:
+    return ", ".join(
+        _brief(argument) for argument in args if not isinstance(argument, File | Inode)
+    )
+
+
+def _brief(value: object) -> str:
+    """Show an argument or a result on one line, as strace would."""
+    if isinstance(value, OSError):
+        return f"-1 {errno.errorcode.get(value.errno or 0, value.errno)} ({value.strerror})"
+    if isinstance(value, bytes | bytearray | memoryview):
+        head = bytes(value[:32])
+        return f"{head!r}{'...' if len(value) > 32 else ''} ({len(value)} bytes)"
+    if isinstance(value, bool) or value is None:
+        return "0" if value is None else str(int(value))
+    if isinstance(value, int):
+        return str(value) if -1 <= value < 4096 else f"{value:#x}"
+    return str(value) if isinstance(value, VmAreaStruct) else type(value).__name__

@@ -1,0 +1,72 @@
+"""A thread of a client as drivers see it, `current()`: its memory, its areas, its descriptors."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from mapdev.host.core.client import Client
+from mapdev.host.embedded.processes import comm_of, tgid_of
+from mapdev.linux.vma import VmAreaStruct
+
+if TYPE_CHECKING:
+    from mapdev.host.embedded.machine import EmbeddedMachine
+
+Install = Callable[[str, Any, Any, int], int]
+"""Opens a file without a node in the client: name, driver, private data, flags; its descriptor."""
+
+
+class EmbeddedClient(Client):
+    """A thread of a client; what is not known of it is read from /proc when it is asked for.
+
+    :param install: see `Install`; None while no call of the thread is being handled.
+    """
+
+    __slots__ = ("_install", "_machine")
+
+    def __init__(
+        self, machine: EmbeddedMachine, tid: int, tgid: int = 0, install: Install | None = None
+    ) -> None:
+        # Without the constructor of TaskStruct: one is made for each call.
+        self.pid = tid
+        self.flags = 0
+        self._mm = None
+        self._tgid = tgid
+        self._machine = machine
+        self._install = install
+
+    @property
+    def tgid(self) -> int:
+        """The process that the thread belongs to."""
+        if not self._tgid:
+            self._tgid = tgid_of(self.pid)
+        return self._tgid  # type: ignore[return-value]
+
+    @property
+    def comm(self) -> str:
+        """The command's name."""
+        return comm_of(self.pid)
+
+    def read(self, addr: int, size: int) -> bytes:
+        """Return `size` bytes at `addr`; EFAULT when not all of it is there."""
+        data = self._machine.read_user(self.pid, addr, size)
+        if len(data) < size:
+            raise OSError(errno.EFAULT, f"{addr + len(data):#x} is not readable in the client")
+        return data
+
+    def write(self, addr: int, data: Any) -> None:
+        """Write `data` at `addr`; EFAULT when not all of it could be written."""
+        count = self._machine.write_user(self.pid, addr, data)
+        if count < len(data):
+            raise OSError(errno.EFAULT, f"{addr + count:#x} is not writable in the client")
+
+    def areas(self) -> list[VmAreaStruct]:
+        """Return the areas of its process, as /proc shows them now."""
+        return self._machine.areas(self)
+
+    def install_file(self, name: str, driver: Any, private_data: Any, flags: int) -> int:
+        """Open a file without a node in the process."""
+        if self._install is None:
+            return super(Client, self).install_file(name, driver, private_data, flags)
+        return self._install(name, driver, private_data, flags)

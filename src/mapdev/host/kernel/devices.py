@@ -1,0 +1,70 @@
+"""The devices of a session, by the module's numbers."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+
+from mapdev.driver import Driver
+from mapdev.host.core.device import Device
+from mapdev.host.kernel import uapi
+from mapdev.host.kernel.control import Control
+from mapdev.linux.fs import MAJOR, MINOR, MKDEV, Inode
+
+_OPERATIONS = ("read", "write", "llseek", "ioctl", "poll", "mmap", "fsync")  # MAPDEV_HAS_ bits
+
+
+class Devices:
+    """All devices, those without a node included."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self.by_id: dict[int, Device] = {}
+        self._anonymous: dict[Driver, int] = {}
+
+    def create(self, device: Device, name: str) -> int:
+        """Have a device, whose node is /dev/`name`; an empty name: none.
+
+        :return: its number.
+        :raises OSError: EEXIST there is such a device; as the module says.
+        """
+        status = device.inode
+        has = sum(1 << bit for bit, of in enumerate(_OPERATIONS) if device.driver.has(of))
+        create = uapi.Create(
+            flags=0 if name else uapi.CREATE_ANON, has=has,
+            mode=status.i_mode & 0o777, uid=status.i_uid, gid=status.i_gid, name=name.encode(),
+            major=MAJOR(status.i_rdev) if name else 0, minor=MINOR(status.i_rdev) if name else 0,
+        )  # fmt: skip
+        try:
+            self._control.ioctl(uapi.IOC_CREATE, create)
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            create.major = create.minor = 0  # somebody has that number
+            self._control.ioctl(uapi.IOC_CREATE, create)
+        if name:
+            status.i_rdev = MKDEV(create.major, create.minor)
+        self.by_id[create.id] = device
+        number: int = create.id
+        return number
+
+    def anonymous(self, driver: Driver, name: str) -> int:
+        """Return the number of a device without a node for `driver`; it is made once."""
+        number = self._anonymous.get(driver)
+        if number is None:
+            number = self.create(Device(driver, f"anon_inode:{name}", 0), "")
+            self._anonymous[driver] = number
+        return number
+
+    def unmap(self, inode: Inode, start: int, size: int) -> None:
+        """Take bytes of a device's file out of all areas that map them."""
+        for number, device in self.by_id.items():
+            if device.inode is inode:
+                unmap = uapi.Unmap(device=number, start=start, len=size, even_cows=1)
+                self._control.ioctl(uapi.IOC_UNMAP, unmap)
+
+    def destroy(self) -> None:
+        """End all of them: their files fail from now on."""
+        for number in self.by_id:
+            with contextlib.suppress(FileNotFoundError):
+                self._control.ioctl(uapi.IOC_DESTROY, uapi.Id(id=number))
