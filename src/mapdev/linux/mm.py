@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from mapdev.linux.context import context, machine
 from mapdev.linux.vma import VmAreaStruct, vma_pages
 
+__all__ = ["MmStruct", "TaskStruct", "current", "find_vma", "for_each_vma"]
+
 
 class TaskStruct:
     """A thread of a client, or of the kernel: ``struct task_struct``.

@@ -6,6 +6,8 @@ Small objects are cut from shared pages of one device; from a page up memory beg
 from mapdev.linux.context import context, machine
 from mapdev.linux.numbers import __GFP_ZERO, GFP_KERNEL
 
+__all__ = ["kfree", "kmalloc", "ksize", "kzalloc"]
+
 
 def kmalloc(size: int, gfp: int = GFP_KERNEL) -> int:
     """Allocate physically contiguous memory.

@@ -10,6 +10,8 @@ from mapdev.linux.context import context
 from mapdev.linux.mm import TaskStruct, current
 from mapdev.linux.numbers import PF_KTHREAD
 
+__all__ = ["copy_from_user", "copy_to_user"]
+
 
 def _user(task: TaskStruct | None) -> TaskStruct:
     """Give the program whose memory is meant."""
