@@ -19,10 +19,13 @@ Source: Documentation/userspace-api/seccomp_filter.rst, linux/filter.h
 from __future__ import annotations
 
 import struct
+from fcntl import F_GETFD, F_SETFD
 from types import ModuleType
 from typing import ClassVar, NamedTuple
 
 from mapdev.host.embedded.window import Window
+from mapdev.host.numbers import AT_EMPTY_PATH, CLONE_VM
+from mapdev.linux.numbers import MAP_ANONYMOUS, MAP_DENYWRITE, MAP_FIXED
 
 ALLOW = 0x7FFF0000
 USER_NOTIF = 0x7FC00000
@@ -30,10 +33,6 @@ USER_NOTIF = 0x7FC00000
 # struct seccomp_data: int nr; u32 arch; u64 instruction_pointer; u64 args[6]. Both architectures
 # are little-endian.
 _NR, _ARCH = 0, 4
-
-MAP_FIXED, MAP_ANONYMOUS, MAP_DENYWRITE = 0x10, 0x20, 0x800
-CLONE_VM = 0x100
-AT_EMPTY_PATH = 0x1000
 
 PATH = (
     "open", "openat", "openat2", "creat", "stat", "lstat", "access", "faccessat", "faccessat2",
@@ -54,7 +53,6 @@ ON_DESCRIPTOR = (
 # What says the same of a socket as of a device, so that low numbers need not be handed over. (Of a
 # device opened with O_PATH it should say EBADF, and says ENOTDIR: see docs/fidelity.md.)
 ON_HIGH_DESCRIPTOR = ("getdents", "getdents64")
-F_GETFD, F_SETFD = 1, 2  # of fcntl: the same
 ON_TWO_DESCRIPTORS = {
     "sendfile": (0, 1), "tee": (0, 1), "splice": (0, 2), "copy_file_range": (0, 2),
 }  # fmt: skip

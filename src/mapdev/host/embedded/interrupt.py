@@ -22,8 +22,7 @@ from mapdev.host.embedded.tracee import (
     NotStoppable,
     Tracee,
 )
-
-ERESTARTSYS = 512  # never seen by a program: the kernel replaces it when it looks for signals
+from mapdev.host.numbers import ERESTARTSYS
 
 
 def interrupt(call: Call, is_private: bool) -> None:

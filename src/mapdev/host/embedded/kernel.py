@@ -27,7 +27,6 @@ from mapdev.host.embedded.paths import Paths
 from mapdev.host.embedded.polling import Polling
 from mapdev.host.embedded.processes import comm_of, tgid_of
 from mapdev.host.embedded.spaces import Spaces
-from mapdev.host.embedded.syscalls import PAGE_SIZE
 from mapdev.host.embedded.waiting import Waiting
 from mapdev.host.embedded.window import Window
 from mapdev.inspect.maps import read_maps
@@ -42,7 +41,15 @@ from mapdev.linux.fs import (
 )
 from mapdev.linux.log import log
 from mapdev.linux.mm import TaskStruct
-from mapdev.linux.numbers import PAGE_SHIFT, VM_IO, VM_PFNMAP, VM_READ, VM_SHARED, VM_WRITE
+from mapdev.linux.numbers import (
+    PAGE_SHIFT,
+    PAGE_SIZE,
+    VM_IO,
+    VM_PFNMAP,
+    VM_READ,
+    VM_SHARED,
+    VM_WRITE,
+)
 from mapdev.linux.vma import vma_pages
 
 if TYPE_CHECKING:

@@ -23,7 +23,6 @@ from fcntl import ioctl
 from typing import TYPE_CHECKING
 
 from mapdev.host.embedded.arch import ARCH, NUMBER_OF
-from mapdev.host.embedded.filter import AT_EMPTY_PATH, MAP_FIXED
 from mapdev.host.embedded.notify import (
     NOTIFICATION,
     RESPONSE,
@@ -32,8 +31,10 @@ from mapdev.host.embedded.notify import (
     SECCOMP_USER_NOTIF_FLAG_CONTINUE,
     Notification,
 )
-from mapdev.host.embedded.paths import AT_FDCWD, PROC_LIKE
+from mapdev.host.embedded.paths import PROC_LIKE
 from mapdev.host.embedded.syscalls import PathReader, is_symbolic_link
+from mapdev.host.numbers import AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, UINT_MAX
+from mapdev.linux.numbers import MAP_FIXED
 
 if TYPE_CHECKING:
     from mapdev.host.embedded.kernel import Kernel
@@ -41,9 +42,8 @@ if TYPE_CHECKING:
 Events = list[tuple[int, int]]
 Poll = Callable[[float | None, int], Events]
 
-_INT = 0xFFFFFFFF
+_INT = UINT_MAX
 _CWD = AT_FDCWD & _INT
-_AT_SYMLINK_NOFOLLOW = 0x100
 _PROC_LIKE = tuple(os.fsencode(path) for path in PROC_LIKE)
 _NO_NODES_NAMES = (b"", b".", b"..")
 _NOTHING = bytes(NOTIFICATION.size)
@@ -65,8 +65,8 @@ _CHECKS: dict[str, _Check] = {
     "openat": (_A0, _A1, _A2, os.O_NOFOLLOW),
     "stat": (_NONE, _A0, *_NEVER),
     "lstat": (_NONE, _A0, *_ALWAYS),
-    "newfstatat": (_A0, _A1, _A3, _AT_SYMLINK_NOFOLLOW),
-    "statx": (_A0, _A1, _A2, _AT_SYMLINK_NOFOLLOW),
+    "newfstatat": (_A0, _A1, _A3, AT_SYMLINK_NOFOLLOW),
+    "statx": (_A0, _A1, _A2, AT_SYMLINK_NOFOLLOW),
     "access": (_NONE, _A0, *_NEVER),
     "faccessat": (_A0, _A1, *_NEVER),
     "faccessat2": (_A0, _A1, *_NEVER),

@@ -9,6 +9,8 @@ import ctypes
 from ctypes import Structure, c_char, c_int32, c_int64, c_uint8, c_uint16, c_uint32, c_uint64
 from fcntl import ioctl as ioctl  # keeps the interpreter's lock if the structure is over 1 KiB
 
+from mapdev.host.numbers import ERESTARTSYS as ERESTARTSYS
+
 ABI = 1 << 16
 NO_SLOT = 0xFFFFFFFF
 INLINE = 256
@@ -48,8 +50,6 @@ NEXT_NOWAIT, NEXT_URGENT, NEXT_REPLY = 1, 2, 4
 VM_WRITE, VM_SHARED, VM_MAYWRITE = 0x2, 0x8, 0x20
 VM_PFNMAP, VM_IO, VM_DONTCOPY = 0x400, 0x4000, 0x20000
 VM_DONTEXPAND, VM_DONTDUMP, VM_MIXEDMAP = 0x40000, 0x4000000, 0x10000000
-
-ERESTARTSYS = 512  # include/linux/errno.h: EINTR comes of it, or the call begins anew
 
 
 class Init(Structure):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from fcntl import F_DUPFD, F_DUPFD_CLOEXEC, F_GETFL, F_SETFL
 
 from mapdev.host.embedded.calls.verdict import (
     ANSWERED,
@@ -28,7 +29,6 @@ from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.surgery import Surgery
 from mapdev.linux.numbers import EPOLLET
 
-F_DUPFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC = 0, 3, 4, 1030
 EPOLL_CTL_ADD, EPOLL_CTL_MOD = 1, 3
 _SETTABLE = os.O_APPEND | os.O_NONBLOCK | os.O_ASYNC | os.O_DIRECT | os.O_NOATIME
 

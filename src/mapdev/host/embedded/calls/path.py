@@ -15,10 +15,9 @@ from mapdev.host.embedded.calls.verdict import PASS_ON, Handler, Result, Verdict
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.node import may_access, pack_stat, pack_statx
 from mapdev.host.embedded.notify import Call
-from mapdev.host.embedded.paths import AT_FDCWD, Found
+from mapdev.host.embedded.paths import Found
+from mapdev.host.numbers import AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW
 
-AT_SYMLINK_NOFOLLOW = 0x100
-AT_EMPTY_PATH = 0x1000
 _OPEN_HOW = struct.Struct("<QQQ")  # flags, mode, resolve
 _S_PRIVILEGED = stat.S_ISUID | stat.S_ISGID
 
