@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from mapdev.linux.ioctl_numbers import _IOC_DIR, _IOC_SIZE
+from mapdev.linux.ioctl_numbers import _IOC_DIR, _IOC_READ, _IOC_SIZE, _IOC_WRITE
 from mapdev.linux.numbers import EPOLLIN, EPOLLOUT, EPOLLRDNORM, EPOLLWRNORM
 from mapdev.linux.uaccess import copy_from_user, copy_to_user
 
@@ -27,7 +27,6 @@ __all__ = ["DEFAULT_POLLMASK", "Driver", "ioctl", "parse_size"]
 DEFAULT_POLLMASK = EPOLLIN | EPOLLOUT | EPOLLRDNORM | EPOLLWRNORM
 """What poll answers for a driver without a poll operation. Source: include/linux/poll.h."""
 
-_IOC_WRITE, _IOC_READ = 1, 2  # as the client sees it: it writes what the driver reads
 _SIZE = r"(?P<number>0x[0-9a-f]+|\d+)\s*(?P<unit>[kmgt]?)(i?b)?"
 
 _SHORT = 256  # bytes
@@ -119,6 +118,7 @@ def ioctl(
                 )
         elif not direction or set(direction) - {"r", "w"}:
             raise ValueError(f"direction is 'r', 'w' or 'rw', not {direction!r}")
+    # These say what the client does: it writes what the driver reads.
     reads = bool(bits & _IOC_WRITE) if direction is None else "r" in direction
     writes = bool(bits & _IOC_READ) if direction is None else "w" in direction
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from devices import Bare, Buffer, Who
 
+from mapdev.host.embedded.arch import NUMBER_OF
 from mapdev.host.embedded.host import EmbeddedHost
 from mapdev.linux import File, Inode, iminor
 
@@ -297,3 +298,46 @@ def test_is_no_regular_file(mapdev: EmbeddedHost, client: Client) -> None:
     mapdev.add(Buffer, "/dev/x")
     out = client("print(os.stat('/dev/x').st_mode)")
     assert stat.S_ISCHR(int(out))
+
+
+def test_flags_that_say_what_a_path_means(
+    mapdev: EmbeddedHost, client: Client, tmp_path: Path
+) -> None:
+    """With AT_SYMLINK_NOFOLLOW a link is meant, with AT_EMPTY_PATH what is at the descriptor."""
+    mapdev.add(Buffer, "/dev/x")
+    client(
+        """
+        EMPTY, NOFOLLOW = 0x1000, 0x100
+        here, link = os.open(sys.argv[1], os.O_RDONLY), b'link'
+        os.symlink('/dev/x', 'link', dir_fd=here)
+        def call(number, *args):
+            ctypes.set_errno(0)
+            if libc.syscall(ctypes.c_long(int(number)), *args) < 0:
+                raise OSError(ctypes.get_errno(), 'failed')
+        faccessat2, fchownat, fchmodat2, utimensat = sys.argv[2:]
+        devices = [os.open('/dev/x', os.O_RDONLY), 5]
+        os.dup2(devices[0], 5)
+
+        raises(errno.EACCES, call, faccessat2, here, link, os.X_OK, 0)
+        call(faccessat2, here, link, os.X_OK, NOFOLLOW)
+        raises(errno.EPERM, call, fchownat, here, link, os.getuid(), -1, 0)
+        call(fchownat, here, link, os.getuid(), -1, NOFOLLOW)
+        raises(errno.EPERM, call, utimensat, here, link, None, 0)
+        call(utimensat, here, link, None, NOFOLLOW)
+        raises(errno.EPERM, call, fchmodat2, here, link, 0o600, 0)
+        try: call(fchmodat2, here, link, 0o600, NOFOLLOW)
+        except OSError as error: assert error.errno in (errno.ENOSYS, errno.EOPNOTSUPP), error
+
+        for fd in devices:
+            call(faccessat2, fd, b'', os.R_OK, EMPTY)
+            raises(errno.EACCES, call, faccessat2, fd, b'', os.X_OK, EMPTY)
+            raises(errno.EPERM, call, fchownat, fd, b'', os.getuid(), -1, EMPTY)
+            raises(errno.EPERM, call, utimensat, fd, b'', None, EMPTY)
+            raises(errno.EPERM, call, fchmodat2, fd, b'', 0o600, EMPTY)
+            raises(errno.ENOENT, call, faccessat2, fd, b'', os.R_OK, 0)
+        call(faccessat2, here, b'', os.X_OK, EMPTY)
+        call(fchownat, here, b'', os.getuid(), -1, EMPTY)
+        """,
+        str(tmp_path),
+        *(str(NUMBER_OF[name]) for name in ("faccessat2", "fchownat", "fchmodat2", "utimensat")),
+    )

@@ -90,6 +90,12 @@ def test_all_names_exist_once() -> None:
         getattr(mapdev.linux, name)
 
 
+def test_every_number_is_exported() -> None:
+    numbers = importlib.import_module("mapdev.linux.numbers")
+    there = {name for name in vars(numbers) if is_public(name) and name.isidentifier()}
+    assert there == set(numbers.__all__)
+
+
 def test_the_vocabulary_knows_no_host() -> None:
     for module in [*MODULES, importlib.import_module("mapdev.linux.context")]:
         assert not re.search(r"(from|import) mapdev\.(?!linux)", inspect.getsource(module))

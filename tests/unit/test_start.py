@@ -1,6 +1,5 @@
 """What starting a program needs, and what it can do without."""
 
-import importlib
 import subprocess
 import sys
 
@@ -8,7 +7,7 @@ import pytest
 
 from mapdev.cli import _plain_run
 from mapdev.driver import Driver, parse_size
-from mapdev.host.embedded.calls import LATER
+from mapdev.host.embedded.syscall_table import SYSCALLS
 from mapdev.host.loading import DriverError, check_parameters
 
 # Each takes longer to import than all of a host's own work at start, or leads to one that does.
@@ -34,10 +33,10 @@ def test_what_is_not_imported_to_run_a_program() -> None:
     assert "mapdev.run" in imported and not imported & HEAVY
 
 
-def test_families_of_calls_that_are_imported_late() -> None:
-    for family, names in LATER.items():
-        module = importlib.import_module(f"mapdev.host.embedded.calls.{family}")
-        assert set(module.HANDLERS) == set(names), family
+def test_families_of_calls_are_imported_with_their_first_call() -> None:
+    families = {f"mapdev.host.embedded.calls.{call.family}" for call in SYSCALLS}
+    done = subprocess.run([sys.executable, "-c", RUN], capture_output=True, text=True, check=True)
+    assert families & set(done.stdout.split()) == {"mapdev.host.embedded.calls.path"}
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mapdev.doctor.finding import Finding
+from mapdev.host.numbers import CAP_SYS_MODULE
 from mapdev.module import headers, lockdown, source, state
 from mapdev.support.tools import UnavailableError, install
-
-_CAP_SYS_MODULE = 16
 
 
 def _module() -> Finding:
@@ -63,7 +62,7 @@ def _signatures() -> Finding:
 def _privilege() -> Finding:
     status = Path("/proc/self/status").read_text()
     effective = int(re.findall(r"^CapEff:\s*(\w+)", status, re.MULTILINE)[0], 16)
-    if effective & 1 << _CAP_SYS_MODULE:
+    if effective & 1 << CAP_SYS_MODULE:
         return Finding("privilege", True, "this process may load modules")
     if os.geteuid():
         return Finding("privilege", None, "root has to load the module: sudo mapdev module load")

@@ -5,6 +5,8 @@ The one function here is mapdev's own: Python can't dereference an address. It s
 
 from mapdev.linux.context import machine
 
+__all__ = ["memory"]
+
 
 def memory(addr: int, size: int) -> memoryview:
     """Give a writable view (format ``B``) of kernel memory; NumPy wraps it without a copy.

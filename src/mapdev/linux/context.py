@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from mapdev.linux.mm import TaskStruct
     from mapdev.linux.vma import Kind
 
+__all__ = [
+    "Context", "FrameState", "Machine", "Owner", "WouldBlock", "context", "current_context",
+    "enter", "machine", "reset",
+]  # fmt: skip
+
 Owner = Hashable | None
 
 

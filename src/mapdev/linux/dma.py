@@ -13,6 +13,8 @@ from mapdev.linux.numbers import GFP_KERNEL, PAGE_ALIGN, PAGE_MASK, PAGE_SHIFT
 if TYPE_CHECKING:
     from mapdev.linux.vma import VmAreaStruct
 
+__all__ = ["dma_alloc_coherent", "dma_free_coherent", "dma_mmap_coherent"]
+
 
 def dma_alloc_coherent(dev: Any, size: int, gfp: int = GFP_KERNEL) -> tuple[int, int]:
     """Allocate zeroed, physically contiguous memory for a device.

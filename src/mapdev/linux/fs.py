@@ -13,6 +13,14 @@ from typing import Any
 from mapdev.linux.context import context
 from mapdev.linux.numbers import SEEK_CUR, SEEK_DATA, SEEK_END, SEEK_HOLE, SEEK_SET
 
+__all__ = [
+    "FMODE_ATOMIC_POS", "FMODE_CAN_READ", "FMODE_CAN_WRITE", "FMODE_EXEC", "FMODE_LSEEK",
+    "FMODE_PREAD", "FMODE_PWRITE", "FMODE_READ", "FMODE_STREAM", "FMODE_WRITE", "MAJOR", "MINOR",
+    "MKDEV", "AddressSpace", "File", "Inode", "anon_inode_getfd", "default_llseek", "file_inode",
+    "fixed_size_llseek", "imajor", "iminor", "no_llseek", "nonseekable_open", "noop_llseek",
+    "stream_open",
+]  # fmt: skip
+
 # file.f_mode (include/linux/fs.h)
 FMODE_READ = 0x1
 FMODE_WRITE = 0x2

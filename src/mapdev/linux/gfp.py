@@ -11,6 +11,11 @@ from mapdev.linux.context import context, machine
 from mapdev.linux.numbers import __GFP_ZERO, GFP_KERNEL
 from mapdev.linux.page import Page, page_address
 
+__all__ = [
+    "__free_page", "__free_pages", "__get_free_pages", "alloc_page", "alloc_pages", "free_page",
+    "free_pages", "get_zeroed_page",
+]  # fmt: skip
+
 
 @overload
 def alloc_pages(order: int, /) -> Page: ...

@@ -9,6 +9,11 @@ import ctypes
 import errno
 from typing import Any
 
+__all__ = [
+    "_IO", "_IOC", "_IOC_DIR", "_IOC_NONE", "_IOC_NR", "_IOC_READ", "_IOC_SIZE", "_IOC_TYPE",
+    "_IOC_WRITE", "_IOR", "_IOW", "_IOWR",
+]  # fmt: skip
+
 _IOC_NRBITS = 8
 _IOC_TYPEBITS = 8
 _IOC_SIZEBITS = 14

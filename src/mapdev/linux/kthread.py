@@ -18,6 +18,11 @@ from mapdev.linux.log import log
 from mapdev.linux.mm import MmStruct, TaskStruct
 from mapdev.linux.numbers import HZ, PF_KTHREAD
 
+__all__ = [
+    "Kthread", "kthread_run", "kthread_should_stop", "kthread_stop",
+    "schedule_timeout_interruptible",
+]  # fmt: skip
+
 _COMM_LEN = 15  # characters that a task's name has at most
 
 

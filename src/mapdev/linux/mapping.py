@@ -36,6 +36,13 @@ from mapdev.linux.vma import (
 )
 from mapdev.linux.vmalloc import vmalloc_to_page
 
+__all__ = [
+    "CACHE_MASK", "CACHE_UNCACHED", "CACHE_WRITECOMBINE", "do_fault", "finish_fault",
+    "io_remap_pfn_range", "pgprot_noncached", "pgprot_writecombine", "remap_pfn_range",
+    "remap_vmalloc_range", "unmap_mapping_range", "vm_insert_page", "vm_insert_pages",
+    "vm_iomap_memory", "vm_map_pages", "vmf_insert_pfn",
+]  # fmt: skip
+
 # mapdev's own: how a mapping is cached, as two bits above the PROT_* bits of a protection.
 CACHE_UNCACHED = 1 << 16
 CACHE_WRITECOMBINE = 1 << 17

@@ -12,6 +12,8 @@ from mapdev.linux.context import context
 from mapdev.linux.numbers import PF_KTHREAD
 from mapdev.linux.vma import VmAreaStruct, vma_pages
 
+__all__ = ["MmStruct", "TaskStruct", "current", "find_vma", "for_each_vma"]
+
 
 class TaskStruct:
     """A thread of a client, or of the kernel: ``struct task_struct``.

@@ -9,6 +9,14 @@ last reference.
 from mapdev.linux.context import FrameState, Machine, Owner, machine
 from mapdev.linux.numbers import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 
+__all__ = [
+    "PG_buddy", "PG_head", "PG_held", "PG_reserved", "PG_slab", "PG_tail", "Page", "PageBuddy",
+    "PageCompound", "PageHead", "PageReserved", "PageSlab", "PageTail", "compound_head",
+    "compound_order", "get_page", "page_address", "page_count", "page_mapcount", "page_size",
+    "page_to_pfn", "page_to_phys", "pfn_to_page", "pfn_valid", "phys_to_page", "phys_to_virt",
+    "put_page", "virt_to_page", "virt_to_phys",
+]  # fmt: skip
+
 # page.flags as bit numbers. The kernel's own numbers depend on version and configuration, so a
 # driver asks PageReserved(page) and so on; these are good for printing.
 PG_reserved = 0

@@ -6,6 +6,10 @@ Small objects are cut from shared pages of one device; from a page up memory beg
 from mapdev.linux.context import context, machine
 from mapdev.linux.numbers import __GFP_ZERO, GFP_KERNEL
 
+__all__ = ["ZERO_SIZE_PTR", "kfree", "kmalloc", "ksize", "kzalloc"]
+
+ZERO_SIZE_PTR = 16  # what kmalloc(0) gives (include/linux/slab.h); no memory is there
+
 
 def kmalloc(size: int, gfp: int = GFP_KERNEL) -> int:
     """Allocate physically contiguous memory.

@@ -10,6 +10,8 @@ from mapdev.linux.context import as_bytes, context
 
 _TASK_SIZE_MAX = 1 << 56  # no processor that is served has user addresses beyond
 
+__all__ = ["access_ok", "copy_from_user", "copy_to_user"]
+
 
 def access_ok(addr: int, size: int) -> bool:
     """Say whether a range can be user memory at all; nothing is looked at.

@@ -29,6 +29,15 @@ if TYPE_CHECKING:
     from mapdev.linux.mm import MmStruct
     from mapdev.linux.page import Page
 
+__all__ = [
+    "FAULT_FLAG_ALLOW_RETRY", "FAULT_FLAG_INTERRUPTIBLE", "FAULT_FLAG_KILLABLE",
+    "FAULT_FLAG_MKWRITE", "FAULT_FLAG_USER", "FAULT_FLAG_WRITE", "VM_FAULT_ERROR",
+    "VM_FAULT_LOCKED", "VM_FAULT_MAJOR", "VM_FAULT_NOPAGE", "VM_FAULT_OOM", "VM_FAULT_RETRY",
+    "VM_FAULT_SIGBUS", "VM_FAULT_SIGSEGV", "Kind", "Mapped", "VmAreaStruct", "VmFault",
+    "VmOperationsStruct", "is_cow_mapping", "vm_flags_clear", "vm_flags_set", "vm_get_page_prot",
+    "vma_pages",
+]  # fmt: skip
+
 # How frames are mapped: as by remap_pfn_range, as by vm_insert_page; or so that "pfn" is the number
 # of a page of vmalloc addresses, for a host to which that says more than frames do.
 Kind = Literal["pfn", "page", "vmalloc"]

@@ -8,6 +8,11 @@ from mapdev.linux.context import context, machine
 from mapdev.linux.numbers import __GFP_ZERO, GFP_KERNEL, PAGE_MASK, VM_USERMAP
 from mapdev.linux.page import Page
 
+__all__ = [
+    "is_vmalloc_addr", "vfree", "vmalloc", "vmalloc_to_page", "vmalloc_to_pfn", "vmalloc_user",
+    "vzalloc",
+]  # fmt: skip
+
 
 def vmalloc(size: int) -> int:
     """Allocate memory whose frames need not be neighbours.

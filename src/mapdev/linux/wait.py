@@ -18,6 +18,11 @@ from mapdev.linux.kthread import Kthread
 if TYPE_CHECKING:
     from mapdev.linux.fs import File
 
+__all__ = [
+    "WaitQueueHead", "init_waitqueue_head", "poll_wait", "wait_event_interruptible", "wake_up",
+    "wake_up_all", "wake_up_interruptible",
+]  # fmt: skip
+
 
 class WaitQueueHead:
     """A queue of those that wait for something: ``struct wait_queue_head``.

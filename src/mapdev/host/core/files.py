@@ -21,10 +21,9 @@ from mapdev.linux.fs import (
     FMODE_WRITE,
     File,
 )
+from mapdev.linux.numbers import O_ACCMODE
 
 __all__ = ["OpenFile", "Uses", "access_mode", "new_file"]
-
-_O_ACCMODE = 3
 
 
 class OpenFile:
@@ -70,7 +69,7 @@ class Uses(Generic[AnyFile]):
 
 def access_mode(f_flags: int) -> int:
     """Return the FMODE_READ and FMODE_WRITE bits that open flags ask for."""
-    return (f_flags & _O_ACCMODE) + 1 & (FMODE_READ | FMODE_WRITE)
+    return (f_flags & O_ACCMODE) + 1 & (FMODE_READ | FMODE_WRITE)
 
 
 def new_file(device: Device, f_flags: int, mode: int) -> File:

@@ -16,7 +16,10 @@ from typing import Any
 from mapdev.driver import Driver
 from mapdev.host.core.files import OpenFile
 
-__all__ = ["Polling"]
+__all__ = ["ALL_EVENTS", "Polling"]
+
+ALL_EVENTS = 0x27FF
+"""EPOLLIN to EPOLLRDHUP: a wake-up for everything. Not POLLFREE, which ends all waiting."""
 
 
 class Polling:

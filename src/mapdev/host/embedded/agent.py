@@ -26,12 +26,14 @@ from mapdev.host.embedded.inject import StoppedThread
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.loan import HELPERS_CALL, call_of
 from mapdev.host.embedded.processes import tgid_of
-from mapdev.host.embedded.syscalls import PAGE_SIZE, write_memory
+from mapdev.host.embedded.syscalls import write_memory
 from mapdev.host.embedded.tracee import ClientGone, Wakeful
+from mapdev.host.numbers import ULONG_MAX
 from mapdev.linux.numbers import (
     MAP_ANONYMOUS,
     MAP_FIXED_NOREPLACE,
     MAP_PRIVATE,
+    PAGE_SIZE,
     PROT_EXEC,
     PROT_READ,
     PROT_WRITE,
@@ -39,7 +41,6 @@ from mapdev.linux.numbers import (
 
 _MESSAGE = 4096  # bytes, what the agent takes at once; a page is no smaller
 _AT_ONCE = _MESSAGE // CALL.size * CALL.size
-_ULONG_MAX = (1 << 64) - 1
 _TIE = 0  # the socket's number in the agent's own table
 _AT_ONCE_OR_NOT = int(socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
 _PATIENCE = 20  # milliseconds between two looks whether the thread was stopped
@@ -236,7 +237,7 @@ def start_agent(kernel: Kernel, thread: StoppedThread, page: int = 0) -> Agent:
 def _make_pages(kernel: Kernel, thread: StoppedThread) -> int:
     how = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE
     page = thread.syscall("mmap", kernel.window.start, 2 * PAGE_SIZE, PROT_READ | PROT_WRITE, how,
-                          _ULONG_MAX, 0, descriptor=4)  # fmt: skip
+                          ULONG_MAX, 0, descriptor=4)  # fmt: skip
     write_memory(thread.tid, page + PAGE_SIZE, ARCH.AGENT)
     thread.syscall("mprotect", page + PAGE_SIZE, PAGE_SIZE, PROT_READ | PROT_EXEC)
     return page

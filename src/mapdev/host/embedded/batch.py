@@ -19,8 +19,8 @@ from array import array
 from collections.abc import Sequence
 
 from mapdev.host.embedded.arch import ARCH, NAME_OF, NUMBER_OF
-from mapdev.host.embedded.syscalls import PAGE_SIZE
-from mapdev.linux.numbers import PAGE_SHIFT
+from mapdev.host.numbers import ULONG_MAX
+from mapdev.linux.numbers import PAGE_SHIFT, PAGE_SIZE
 
 Request = tuple[str, tuple[int, ...], int | None]
 """A call: name, arguments, and which argument is a descriptor that the filter would see."""
@@ -30,7 +30,6 @@ SIZE = 1 << 20  # bytes in a client: a page of code, the rest for the list
 _MOST = (SIZE - PAGE_SIZE) // CALL.size * CALL.size
 _FEW = 16  # calls that are packed faster one by one
 _MMAP = NUMBER_OF["mmap"]
-_MASK64 = (1 << 64) - 1
 
 
 class CallError(OSError):
@@ -40,7 +39,7 @@ class CallError(OSError):
     """
 
     def __init__(self, result: int, number: int, index: int) -> None:
-        code = _MASK64 + 1 - result
+        code = ULONG_MAX + 1 - result
         name = NAME_OF.get(number, str(number))
         super().__init__(code, f"{name} in the client: {os.strerror(code)}")
         self.index = index
@@ -48,7 +47,7 @@ class CallError(OSError):
 
 def is_error(result: int) -> bool:
     """Say whether what a call left in a register is an error."""
-    return result > _MASK64 - 4096
+    return result > ULONG_MAX - 4096
 
 
 def marked(args: Sequence[int], descriptor: int | None, mark: int) -> list[int]:
@@ -60,7 +59,7 @@ def marked(args: Sequence[int], descriptor: int | None, mark: int) -> list[int]:
     values = [*args, *(0,) * (5 - len(args)), mark][:6]
     if descriptor is not None:
         values[descriptor] = values[descriptor] & 0xFFFFFFFF | mark
-    return [value & _MASK64 for value in values]
+    return [value & ULONG_MAX for value in values]
 
 
 def pack(requests: Sequence[Request], mark: int) -> bytes:

@@ -31,6 +31,7 @@ from mapdev.host.embedded.userfault import (
     WAKE_RANGE,
     UserFault,
 )
+from mapdev.host.numbers import MADV_DONTFORK, MADV_DONTNEED, ULONG_MAX
 from mapdev.linux.numbers import (
     MAP_ANONYMOUS,
     MAP_FIXED,
@@ -50,9 +51,7 @@ from mapdev.linux.numbers import (
 )
 from mapdev.linux.vma import Mapped
 
-_ULONG_MAX = (1 << 64) - 1
 _MMAP, _IOCTL = NUMBER_OF["mmap"], NUMBER_OF["ioctl"]
-MADV_DONTNEED, MADV_DONTFORK = 4, 10
 
 
 class ClientPages:
@@ -113,7 +112,7 @@ class ClientPages:
         how = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED
         holes = list(holes)
         for start, end in holes:
-            arguments = (start, end - start, _access(area), how, _ULONG_MAX, 0)
+            arguments = (start, end - start, _access(area), how, ULONG_MAX, 0)
             self.agent.run([("mmap", arguments, 4), *_not_for_children(area, start, end)])
         for start, end in holes:
             self._userfault.register(start, end, MODE_MISSING)

@@ -4,10 +4,10 @@ A BPF program sees the number of a call and its arguments, not what they point t
 descriptor is. So calls with a path are all handed over, and calls on a descriptor only where its
 number is one that a device can have: at or above `Descriptors.base`, or below `Descriptors.low`,
 where shells put redirections. Calls on areas are handed over where the address is one at which
-devices are mapped (`Window`). All else runs at full speed. The program is immutable once
-installed and is inherited by fork and exec; what it hands over in vain costs a round trip, what
-it lets pass by mistake would reach the socket that stands for a device, so the rules err on the
-side of the host.
+devices are mapped (`Window`). All else runs at full speed. Which calls these are is in
+`syscall_table`. The program is immutable once installed and is inherited by fork and exec; what it
+hands over in vain costs a round trip, what it lets pass by mistake would reach the socket that
+stands for a device, so the rules err on the side of the host.
 
 Calls that the host itself re-runs inside a client carry a random secret in the unused upper half of
 their descriptor argument (the kernel looks at 32 bits) or in the sixth argument, which they do not
@@ -19,10 +19,17 @@ Source: Documentation/userspace-api/seccomp_filter.rst, linux/filter.h
 from __future__ import annotations
 
 import struct
+from fcntl import F_GETFD, F_SETFD
 from types import ModuleType
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
+from mapdev.host.embedded.syscall_table import SYSCALLS, Syscall
 from mapdev.host.embedded.window import Window
+from mapdev.host.numbers import AT_EMPTY_PATH, CLONE_VM
+from mapdev.linux.numbers import MAP_ANONYMOUS, MAP_DENYWRITE, MAP_FIXED
+
+if TYPE_CHECKING:
+    from mapdev.host.embedded.syscall_table import When
 
 ALLOW = 0x7FFF0000
 USER_NOTIF = 0x7FC00000
@@ -31,42 +38,10 @@ USER_NOTIF = 0x7FC00000
 # are little-endian.
 _NR, _ARCH = 0, 4
 
-MAP_FIXED, MAP_ANONYMOUS, MAP_DENYWRITE = 0x10, 0x20, 0x800
-CLONE_VM = 0x100
-AT_EMPTY_PATH = 0x1000
+Label = str | tuple[str, tuple[int, ...]]
+"""A piece of the filter: its name, or when it hands a call over, by which arguments."""
 
-PATH = (
-    "open", "openat", "openat2", "creat", "stat", "lstat", "access", "faccessat", "faccessat2",
-    "readlink", "readlinkat", "execve", "execveat", "getxattr", "lgetxattr", "listxattr",
-    "llistxattr", "chmod", "chown", "lchown", "fchmodat", "fchmodat2", "fchownat", "unlink",
-    "unlinkat", "utimensat", "truncate", "mkdir", "mkdirat", "mknod", "mknodat", "symlink",
-    "symlinkat", "link", "linkat", "rename", "renameat", "renameat2",
-)  # fmt: skip
-ALWAYS = (
-    "remap_file_pages", "io_uring_setup", "chroot", "pivot_root", "setns", "unshare",
-)  # fmt: skip
-UNLESS_OURS = ("mremap", "fork", "clone3", "exit")  # clone too, unless it starts a thread
-ON_DESCRIPTOR = (
-    "read", "write", "pread64", "pwrite64", "readv", "writev", "preadv", "pwritev", "preadv2",
-    "pwritev2", "ioctl", "lseek", "fstat", "dup", "dup2", "dup3", "fsync", "fdatasync",
-    "ftruncate", "fallocate", "fadvise64", "fgetxattr", "flistxattr", "vmsplice",
-)  # fmt: skip
-# What says the same of a socket as of a device, so that low numbers need not be handed over. (Of a
-# device opened with O_PATH it should say EBADF, and says ENOTDIR: see docs/fidelity.md.)
-ON_HIGH_DESCRIPTOR = ("getdents", "getdents64")
-F_GETFD, F_SETFD = 1, 2  # of fcntl: the same
-ON_TWO_DESCRIPTORS = {
-    "sendfile": (0, 1), "tee": (0, 1), "splice": (0, 2), "copy_file_range": (0, 2),
-}  # fmt: skip
-SOCKET_CALLS = (
-    "sendto", "recvfrom", "sendmsg", "recvmsg", "sendmmsg", "recvmmsg", "getsockopt",
-    "setsockopt", "getsockname", "getpeername", "connect", "bind", "listen", "accept", "accept4",
-    "shutdown",
-)  # fmt: skip
-ON_AREA = (
-    "munmap", "mprotect", "pkey_mprotect", "madvise", "msync", "mlock", "mlock2", "munlock",
-)  # fmt: skip
-STAT_FLAGS = {"newfstatat": 3, "statx": 2}  # which argument holds AT_EMPTY_PATH
+ON_DESCRIPTOR: Label = ("descriptor", (0,))
 
 
 class Descriptors(NamedTuple):
@@ -110,25 +85,11 @@ def build(arch: ModuleType, descriptors: Descriptors, window: Window, secret: in
     program.ret(ALLOW)
     program.label("native")
     program.load(_NR)
-    groups = {
-        **dict.fromkeys(ON_DESCRIPTOR, "fd"),
-        "fcntl": "fcntl",
-        **dict.fromkeys(ON_HIGH_DESCRIPTOR, "high"),
-        "mmap": "mmap",
-        **dict.fromkeys(PATH, "notify"),
-        **STAT_FLAGS,
-        **ON_TWO_DESCRIPTORS,
-        "pidfd_getfd": "pidfd_getfd",
-        **dict.fromkeys(ON_AREA, "area"),
-        **dict.fromkeys(UNLESS_OURS, "unless ours"),
-        "clone": "clone",
-        "epoll_ctl": "epoll_ctl",
-        **dict.fromkeys(SOCKET_CALLS, "high"),
-        **dict.fromkeys(ALWAYS, "notify"),
-    }
-    for name, group in groups.items():
-        if name in numbers:
-            program.jump("jeq", numbers[name], yes=str(group))
+    pieces = set()
+    for call in SYSCALLS:
+        if call.name in numbers:
+            pieces.add(piece := _piece(call))
+            program.jump("jeq", numbers[call.name], yes=piece)
     for number in arch.FOREIGN_NUMBERS:
         program.jump("jeq", number, yes="notify")
     program.ret(ALLOW)
@@ -151,26 +112,28 @@ def build(arch: ModuleType, descriptors: Descriptors, window: Window, secret: in
     program.visible(4)
     program.label("fcntl")
     program.load_argument(0)
-    program.jump("jge", descriptors.base, yes="fd")
+    program.jump("jge", descriptors.base, yes=ON_DESCRIPTOR)
     program.load_argument(1)
     program.jump("jeq", F_GETFD, yes="allow")
     program.jump("jeq", F_SETFD, yes="allow")
-    program.label("fd")
+    program.label(ON_DESCRIPTOR)
     program.visible(0)
-    for first, second in sorted(set(ON_TWO_DESCRIPTORS.values())):
-        program.label(str((first, second)))
+    for piece in _like("two descriptors", pieces):
+        first, second = piece[1]
+        program.label(piece)
         program.visible(first, otherwise=f"second {second}")
         program.label(f"second {second}")
         program.visible(second)
-    for argument in sorted(set(STAT_FLAGS.values())):
-        program.label(str(argument))
-        program.load_argument(argument)
+    for piece in _like("path or descriptor", pieces):
+        program.label(piece)
+        program.load_argument(piece[1][0])
         program.jump("jset", AT_EMPTY_PATH, no="notify")
         program.load_argument(0)
         program.jump("jge", 1 << 31, yes="notify")  # AT_FDCWD
         program.visible(0)
-    program.label("pidfd_getfd")
-    program.visible(1)
+    for piece in _like("descriptor", pieces - {ON_DESCRIPTOR}):
+        program.label(piece)
+        program.visible(piece[1][0])
     program.label("area")
     program.unmarked()
     program.load_argument(1, high=True)
@@ -184,15 +147,31 @@ def build(arch: ModuleType, descriptors: Descriptors, window: Window, secret: in
     program.label("unless ours")
     program.unmarked()
     program.ret(USER_NOTIF)
-    program.label("high")
-    program.high(0)
-    program.label("epoll_ctl")
-    program.high(2)
+    for piece in _like("high descriptor", pieces):
+        program.label(piece)
+        program.high(piece[1][0])
     program.label("notify")
     program.ret(USER_NOTIF)
     program.label("allow")
     program.ret(ALLOW)
     return program.assemble()
+
+
+def _piece(call: Syscall) -> Label:
+    """Return the piece of the filter that goes on with `call`."""
+    when = call.when
+    if when == "always" or when == "path":
+        return "notify"
+    if when == "area" or when == "unless ours":
+        return when
+    if when == "program":
+        return call.name
+    return when, (call.flags,) if when == "path or descriptor" else call.fds
+
+
+def _like(when: When, pieces: set[Label]) -> list[tuple[str, tuple[int, ...]]]:
+    """Return those of `pieces` that decide `when` by one argument or another."""
+    return sorted(piece for piece in pieces if isinstance(piece, tuple) and piece[0] == when)
 
 
 class _Assembler:
@@ -203,8 +182,8 @@ class _Assembler:
     def __init__(self, descriptors: Descriptors, secret: int) -> None:
         self._descriptors = descriptors
         self._secret = secret
-        self._code: list[tuple[int, str, str, int]] = []
-        self._labels: dict[str, int] = {}
+        self._code: list[tuple[int, Label, Label, int]] = []
+        self._labels: dict[Label, int] = {}
 
     def load(self, offset: int) -> None:
         self._code.append((0x20, "", "", offset))
@@ -212,13 +191,13 @@ class _Assembler:
     def load_argument(self, index: int, high: bool = False) -> None:
         self.load(16 + 8 * index + 4 * high)
 
-    def jump(self, kind: str, value: int, yes: str = "", no: str = "") -> None:
+    def jump(self, kind: str, value: int, yes: Label = "", no: Label = "") -> None:
         self._code.append((self.OPCODES[kind], yes, no, value))
 
     def ret(self, value: int) -> None:
         self._code.append((0x06, "", "", value))
 
-    def label(self, name: str) -> None:
+    def label(self, name: Label) -> None:
         self._labels[name] = len(self._code)
 
     def visible(self, argument: int, otherwise: str = "allow") -> None:
@@ -247,5 +226,5 @@ class _Assembler:
             for at, (code, yes, no, value) in enumerate(self._code)
         )
 
-    def _distance(self, at: int, label: str) -> int:
+    def _distance(self, at: int, label: Label) -> int:
         return self._labels[label] - at - 1 if label else 0

@@ -23,7 +23,6 @@ from mapdev.host.embedded.arch import ARCH, NUMBER_OF
 from mapdev.host.embedded.batch import CALL, Batch, CallError, is_error, marked
 from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.processes import traced_by_us
-from mapdev.host.embedded.syscalls import PAGE_SIZE
 from mapdev.host.embedded.tracee import (
     PTRACE_CONT,
     PTRACE_DETACH,
@@ -32,18 +31,25 @@ from mapdev.host.embedded.tracee import (
     ClientGone,
     Tracee,
 )
+from mapdev.host.numbers import (
+    CLONE_FS,
+    CLONE_SIGHAND,
+    CLONE_SYSVSEM,
+    CLONE_THREAD,
+    CLONE_VM,
+    ULONG_MAX,
+)
+from mapdev.linux.numbers import PAGE_SIZE
 
 PTRACE_SINGLESTEP = 9
 PTRACE_SETOPTIONS = 0x4200
 PTRACE_O_TRACEFORK, PTRACE_O_TRACECLONE = 1 << 1, 1 << 3
 PTRACE_EVENT_FORK, PTRACE_EVENT_CLONE, PTRACE_EVENT_STOP = 1, 3, 128
 
-# A thread of the same process that shares all but the table of descriptors:
-# CLONE_VM, CLONE_FS, CLONE_SIGHAND, CLONE_THREAD, CLONE_SYSVSEM.
-_HELPER = 0x100 | 0x200 | 0x800 | 0x10000 | 0x40000
-_MASK64 = (1 << 64) - 1
+# A thread of the same process that shares all but the table of descriptors.
+_HELPER = CLONE_VM | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM
 _FAULTS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGSYS)
-_ALL_SIGNALS_BUT_TRAP = _MASK64 & ~(1 << (signal.SIGTRAP - 1))
+_ALL_SIGNALS_BUT_TRAP = ULONG_MAX & ~(1 << (signal.SIGTRAP - 1))
 
 
 class StoppedThread(Tracee):
@@ -110,7 +116,7 @@ class StoppedThread(Tracee):
             registers[ARCH.BATCH_FIRST] = at + PAGE_SIZE
             registers[ARCH.BATCH_LAST] = at + PAGE_SIZE + len(part)
             if ARCH.NO_RESTART is not None:
-                registers[ARCH.NO_RESTART] = _MASK64
+                registers[ARCH.NO_RESTART] = ULONG_MAX
             self.set_registers(registers)
             registers = self._run_to(at + ARCH.BATCH_END, meanwhile)
             meanwhile = None
@@ -235,9 +241,9 @@ class StoppedThread(Tracee):
         registers[ARCH.PC] = code
         registers[ARCH.AGENT_PAGE], registers[ARCH.AGENT_SOCKET] = page, tie
         if ARCH.NO_RESTART is not None:
-            registers[ARCH.NO_RESTART] = _MASK64
+            registers[ARCH.NO_RESTART] = ULONG_MAX
         self.set_registers(registers)
-        self.set_sigmask(_MASK64)
+        self.set_sigmask(ULONG_MAX)
         self._pass_stop_on()
         self.ptrace(PTRACE_DETACH)
         self.gone = True
@@ -276,7 +282,7 @@ class StoppedThread(Tracee):
         registers = self._saved.copy()
         registers[ARCH.PC] = self._call.ip - ARCH.SYSCALL_INSTRUCTION_SIZE
         if ARCH.NO_RESTART is not None:
-            registers[ARCH.NO_RESTART] = _MASK64
+            registers[ARCH.NO_RESTART] = ULONG_MAX
         for register, value in zip(ARCH.ARGUMENTS, args, strict=True):
             registers[register] = value
         registers[ARCH.NUMBER] = number
@@ -287,9 +293,9 @@ class StoppedThread(Tracee):
         self._take_trap()
         registers = self._saved
         registers[ARCH.PC] = self._call.ip
-        registers[ARCH.RESULT] = self.result & _MASK64
+        registers[ARCH.RESULT] = self.result & ULONG_MAX
         if ARCH.NO_RESTART is not None:
-            registers[ARCH.NO_RESTART] = _MASK64
+            registers[ARCH.NO_RESTART] = ULONG_MAX
         self.set_registers(registers)
         if self._saved_mask is not None:
             self.set_sigmask(self._saved_mask)

@@ -22,7 +22,7 @@ from mapdev.host.embedded.tracee import (
     NotStoppable,
     Tracee,
 )
-from mapdev.linux.numbers import ERESTARTSYS
+from mapdev.host.numbers import ERESTARTSYS
 
 
 def interrupt(call: Call, is_private: bool) -> None:

@@ -33,12 +33,19 @@ from mapdev.host.embedded.polling import Display
 from mapdev.host.embedded.processes import comm_of, tgid_of
 from mapdev.host.embedded.signals import SignalWatch
 from mapdev.host.embedded.spaces import Spaces
-from mapdev.host.embedded.syscalls import PAGE_SIZE
 from mapdev.host.embedded.window import Window
 from mapdev.inspect.maps import read_maps
 from mapdev.linux.fs import Inode
 from mapdev.linux.log import log
-from mapdev.linux.numbers import PAGE_SHIFT, VM_IO, VM_PFNMAP, VM_READ, VM_SHARED, VM_WRITE
+from mapdev.linux.numbers import (
+    PAGE_SHIFT,
+    PAGE_SIZE,
+    VM_IO,
+    VM_PFNMAP,
+    VM_READ,
+    VM_SHARED,
+    VM_WRITE,
+)
 from mapdev.linux.vma import vma_pages
 
 if TYPE_CHECKING:

@@ -23,12 +23,11 @@ from typing import NamedTuple
 from mapdev.host.core.device import Device
 from mapdev.host.embedded.files import Files, OpenFile
 from mapdev.host.embedded.processes import has_capability
+from mapdev.host.numbers import AT_FDCWD, CAP_SYS_ADMIN
 
-AT_FDCWD = -100
 _MAX_LINKS = 40  # as in the kernel: MAXSYMLINKS
 _OPEN_FILE = r"/proc/(\d+|self|thread-self)(?:/task/\d+)?/fd/(\d+)"
 _MAPPED = r"/proc/(\d+|self|thread-self)/map_files/([0-9a-f]+)-([0-9a-f]+)"
-_CAP_SYS_ADMIN = 21
 PROC_LIKE = ("/proc/", "/dev/fd/", "/dev/std")
 
 
@@ -159,7 +158,7 @@ class Paths:
         if match is not None:
             return self._files.at(_process(tid, match[1]), int(match[2]))
         match = re.fullmatch(_MAPPED, path)
-        if match is not None and has_capability(tid, _CAP_SYS_ADMIN):
+        if match is not None and has_capability(tid, CAP_SYS_ADMIN):
             return self.mapped(_process(tid, match[1]), int(match[2], 16), int(match[3], 16))
         return None
 

@@ -22,8 +22,7 @@ from collections.abc import Callable, Container, Generator
 from fcntl import ioctl
 from typing import TYPE_CHECKING
 
-from mapdev.host.embedded.arch import ARCH, NUMBER_OF
-from mapdev.host.embedded.filter import AT_EMPTY_PATH, MAP_FIXED
+from mapdev.host.embedded.arch import ARCH
 from mapdev.host.embedded.notify import (
     NOTIFICATION,
     RESPONSE,
@@ -32,8 +31,10 @@ from mapdev.host.embedded.notify import (
     SECCOMP_USER_NOTIF_FLAG_CONTINUE,
     Notification,
 )
-from mapdev.host.embedded.paths import AT_FDCWD, PROC_LIKE
+from mapdev.host.embedded.paths import PROC_LIKE
+from mapdev.host.embedded.syscall_table import BY_NUMBER, Syscall
 from mapdev.host.embedded.syscalls import PathReader, is_symbolic_link
+from mapdev.host.numbers import AT_EMPTY_PATH, AT_FDCWD, UINT_MAX
 
 if TYPE_CHECKING:
     from mapdev.host.embedded.kernel import Kernel
@@ -41,9 +42,8 @@ if TYPE_CHECKING:
 Events = list[tuple[int, int]]
 Poll = Callable[[float | None, int], Events]
 
-_INT = 0xFFFFFFFF
+_INT = UINT_MAX
 _CWD = AT_FDCWD & _INT
-_AT_SYMLINK_NOFOLLOW = 0x100
 _PROC_LIKE = tuple(os.fsencode(path) for path in PROC_LIKE)
 _NO_NODES_NAMES = (b"", b".", b"..")
 _NOTHING = bytes(NOTIFICATION.size)
@@ -51,8 +51,7 @@ _MANY = 64  # events at a time
 _GONE = (FileNotFoundError, InterruptedError, BlockingIOError)  # its thread was killed
 
 # Where a notification has what; at _ZERO there is nothing but 0.
-_TID, _ZERO, _NR, _ARCH = 1, 2, 3, 4
-_A0, _A1, _A2, _A3, _A4 = 6, 7, 8, 9, 10
+_TID, _ZERO, _NR, _ARCH, _A0 = 1, 2, 3, 4, 6
 
 # How a call is looked at: where it has a descriptor (_NONE: nowhere; of a path, the directory's),
 # where a path (0: nowhere), and where there are bits that are not 0 in some cases: if there is a
@@ -60,26 +59,23 @@ _A0, _A1, _A2, _A3, _A4 = 6, 7, 8, 9, 10
 _NONE = _ZERO
 _NEVER, _ALWAYS = (_ZERO, 0), (_ARCH, ARCH.AUDIT_ARCH)
 _Check = tuple[int, int, int, int]
-_CHECKS: dict[str, _Check] = {
-    "open": (_NONE, _A0, _A1, os.O_NOFOLLOW),
-    "openat": (_A0, _A1, _A2, os.O_NOFOLLOW),
-    "stat": (_NONE, _A0, *_NEVER),
-    "lstat": (_NONE, _A0, *_ALWAYS),
-    "newfstatat": (_A0, _A1, _A3, _AT_SYMLINK_NOFOLLOW),
-    "statx": (_A0, _A1, _A2, _AT_SYMLINK_NOFOLLOW),
-    "access": (_NONE, _A0, *_NEVER),
-    "faccessat": (_A0, _A1, *_NEVER),
-    "faccessat2": (_A0, _A1, *_NEVER),
-    "readlink": (_NONE, _A0, *_ALWAYS),
-    "readlinkat": (_A0, _A1, *_ALWAYS),
-    **dict.fromkeys(
-        ("read", "write", "pread64", "pwrite64", "readv", "writev", "ioctl", "lseek", "fstat",
-         "fcntl", "getdents64", "dup", "dup2", "dup3", "fsync", "fdatasync", "ftruncate",
-         "fadvise64"),
-        (_A0, 0, *_NEVER),
-    ),
-    "mmap": (_A4, 0, _A3, MAP_FIXED),
-    **dict.fromkeys(("fork", "clone", "clone3", "exit"), (_NONE, 0, *_ALWAYS)),
+
+
+def _check(call: Syscall) -> _Check:
+    if call.paths:
+        ((directory, path),) = call.paths
+        at = _NONE if directory is None else _A0 + directory, _A0 + path
+        bits = (_A0 + call.flags, call.nofollow) if call.nofollow else _NEVER
+        return *at, *(bits if call.follows else _ALWAYS)
+    if call.fds:
+        (fd,) = call.fds
+        return _A0 + fd, 0, *((_A0 + call.flags, call.areas) if call.areas else _NEVER)
+    return _NONE, 0, *_ALWAYS
+
+
+_CHECKS: dict[int, _Check] = {
+    number: _check(call) for number, call in BY_NUMBER.items()
+    if call.is_quick and len(call.paths) < 2 and len(call.fds) < 2
 }  # fmt: skip
 _UNKNOWN = (_ARCH, 0, *_NEVER)  # of other calls: as if they were on a device
 
@@ -99,8 +95,6 @@ class Quick:
         self._read_path = PathReader().read
         self._buffer = bytearray(NOTIFICATION.size)
         self._response = bytearray(RESPONSE.size)
-        self._checks = {NUMBER_OF[name]: check for name, check in _CHECKS.items()
-                        if name in NUMBER_OF}  # fmt: skip
 
     def events(
         self, poll: Poll, listeners: Container[int]
@@ -113,7 +107,7 @@ class Quick:
         """
         buffer, response = self._buffer, self._response
         unpack, pack_into = NOTIFICATION.unpack, RESPONSE.pack_into
-        checks, native, is_foreign = self._checks, ARCH.AUDIT_ARCH, self._is_foreign
+        checks, native, is_foreign = _CHECKS, ARCH.AUDIT_ARCH, self._is_foreign
         base, unknown = self._base, _UNKNOWN
         spaces, clock = self._spaces, time.monotonic
         call: Notification | None = None

@@ -25,6 +25,7 @@ from mapdev.host.embedded.loan import Loan, lend_to_caller, lend_to_helper
 from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.processes import is_single_threaded
 from mapdev.host.embedded.tracee import ClientGone, NotStoppable
+from mapdev.host.numbers import MADV_DONTFORK, MREMAP_FIXED, MREMAP_MAYMOVE, ULONG_MAX
 from mapdev.linux.numbers import (
     MAP_ANONYMOUS,
     MAP_FIXED,
@@ -45,10 +46,7 @@ from mapdev.linux.numbers import (
 )
 from mapdev.linux.vma import VmAreaStruct
 
-_ULONG_MAX = (1 << 64) - 1
 _GAPS = [1 << 20, 1 << 24, 1 << 28, 1 << 32]  # bytes to the area before: no neighbours by chance
-MREMAP_MAYMOVE, MREMAP_FIXED = 1, 2
-MADV_DONTFORK = 10
 
 
 class Surgery:
@@ -194,7 +192,7 @@ def reserve(thread: StoppedThread, addr: int, length: int, flags: int) -> int:
 
 def _reserving(addr: int, length: int, flags: int) -> Request:
     how = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags
-    return "mmap", (addr, length, PROT_NONE, how, _ULONG_MAX, 0), 4
+    return "mmap", (addr, length, PROT_NONE, how, ULONG_MAX, 0), 4
 
 
 def places(kernel: Kernel, space: MmAreas, length: int) -> list[int]:

@@ -15,6 +15,7 @@ import threading
 from typing import Any
 
 from mapdev.host.embedded.arch import NUMBER_OF
+from mapdev.linux.numbers import PAGE_SIZE
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_ulong, ctypes.c_ulong]
@@ -35,8 +36,6 @@ PR_GET_CHILD_SUBREAPER = 37
 SECCOMP_SET_MODE_FILTER = 1
 SECCOMP_FILTER_FLAG_NEW_LISTENER = 1 << 3
 SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV = 1 << 5
-
-PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
 
 
 def _error(what: str) -> OSError:
@@ -247,7 +246,6 @@ def fetch_descriptor(tid: int, fd: int) -> int:
 # --- files -------------------------------------------------------------------------------------
 
 _FLOCK = struct.Struct("hhqqi4x")
-_F_OFD_GETLK, _F_OFD_SETLK = 36, 37
 IN_CLOSE = 0x8 | 0x10
 
 
@@ -257,12 +255,13 @@ def lock_byte(fd: int, offset: int, writable: bool) -> None:
     The kernel drops it when the last descriptor *and the last mapping* of the description is gone.
     """
     kind = fcntl.F_WRLCK if writable else fcntl.F_RDLCK
-    fcntl.fcntl(fd, _F_OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, offset, 1, 0))
+    fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, offset, 1, 0))
 
 
 def byte_is_locked(fd: int, offset: int) -> bool:
     """Say whether another open file description than that of `fd` holds the lock at `offset`."""
-    answer = fcntl.fcntl(fd, _F_OFD_GETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, offset, 1, 0))
+    lock = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, offset, 1, 0)
+    answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, lock)
     return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
 
 

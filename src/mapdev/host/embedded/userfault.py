@@ -15,7 +15,8 @@ import struct
 from typing import NamedTuple
 
 from mapdev.host.embedded.inject import StoppedThread
-from mapdev.host.embedded.syscalls import PAGE_SIZE, pidfd_getfd
+from mapdev.host.embedded.syscalls import pidfd_getfd
+from mapdev.linux.numbers import PAGE_SIZE
 
 UFFD_USER_MODE_ONLY = 1
 _UFFDIO_API, _UFFDIO_REGISTER, UFFDIO_WAKE = 0xC018AA3F, 0xC020AA00, 0x8010AA02

@@ -27,9 +27,9 @@ from mapdev.linux.numbers import (
     get_order,
 )
 from mapdev.linux.page import PG_buddy, PG_head, PG_reserved, PG_slab, PG_tail
+from mapdev.linux.slab import ZERO_SIZE_PTR
 from mapdev.linux.vma import Kind
 
-ZERO_SIZE_PTR = 16  # what kmalloc(0) gives; no memory is there
 OTHERS = "the kernel"  # who owns what is none of ours
 _FLAGS = (
     (uapi.PAGE_RESERVED, PG_reserved),

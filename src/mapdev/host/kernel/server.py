@@ -18,7 +18,7 @@ from mapdev.host.core.device import Device
 from mapdev.host.core.files import OpenFile, access_mode, new_file
 from mapdev.host.core.loop import Loop
 from mapdev.host.core.operations import Operations
-from mapdev.host.core.polling import Polling
+from mapdev.host.core.polling import ALL_EVENTS, Polling
 from mapdev.host.core.waiting import Waiting, WouldWait
 from mapdev.host.kernel import request as at
 from mapdev.host.kernel import uapi
@@ -30,7 +30,6 @@ from mapdev.host.kernel.machine import KernelMachine
 from mapdev.host.kernel.request import Got
 from mapdev.host.kernel.vm_ops import Areas
 from mapdev.linux.log import log
-from mapdev.linux.numbers import EPOLL_ALL
 
 
 class KernelFile(OpenFile):
@@ -215,7 +214,7 @@ class Server(Loop):
         assert isinstance(open_file, KernelFile)
         if woken:
             with contextlib.suppress(FileNotFoundError):  # its release is on the way
-                wake = uapi.Wake(file=open_file.id, mask=EPOLL_ALL)
+                wake = uapi.Wake(file=open_file.id, mask=ALL_EVENTS)
                 self.control.ioctl(uapi.IOC_WAKE, wake)
 
 

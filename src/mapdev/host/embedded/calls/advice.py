@@ -8,6 +8,31 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 
+from mapdev.host.numbers import (
+    MADV_COLD,
+    MADV_COLLAPSE,
+    MADV_DODUMP,
+    MADV_DOFORK,
+    MADV_DONTDUMP,
+    MADV_DONTFORK,
+    MADV_DONTNEED,
+    MADV_DONTNEED_LOCKED,
+    MADV_FREE,
+    MADV_HUGEPAGE,
+    MADV_KEEPONFORK,
+    MADV_MERGEABLE,
+    MADV_NOHUGEPAGE,
+    MADV_NORMAL,
+    MADV_PAGEOUT,
+    MADV_POPULATE_READ,
+    MADV_POPULATE_WRITE,
+    MADV_RANDOM,
+    MADV_REMOVE,
+    MADV_SEQUENTIAL,
+    MADV_UNMERGEABLE,
+    MADV_WILLNEED,
+    MADV_WIPEONFORK,
+)
 from mapdev.linux.numbers import (
     VM_DONTCOPY,
     VM_DONTDUMP,
@@ -21,33 +46,30 @@ from mapdev.linux.numbers import (
     VM_WRITE,
 )
 
-(NORMAL, RANDOM, SEQUENTIAL, WILLNEED, DONTNEED) = range(5)
-(FREE, REMOVE, DONTFORK, DOFORK, MERGEABLE, UNMERGEABLE, HUGEPAGE, NOHUGEPAGE) = range(8, 16)
-(DONTDUMP, DODUMP, WIPEONFORK, KEEPONFORK, COLD, PAGEOUT, POPULATE_READ, POPULATE_WRITE,
- DONTNEED_LOCKED, COLLAPSE) = range(16, 26)  # fmt: skip
-
 _READING = VM_RAND_READ | VM_SEQ_READ
 
 # The bits of vm_flags with which an advice is EINVAL.
 _INVALID_WITH = {
-    **dict.fromkeys((NORMAL, RANDOM, SEQUENTIAL, WILLNEED, DONTFORK, MERGEABLE, UNMERGEABLE,
-                     HUGEPAGE, NOHUGEPAGE, DONTDUMP, KEEPONFORK), 0),
-    **dict.fromkeys((DONTNEED, COLD, PAGEOUT), VM_LOCKED | VM_PFNMAP),
-    DONTNEED_LOCKED: VM_PFNMAP,
-    DOFORK: VM_IO,
-    DODUMP: VM_SPECIAL,
-    **dict.fromkeys((POPULATE_READ, POPULATE_WRITE), VM_IO | VM_PFNMAP),
+    **dict.fromkeys((MADV_NORMAL, MADV_RANDOM, MADV_SEQUENTIAL, MADV_WILLNEED, MADV_DONTFORK,
+                     MADV_MERGEABLE, MADV_UNMERGEABLE, MADV_HUGEPAGE, MADV_NOHUGEPAGE,
+                     MADV_DONTDUMP, MADV_KEEPONFORK), 0),
+    **dict.fromkeys((MADV_DONTNEED, MADV_COLD, MADV_PAGEOUT), VM_LOCKED | VM_PFNMAP),
+    MADV_DONTNEED_LOCKED: VM_PFNMAP,
+    MADV_DOFORK: VM_IO,
+    MADV_DODUMP: VM_SPECIAL,
+    **dict.fromkeys((MADV_POPULATE_READ, MADV_POPULATE_WRITE), VM_IO | VM_PFNMAP),
 }  # fmt: skip
-_NEVER = (FREE, WIPEONFORK, COLLAPSE)  # for anonymous memory, or for files with huge pages
+# For anonymous memory, or for files with huge pages.
+_NEVER = (MADV_FREE, MADV_WIPEONFORK, MADV_COLLAPSE)
 
 _CHANGES: dict[int, Callable[[int], int]] = {
-    NORMAL: lambda flags: flags & ~_READING,
-    RANDOM: lambda flags: flags & ~_READING | VM_RAND_READ,
-    SEQUENTIAL: lambda flags: flags & ~_READING | VM_SEQ_READ,
-    DONTFORK: lambda flags: flags | VM_DONTCOPY,
-    DOFORK: lambda flags: flags & ~VM_DONTCOPY,
-    DONTDUMP: lambda flags: flags | VM_DONTDUMP,
-    DODUMP: lambda flags: flags & ~VM_DONTDUMP,
+    MADV_NORMAL: lambda flags: flags & ~_READING,
+    MADV_RANDOM: lambda flags: flags & ~_READING | VM_RAND_READ,
+    MADV_SEQUENTIAL: lambda flags: flags & ~_READING | VM_SEQ_READ,
+    MADV_DONTFORK: lambda flags: flags | VM_DONTCOPY,
+    MADV_DOFORK: lambda flags: flags & ~VM_DONTCOPY,
+    MADV_DONTDUMP: lambda flags: flags | VM_DONTDUMP,
+    MADV_DODUMP: lambda flags: flags & ~VM_DONTDUMP,
 }
 
 
@@ -55,7 +77,7 @@ def answer_of(advice: int, vm_flags: int) -> int | None:
     """Return the errno of `advice` on an area with `vm_flags`; 0: taken; None: unknown."""
     if advice in _NEVER:
         return errno.EINVAL
-    if advice == REMOVE:
+    if advice == MADV_REMOVE:
         if vm_flags & VM_LOCKED:
             return errno.EINVAL
         both = VM_SHARED | VM_WRITE
@@ -73,4 +95,4 @@ def flags_after(advice: int) -> Callable[[int], int] | None:
 
 def is_zap(advice: int) -> bool:
     """Say whether `advice` takes pages away."""
-    return advice in (DONTNEED, DONTNEED_LOCKED)
+    return advice in (MADV_DONTNEED, MADV_DONTNEED_LOCKED)

@@ -20,8 +20,6 @@ from mapdev.host.core.waiting import WouldWait
 from mapdev.host.embedded.arch import NAME_OF
 from mapdev.host.embedded.areas import DeviceArea, MmAreas
 from mapdev.host.embedded.calls.advice import (
-    POPULATE_READ,
-    POPULATE_WRITE,
     answer_of,
     flags_after,
     is_zap,
@@ -31,12 +29,23 @@ from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.processes import has_capability
 from mapdev.host.embedded.surgery import Surgery, map_frames
+from mapdev.host.numbers import (
+    CAP_IPC_LOCK,
+    MADV_POPULATE_READ,
+    MADV_POPULATE_WRITE,
+    MLOCK_ONFAULT,
+    MS_ASYNC,
+    MS_INVALIDATE,
+    MS_SYNC,
+    ULONG_MAX,
+)
 from mapdev.inspect.maps import read_maps
 from mapdev.linux.mm import TaskStruct
 from mapdev.linux.numbers import (
     PAGE_MASK,
     PAGE_SHIFT,
     PAGE_SIZE,
+    PROT_SEM,
     VM_EXEC,
     VM_LOCKED,
     VM_READ,
@@ -45,12 +54,7 @@ from mapdev.linux.numbers import (
     VM_WRITE,
 )
 
-MS_ASYNC, MS_INVALIDATE, MS_SYNC = 1, 2, 4
-PROT_SEM = 8
-MLOCK_ONFAULT = 1
 _ACCESS = VM_READ | VM_WRITE | VM_EXEC
-_CAP_IPC_LOCK = 14
-_ULONG_MAX = (1 << 64) - 1
 
 OnAreas = Callable[[Kernel, Call, MmAreas, int, int], int | Verdict]
 
@@ -73,7 +77,7 @@ def _on_areas(operation: OnAreas, aligned: bool = True) -> Handler:
             length += start % PAGE_SIZE
             start &= PAGE_MASK
         end = start + (length + PAGE_SIZE - 1 & PAGE_MASK)
-        if space is None or start % PAGE_SIZE or end > _ULONG_MAX or start == end:
+        if space is None or start % PAGE_SIZE or end > ULONG_MAX or start == end:
             return PASS_ON
         if space.hides(start, end) and operation is not _munmap:
             raise refused(errno.ENOMEM)  # nothing is mapped there, for the client
@@ -163,8 +167,8 @@ def _madvise(kernel: Kernel, call: Call, space: MmAreas, start: int, end: int) -
         return PASS_ON
     if not _is_all_ours(space, start, end):
         return PASS_ON
-    if advice in (POPULATE_READ, POPULATE_WRITE):
-        return _populate(kernel, call, space, start, end, advice == POPULATE_WRITE)
+    if advice in (MADV_POPULATE_READ, MADV_POPULATE_WRITE):
+        return _populate(kernel, call, space, start, end, advice == MADV_POPULATE_WRITE)
     if is_zap(advice):
         return _zap(kernel, call, space, start, end)
     return 0
@@ -258,7 +262,7 @@ def _locked(flags: int) -> int:
 
 def _check_may_lock(tid: int, size: int) -> None:
     limit = resource.prlimit(tid, resource.RLIMIT_MEMLOCK)[0]
-    if limit == resource.RLIM_INFINITY or has_capability(tid, _CAP_IPC_LOCK):
+    if limit == resource.RLIM_INFINITY or has_capability(tid, CAP_IPC_LOCK):
         return
     if not limit:
         raise refused(errno.EPERM)

@@ -1,5 +1,4 @@
-"""Calls on descriptors as such: dup, dup2, dup3, fcntl, epoll_ctl, and socket calls, which a device
-refuses.
+"""Calls on descriptors as such: dup, dup2, dup3, fcntl, epoll_ctl.
 
 The kernel keeps the descriptors themselves, so most of these pass. A duplicate must get a number
 that the filter sees, though: where the kernel would choose one out of its sight, the thread is made
@@ -13,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from fcntl import F_DUPFD, F_DUPFD_CLOEXEC, F_GETFL, F_SETFL
 
 from mapdev.host.embedded.calls.verdict import (
     ANSWERED,
@@ -21,14 +21,12 @@ from mapdev.host.embedded.calls.verdict import (
     Verdict,
     signed32,
 )
-from mapdev.host.embedded.filter import SOCKET_CALLS
 from mapdev.host.embedded.inject import StoppedThread
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.surgery import Surgery
 from mapdev.linux.numbers import EPOLLET
 
-F_DUPFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC = 0, 3, 4, 1030
 EPOLL_CTL_ADD, EPOLL_CTL_MOD = 1, 3
 _SETTABLE = os.O_APPEND | os.O_NONBLOCK | os.O_ASYNC | os.O_DIRECT | os.O_NOATIME
 
@@ -89,12 +87,6 @@ def _do_fcntl(kernel: Kernel, call: Call) -> int | Verdict:
     return PASS_ON
 
 
-def _not_a_socket(kernel: Kernel, call: Call) -> int | Verdict:
-    if kernel.file(call) is None:
-        return PASS_ON
-    raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK))
-
-
 def _do_epoll_ctl(kernel: Kernel, call: Call) -> Verdict:
     """Note that somebody wants an event at each wake-up, which costs something (EPOLLET).
 
@@ -123,5 +115,4 @@ HANDLERS: dict[str, Handler] = {
     "fcntl": _do_fcntl,
     "epoll_ctl": _do_epoll_ctl,
     "pidfd_getfd": _do_pidfd_getfd,
-    **dict.fromkeys(SOCKET_CALLS, _not_a_socket),
 }

@@ -17,6 +17,7 @@ from mapdev.host.embedded.files import OpenFile
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.node import pack_stat
 from mapdev.host.embedded.notify import Call
+from mapdev.host.embedded.syscall_table import BY_NUMBER
 from mapdev.linux.fs import FMODE_LSEEK, FMODE_WRITE
 
 SEEK_MAX = 4
@@ -102,15 +103,12 @@ def _always(code: int) -> Handler:
     return _on_device(operation)
 
 
-def _either_descriptor(first: int, second: int) -> Handler:
-    """Refuse calls that move data between two files, one of them a device."""
-
-    def handle(kernel: Kernel, call: Call) -> int | Verdict:
-        if kernel.file(call, first) is None and kernel.file(call, second) is None:
-            return PASS_ON
-        raise _error(errno.EINVAL)
-
-    return handle
+def _between_files(kernel: Kernel, call: Call) -> int | Verdict:
+    """Refuse to move data between two files, one of them a device."""
+    first, second = BY_NUMBER[call.nr].fds
+    if kernel.file(call, first) is None and kernel.file(call, second) is None:
+        return PASS_ON
+    raise _error(errno.EINVAL)
 
 
 HANDLERS: dict[str, Handler] = {
@@ -128,8 +126,8 @@ HANDLERS: dict[str, Handler] = {
     "fgetxattr": _always(errno.ENODATA),
     "flistxattr": _on_device(lambda kernel, call, open_file: 0),
     "vmsplice": _always(errno.EBADF),
-    "sendfile": _either_descriptor(0, 1),
-    "tee": _either_descriptor(0, 1),
-    "splice": _either_descriptor(0, 2),
-    "copy_file_range": _either_descriptor(0, 2),
+    "sendfile": _between_files,
+    "tee": _between_files,
+    "splice": _between_files,
+    "copy_file_range": _between_files,
 }

@@ -25,7 +25,6 @@ from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.pager import start_pager
 from mapdev.host.embedded.surgery import (
-    MADV_DONTFORK,
     PlaceTaken,
     Surgery,
     map_frames,
@@ -35,6 +34,7 @@ from mapdev.host.embedded.surgery import (
     reserve_somewhere,
 )
 from mapdev.host.embedded.tracee import ClientGone
+from mapdev.host.numbers import CLONE_NEWNS, MADV_DONTFORK, MLOCK_ONFAULT, ULONG_MAX
 from mapdev.linux.fs import FMODE_READ, FMODE_WRITE
 from mapdev.linux.mm import TaskStruct
 from mapdev.linux.numbers import (
@@ -73,14 +73,12 @@ from mapdev.linux.numbers import (
     VM_WRITE,
 )
 
-_ULONG_MAX = (1 << 64) - 1
 _LEGACY_MAP_MASK = (
     MAP_SHARED | MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS | MAP_DENYWRITE | MAP_EXECUTABLE
     | MAP_GROWSDOWN | MAP_LOCKED | MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK | MAP_STACK
     | MAP_HUGETLB | ARCH.MAP_32BIT | MAP_FIXED_NOREPLACE
 )  # fmt: skip
 _PLACEMENT = MAP_FIXED | MAP_FIXED_NOREPLACE | ARCH.MAP_32BIT | MAP_LOCKED
-MLOCK_ONFAULT = 1
 
 
 def _error(code: int, text: str = "") -> OSError:
@@ -140,9 +138,9 @@ def _check(open_file: OpenFile, length: int, prot: int, flags: int, offset: int)
     if offset % PAGE_SIZE or flags & MAP_HUGETLB or not length:
         raise _error(errno.EINVAL)
     length = -(-length // PAGE_SIZE) * PAGE_SIZE
-    if length > _ULONG_MAX:
+    if length > ULONG_MAX:
         raise _error(errno.ENOMEM)
-    if (offset >> PAGE_SHIFT) > (_ULONG_MAX - length) >> PAGE_SHIFT:
+    if (offset >> PAGE_SHIFT) > (ULONG_MAX - length) >> PAGE_SHIFT:
         raise _error(errno.EOVERFLOW)
     kind = flags & MAP_TYPE
     if kind not in (MAP_SHARED, MAP_PRIVATE, MAP_SHARED_VALIDATE):
@@ -363,8 +361,7 @@ def _roots_may_differ(kernel: Kernel, call: Call) -> Verdict:
 
 
 def _do_unshare(kernel: Kernel, call: Call) -> Verdict:
-    clone_newns = 0x00020000
-    return _roots_may_differ(kernel, call) if signed32(call.args[0]) & clone_newns else PASS_ON
+    return _roots_may_differ(kernel, call) if signed32(call.args[0]) & CLONE_NEWNS else PASS_ON
 
 
 HANDLERS: dict[str, Handler] = {

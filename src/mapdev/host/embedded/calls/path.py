@@ -1,6 +1,7 @@
 """Calls that name a file: open, stat, access, readlink and exec, in all their forms.
 
 Each looks whether the path means a device (`Paths.find`); if not, the real kernel goes on with it.
+Where a call has its path, and if it follows links, is in `syscall_table`.
 """
 
 from __future__ import annotations
@@ -9,29 +10,49 @@ import errno
 import os
 import stat
 import struct
+from collections.abc import Callable
 
+from mapdev.host.core.device import Device
 from mapdev.host.embedded.arch import ARCH
 from mapdev.host.embedded.calls.verdict import PASS_ON, Handler, Result, Verdict, signed32
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.node import may_access, pack_stat, pack_statx
 from mapdev.host.embedded.notify import Call
-from mapdev.host.embedded.paths import AT_FDCWD, Found
+from mapdev.host.embedded.paths import Found
+from mapdev.host.embedded.syscall_table import BY_NUMBER
+from mapdev.host.numbers import AT_FDCWD
 
-AT_SYMLINK_NOFOLLOW = 0x100
-AT_EMPTY_PATH = 0x1000
 _OPEN_HOW = struct.Struct("<QQQ")  # flags, mode, resolve
 _S_PRIVILEGED = stat.S_ISUID | stat.S_ISGID
 
 
-def _find(kernel: Kernel, call: Call, dirfd: int, path: int, follow: bool = True) -> Found | None:
-    text = kernel.read_path(call, path)
-    return kernel.paths.find(call.tid, dirfd, text, follow) if text else None
+def _find(kernel: Kernel, call: Call, which: int = 0) -> Found | None:
+    """Return the device that a path of `call` means, as the table of system calls reads it.
+
+    :param which: which path, if there are two.
+    """
+    meaning = BY_NUMBER[call.nr]
+    directory, path = meaning.paths[which]
+    text = kernel.read_path(call, call.args[path])
+    if text:
+        dirfd = _directory(call, directory)
+        return kernel.paths.find(call.tid, dirfd, text, meaning.follows_link(call.args))
+    if directory is None or not meaning.takes_empty_path(call.args):
+        return None
+    open_file = kernel.file(call, directory)
+    return None if open_file is None else Found(open_file.device)
 
 
-def _open(kernel: Kernel, call: Call, dirfd: int, path: int, flags: int) -> Result:
-    text = kernel.read_path(call, path)
+def _directory(call: Call, argument: int | None) -> int:
+    return AT_FDCWD if argument is None else signed32(call.args[argument])
+
+
+def _open(kernel: Kernel, call: Call, flags: int) -> Result:
+    ((directory, path),) = BY_NUMBER[call.nr].paths
+    text = kernel.read_path(call, call.args[path])
     if not text:
         return PASS_ON
+    dirfd = _directory(call, directory)
     found = kernel.paths.find(call.tid, dirfd, text, not flags & os.O_NOFOLLOW)
     if found is not None:
         return kernel.open(call, found.device, flags)
@@ -44,16 +65,11 @@ def _open(kernel: Kernel, call: Call, dirfd: int, path: int, flags: int) -> Resu
 
 
 def _do_open(kernel: Kernel, call: Call) -> Result:
-    return _open(kernel, call, AT_FDCWD, call.args[0], call.args[1])
+    return _open(kernel, call, call.args[BY_NUMBER[call.nr].flags])
 
 
 def _do_creat(kernel: Kernel, call: Call) -> Result:
-    flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC
-    return _open(kernel, call, AT_FDCWD, call.args[0], flags)
-
-
-def _do_openat(kernel: Kernel, call: Call) -> Result:
-    return _open(kernel, call, signed32(call.args[0]), call.args[1], call.args[2])
+    return _open(kernel, call, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
 
 
 def _do_openat2(kernel: Kernel, call: Call) -> Result:
@@ -62,7 +78,7 @@ def _do_openat2(kernel: Kernel, call: Call) -> Result:
         flags = _OPEN_HOW.unpack(how)[0]
     except (OSError, struct.error):
         return PASS_ON
-    return _open(kernel, call, signed32(call.args[0]), call.args[1], flags)
+    return _open(kernel, call, flags)
 
 
 def foreign_open(kernel: Kernel, call: Call) -> Verdict:
@@ -70,7 +86,8 @@ def foreign_open(kernel: Kernel, call: Call) -> Verdict:
     name, calls = ARCH.FOREIGN_ARCHES.get(call.arch, ("x32", ARCH.FOREIGN_NUMBERS))
     path = calls[call.nr]
     dirfd = signed32(call.args[0]) if path else AT_FDCWD
-    found = _find(kernel, call, dirfd, call.args[path])
+    text = kernel.read_path(call, call.args[path])
+    found = kernel.paths.find(call.tid, dirfd, text) if text else None
     if found is None:
         return PASS_ON
     kernel.say_once(
@@ -87,101 +104,57 @@ def _put(kernel: Kernel, call: Call, addr: int, data: bytes) -> int:
     return 0
 
 
-def _stat(kernel: Kernel, call: Call, dirfd: int, follow: bool, buffer: int) -> int | Verdict:
-    path = call.args[0] if dirfd == AT_FDCWD and call.nr != _NEWFSTATAT else call.args[1]
-    found = _find(kernel, call, dirfd, path, follow)
-    if found is None or (found.open_file and not follow):
-        return PASS_ON
-    return _put(kernel, call, buffer, pack_stat(found.device))
+def _stat(buffer: int, pack: Callable[[Device], bytes] = pack_stat) -> Handler:
+    """Make a handler of a call that writes what `pack` gives to the argument `buffer`."""
+
+    def handle(kernel: Kernel, call: Call) -> int | Verdict:
+        found = _find(kernel, call)
+        if found is None:
+            return PASS_ON
+        if found.open_file and not BY_NUMBER[call.nr].follows_link(call.args):
+            return PASS_ON  # the link in /proc itself
+        return _put(kernel, call, call.args[buffer], pack(found.device))
+
+    return handle
 
 
-_NEWFSTATAT = ARCH.SYSCALLS["newfstatat"]
+def _access(mode: int) -> Handler:
+    def handle(kernel: Kernel, call: Call) -> int | Verdict:
+        found = _find(kernel, call)
+        if found is None:
+            return PASS_ON
+        if call.args[mode] & ~7:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        if not may_access(found.device, call.tid, call.args[mode]):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        return 0
+
+    return handle
 
 
-def _do_stat(kernel: Kernel, call: Call) -> int | Verdict:
-    return _stat(kernel, call, AT_FDCWD, True, call.args[1])
+def _readlink(buffer: int) -> Handler:
+    def handle(kernel: Kernel, call: Call) -> int | Verdict:
+        found = _find(kernel, call)
+        if found is None:
+            return PASS_ON
+        size = signed32(call.args[buffer + 1])
+        if found.open_file is None or size <= 0:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        target = os.fsencode(found.device.node)[:size]
+        _put(kernel, call, call.args[buffer], target)
+        return len(target)
+
+    return handle
 
 
-def _do_lstat(kernel: Kernel, call: Call) -> int | Verdict:
-    return _stat(kernel, call, AT_FDCWD, False, call.args[1])
-
-
-def _do_newfstatat(kernel: Kernel, call: Call) -> int | Verdict:
-    dirfd, path, buffer, flags = call.args[:4]
-    if flags & AT_EMPTY_PATH and not kernel.read_path(call, path):
-        open_file = kernel.file(call)
-        return (
-            PASS_ON
-            if open_file is None
-            else _put(kernel, call, buffer, pack_stat(open_file.device))
-        )
-    return _stat(kernel, call, signed32(dirfd), not flags & AT_SYMLINK_NOFOLLOW, buffer)
-
-
-def _do_statx(kernel: Kernel, call: Call) -> int | Verdict:
-    dirfd, path, flags, _, buffer, _ = call.args
-    if flags & AT_EMPTY_PATH and not kernel.read_path(call, path):
-        open_file = kernel.file(call)
-        return (
-            PASS_ON
-            if open_file is None
-            else _put(kernel, call, buffer, pack_statx(open_file.device))
-        )
-    follow = not flags & AT_SYMLINK_NOFOLLOW
-    found = _find(kernel, call, signed32(dirfd), path, follow)
-    if found is None or (found.open_file and not follow):
-        return PASS_ON
-    return _put(kernel, call, buffer, pack_statx(found.device))
-
-
-def _access(kernel: Kernel, call: Call, dirfd: int, path: int, mode: int) -> int | Verdict:
-    found = _find(kernel, call, dirfd, path)
-    if found is None:
-        return PASS_ON
-    if mode & ~7:
-        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-    if not may_access(found.device, call.tid, mode):
-        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
-    return 0
-
-
-def _do_access(kernel: Kernel, call: Call) -> int | Verdict:
-    return _access(kernel, call, AT_FDCWD, call.args[0], call.args[1])
-
-
-def _do_faccessat(kernel: Kernel, call: Call) -> int | Verdict:
-    return _access(kernel, call, signed32(call.args[0]), call.args[1], call.args[2])
-
-
-def _readlink(
-    kernel: Kernel, call: Call, dirfd: int, path: int, buffer: int, size: int
-) -> int | Verdict:
-    found = _find(kernel, call, dirfd, path, follow=False)
-    if found is None:
-        return PASS_ON
-    if found.open_file is None or signed32(size) <= 0:
-        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-    target = os.fsencode(found.device.node)[: signed32(size)]
-    _put(kernel, call, buffer, target)
-    return len(target)
-
-
-def _do_readlink(kernel: Kernel, call: Call) -> int | Verdict:
-    return _readlink(kernel, call, AT_FDCWD, *call.args[:3])
-
-
-def _do_readlinkat(kernel: Kernel, call: Call) -> int | Verdict:
-    return _readlink(kernel, call, signed32(call.args[0]), *call.args[1:4])
-
-
-def _exec(kernel: Kernel, call: Call, dirfd: int, path: int) -> Verdict:
+def _exec(kernel: Kernel, call: Call) -> Verdict:
     """Say when a program is executed that would have got privileges without us.
 
     :raises OSError: EACCES it is a device.
     """
-    text = kernel.read_path(call, path)
-    if text and kernel.paths.find(call.tid, dirfd, text):
+    if _find(kernel, call):
         raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+    text = kernel.read_path(call, call.args[BY_NUMBER[call.nr].paths[0][1]])
     try:
         mode = os.stat(text).st_mode if text and text.startswith("/") else 0
     except OSError:
@@ -196,26 +169,12 @@ def _exec(kernel: Kernel, call: Call, dirfd: int, path: int) -> Verdict:
     return PASS_ON
 
 
-def _do_execve(kernel: Kernel, call: Call) -> Verdict:
-    return _exec(kernel, call, AT_FDCWD, call.args[0])
-
-
-def _do_execveat(kernel: Kernel, call: Call) -> Verdict:
-    return _exec(kernel, call, signed32(call.args[0]), call.args[1])
-
-
-def _refuse(code: int, *paths: int | tuple[int, int], follow: bool = True) -> Handler:
-    """Make a handler of a call that fails when one of its `paths` is a device's node.
-
-    :param paths: for each path, the index of its argument, or of its directory's descriptor and
-        its own.
-    """
+def _refuse(code: int) -> Handler:
+    """Make a handler of a call that fails when one of its paths is a device's node."""
 
     def handle(kernel: Kernel, call: Call) -> int | Verdict:
-        for where in paths:
-            directory, path = where if isinstance(where, tuple) else (None, where)
-            dirfd = AT_FDCWD if directory is None else signed32(call.args[directory])
-            if _find(kernel, call, dirfd, call.args[path], follow):
+        for which in range(len(BY_NUMBER[call.nr].paths)):
+            if _find(kernel, call, which):
                 raise OSError(code, os.strerror(code))
         return PASS_ON
 
@@ -223,49 +182,35 @@ def _refuse(code: int, *paths: int | tuple[int, int], follow: bool = True) -> Ha
 
 
 def _listxattr(kernel: Kernel, call: Call) -> int | Verdict:
-    return PASS_ON if _find(kernel, call, AT_FDCWD, call.args[0]) is None else 0
+    return PASS_ON if _find(kernel, call) is None else 0
 
 
 HANDLERS: dict[str, Handler] = {
     "open": _do_open,
     "creat": _do_creat,
-    "openat": _do_openat,
+    "openat": _do_open,
     "openat2": _do_openat2,
-    "stat": _do_stat,
-    "lstat": _do_lstat,
-    "newfstatat": _do_newfstatat,
-    "statx": _do_statx,
-    "access": _do_access,
-    "faccessat": _do_faccessat,
-    "faccessat2": _do_faccessat,
-    "readlink": _do_readlink,
-    "readlinkat": _do_readlinkat,
-    "execve": _do_execve,
-    "execveat": _do_execveat,
-    "getxattr": _refuse(errno.ENODATA, 0),
-    "lgetxattr": _refuse(errno.ENODATA, 0, follow=False),
-    "listxattr": _listxattr,
-    "llistxattr": _listxattr,
-    "truncate": _refuse(errno.EINVAL, 0),
+    "stat": _stat(1),
+    "lstat": _stat(1),
+    "newfstatat": _stat(2),
+    "statx": _stat(4, pack_statx),
+    "access": _access(1),
+    "faccessat": _access(2),
+    "faccessat2": _access(2),
+    "readlink": _readlink(1),
+    "readlinkat": _readlink(2),
+    "execve": _exec,
+    "execveat": _exec,
+    **dict.fromkeys(("getxattr", "lgetxattr"), _refuse(errno.ENODATA)),
+    **dict.fromkeys(("listxattr", "llistxattr"), _listxattr),
+    "truncate": _refuse(errno.EINVAL),
     # A node is there for as long as its host: nobody can change, remove or replace it.
-    "chmod": _refuse(errno.EPERM, 0),
-    "chown": _refuse(errno.EPERM, 0),
-    "lchown": _refuse(errno.EPERM, 0, follow=False),
-    "fchmodat": _refuse(errno.EPERM, (0, 1)),
-    "fchmodat2": _refuse(errno.EPERM, (0, 1)),
-    "fchownat": _refuse(errno.EPERM, (0, 1)),
-    "utimensat": _refuse(errno.EPERM, (0, 1)),
-    "unlink": _refuse(errno.EPERM, 0, follow=False),
-    "unlinkat": _refuse(errno.EPERM, (0, 1), follow=False),
-    "rename": _refuse(errno.EPERM, 0, 1, follow=False),
-    "renameat": _refuse(errno.EPERM, (0, 1), (2, 3), follow=False),
-    "renameat2": _refuse(errno.EPERM, (0, 1), (2, 3), follow=False),
-    "mkdir": _refuse(errno.EEXIST, 0, follow=False),
-    "mkdirat": _refuse(errno.EEXIST, (0, 1), follow=False),
-    "mknod": _refuse(errno.EEXIST, 0, follow=False),
-    "mknodat": _refuse(errno.EEXIST, (0, 1), follow=False),
-    "symlink": _refuse(errno.EEXIST, 1, follow=False),
-    "symlinkat": _refuse(errno.EEXIST, (1, 2), follow=False),
-    "link": _refuse(errno.EPERM, 0, 1, follow=False),
-    "linkat": _refuse(errno.EPERM, (0, 1), (2, 3), follow=False),
-}
+    **dict.fromkeys(
+        ("chmod", "chown", "lchown", "fchmodat", "fchmodat2", "fchownat", "utimensat", "unlink",
+         "unlinkat", "rename", "renameat", "renameat2", "link", "linkat"),
+        _refuse(errno.EPERM),
+    ),
+    **dict.fromkeys(
+        ("mkdir", "mkdirat", "mknod", "mknodat", "symlink", "symlinkat"), _refuse(errno.EEXIST)
+    ),
+}  # fmt: skip

@@ -20,8 +20,8 @@ from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.pager import Pager, start_pager
 from mapdev.host.embedded.surgery import Surgery
+from mapdev.host.numbers import CLONE_UNTRACED, CLONE_VFORK, CLONE_VM
 
-CLONE_VM, CLONE_VFORK, CLONE_UNTRACED = 0x100, 0x4000, 0x800000
 # With these the child is not ours to hold, and a parent that waits for it would keep us waiting.
 _UNFIT = CLONE_VFORK | CLONE_UNTRACED
 _CLONE_ARGS = struct.Struct("<Q")  # struct clone_args begins with the flags

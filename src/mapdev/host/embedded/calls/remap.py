@@ -15,14 +15,13 @@ from mapdev.host.embedded.inject import StoppedThread
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.surgery import (
-    MREMAP_FIXED,
-    MREMAP_MAYMOVE,
     Surgery,
     map_frames,
     move_pieces,
     reserve,
     reserve_somewhere,
 )
+from mapdev.host.numbers import MREMAP_DONTUNMAP, MREMAP_FIXED, MREMAP_MAYMOVE
 from mapdev.inspect.maps import read_maps
 from mapdev.linux.mm import TaskStruct
 from mapdev.linux.numbers import (
@@ -35,8 +34,6 @@ from mapdev.linux.numbers import (
     VM_PFNMAP,
     VM_SHARED,
 )
-
-MREMAP_DONTUNMAP = 4
 
 
 def _error(code: int) -> OSError:

@@ -22,11 +22,9 @@ from mapdev.host.embedded.calls.verdict import Result, signed32, signed64
 from mapdev.host.embedded.files import OpenFile
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.notify import Call
+from mapdev.host.numbers import MAX_RW_COUNT, RWF_HIPRI, UIO_MAXIOV
 from mapdev.linux.fs import FMODE_PREAD, FMODE_PWRITE, FMODE_READ, FMODE_WRITE
 
-MAX_RW_COUNT = 0x7FFFF000
-UIO_MAXIOV = 1024
-RWF_HIPRI = 1
 _IOVEC = struct.Struct("<QQ")
 
 Once = Callable[[Operations, Call, int, int, int], int]

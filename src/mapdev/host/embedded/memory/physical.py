@@ -28,9 +28,8 @@ from mapdev.linux.numbers import (
     VM_USERMAP,
     get_order,
 )
+from mapdev.linux.slab import ZERO_SIZE_PTR
 from mapdev.linux.vma import Kind
-
-ZERO_SIZE_PTR = 16  # what kmalloc(0) gives; no memory is there
 
 _NAMES = {mm.PAGES: "pages", mm.COMPOUND: "pages", mm.CONTIG: "contiguous", mm.KMALLOC: "kmalloc"}
 

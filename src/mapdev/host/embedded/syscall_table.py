@@ -1,0 +1,223 @@
+"""The table of system calls that the filter hands to the host: when it does, and who handles them.
+
+All that is known of a call before its handler runs is here, once. From it derive the filter
+(`filter.build`), the fast path (`quick`), which file in `calls` is imported for a call, and where
+handlers of paths find directory, path and flags. To add a call: its number in the modules of
+`arch`, a line here, and a handler in its family's file. `docs/syscalls.md` shows the table, with
+the calls that are not handed over.
+
+The order is that in which the filter compares numbers: what is frequent comes first.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from mapdev.host.embedded.arch import NUMBER_OF
+from mapdev.host.numbers import AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW
+from mapdev.linux.numbers import MAP_FIXED
+
+if TYPE_CHECKING:
+    from typing import Literal
+
+    When = Literal[
+        "always",  # each call
+        "path",  # each call too: the filter does not see where its path leads
+        "descriptor",  # it may be a device's: a low number, or one in the device range
+        "high descriptor",  # one in the device range; of lower ones the kernel says what is right
+        "two descriptors",  # either may be a device's
+        "path or descriptor",  # with AT_EMPTY_PATH as for "descriptor", else as for "path"
+        "area",  # its range has a part in the `Window`
+        "unless ours",  # each call but those that the host makes in a client
+        "program",  # the filter has a piece for this call alone
+    ]
+
+CWD: Final = None  # the directory of a path that starts from the working directory
+NO_FLAGS: Final = -1
+
+
+class Syscall:
+    """One system call; arguments are counted from 0.
+
+    :ivar family: the file in `calls` with its handler.
+    :ivar when: when the filter hands it over.
+    :ivar fds: which arguments are descriptors that may be a device's.
+    :ivar paths: for each path, the argument with the descriptor of its directory, and its own.
+    :ivar flags: which argument has the flags.
+    :ivar follows: a symbolic link in the last place is followed, unless flags say no.
+    :ivar nofollow: the flag that says no.
+    :ivar empty: the flag with which an empty path means the directory's descriptor itself.
+    :ivar areas: it concerns the caller's areas if it has one of these flags.
+    :ivar is_quick: its handler does nothing but pass on a call that is on no device, so that
+        `quick` may do it.
+    """
+
+    __slots__ = (
+        "areas", "empty", "family", "fds", "flags", "follows", "is_quick", "name", "nofollow",
+        "paths", "when",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        name: str,
+        family: str,
+        when: When,
+        *,
+        fds: tuple[int, ...] = (),
+        paths: tuple[tuple[int | None, int], ...] = (),
+        flags: int = NO_FLAGS,
+        follows: bool = True,
+        nofollow: int = 0,
+        empty: int = 0,
+        areas: int = 0,
+        is_quick: bool = True,
+    ) -> None:
+        self.name = name
+        self.family = family
+        self.when = when
+        self.fds = fds
+        self.paths = paths
+        self.flags = flags
+        self.follows = follows
+        self.nofollow = nofollow
+        self.empty = empty
+        self.areas = areas
+        self.is_quick = is_quick
+
+    def follows_link(self, args: Sequence[int]) -> bool:
+        """Say whether a call with `args` follows a symbolic link in the last place of a path."""
+        return self.follows and not (self.nofollow and args[self.flags] & self.nofollow)
+
+    def takes_empty_path(self, args: Sequence[int]) -> bool:
+        """Say whether an empty path means, in a call with `args`, the directory's descriptor."""
+        return bool(self.empty and args[self.flags] & self.empty)
+
+
+_S = Syscall
+_FD = (0,)
+_PATH = ((CWD, 0),)
+_AT = ((0, 1),)
+_NOFOLLOW, _EMPTY = AT_SYMLINK_NOFOLLOW, AT_EMPTY_PATH
+
+SYSCALLS: tuple[Syscall, ...] = (
+    _S("read", "file", "descriptor", fds=_FD),
+    _S("write", "file", "descriptor", fds=_FD),
+    _S("pread64", "file", "descriptor", fds=_FD),
+    _S("pwrite64", "file", "descriptor", fds=_FD),
+    _S("readv", "file", "descriptor", fds=_FD),
+    _S("writev", "file", "descriptor", fds=_FD),
+    _S("preadv", "file", "descriptor", fds=_FD),
+    _S("pwritev", "file", "descriptor", fds=_FD),
+    _S("preadv2", "file", "descriptor", fds=_FD),
+    _S("pwritev2", "file", "descriptor", fds=_FD),
+    _S("ioctl", "file", "descriptor", fds=_FD),
+    _S("lseek", "file", "descriptor", fds=_FD),
+    _S("fstat", "file", "descriptor", fds=_FD),
+    _S("dup", "descriptor", "descriptor", fds=_FD),
+    _S("dup2", "descriptor", "descriptor", fds=_FD),
+    _S("dup3", "descriptor", "descriptor", fds=_FD),
+    _S("fsync", "file", "descriptor", fds=_FD),
+    _S("fdatasync", "file", "descriptor", fds=_FD),
+    _S("ftruncate", "file", "descriptor", fds=_FD),
+    _S("fallocate", "file", "descriptor", fds=_FD),
+    _S("fadvise64", "file", "descriptor", fds=_FD),
+    _S("fgetxattr", "file", "descriptor", fds=_FD),
+    _S("flistxattr", "file", "descriptor", fds=_FD),
+    _S("vmsplice", "file", "descriptor", fds=_FD),
+    _S("fcntl", "descriptor", "program", fds=_FD),
+    # Of a device opened with O_PATH these should say EBADF, and say ENOTDIR: docs/fidelity.md.
+    _S("getdents", "file", "high descriptor", fds=_FD),
+    _S("getdents64", "file", "high descriptor", fds=_FD),
+    _S("mmap", "mapping", "program", fds=(4,), flags=3, areas=MAP_FIXED),
+    _S("open", "path", "path", paths=_PATH, flags=1, nofollow=os.O_NOFOLLOW),
+    _S("openat", "path", "path", paths=_AT, flags=2, nofollow=os.O_NOFOLLOW),
+    _S("openat2", "path", "path", paths=_AT),  # its flags are in the client's memory
+    _S("creat", "path", "path", paths=_PATH),
+    _S("stat", "path", "path", paths=_PATH),
+    _S("lstat", "path", "path", paths=_PATH, follows=False),
+    _S("access", "path", "path", paths=_PATH),
+    _S("faccessat", "path", "path", paths=_AT),
+    _S("faccessat2", "path", "path", paths=_AT, flags=3, nofollow=_NOFOLLOW, empty=_EMPTY),
+    _S("readlink", "path", "path", paths=_PATH, follows=False),
+    _S("readlinkat", "path", "path", paths=_AT, follows=False),
+    _S("execve", "path", "path", paths=_PATH, is_quick=False),
+    _S("execveat", "path", "path", paths=_AT, flags=4, nofollow=_NOFOLLOW, empty=_EMPTY,
+       is_quick=False),
+    _S("getxattr", "path", "path", paths=_PATH),
+    _S("lgetxattr", "path", "path", paths=_PATH, follows=False),
+    _S("listxattr", "path", "path", paths=_PATH),
+    _S("llistxattr", "path", "path", paths=_PATH, follows=False),
+    _S("chmod", "path", "path", paths=_PATH),
+    _S("chown", "path", "path", paths=_PATH),
+    _S("lchown", "path", "path", paths=_PATH, follows=False),
+    _S("fchmodat", "path", "path", paths=_AT),
+    _S("fchmodat2", "path", "path", paths=_AT, flags=3, nofollow=_NOFOLLOW, empty=_EMPTY),
+    _S("fchownat", "path", "path", paths=_AT, flags=4, nofollow=_NOFOLLOW, empty=_EMPTY),
+    _S("unlink", "path", "path", paths=_PATH, follows=False),
+    _S("unlinkat", "path", "path", paths=_AT, follows=False),
+    _S("utimensat", "path", "path", paths=_AT, flags=3, nofollow=_NOFOLLOW, empty=_EMPTY),
+    _S("truncate", "path", "path", paths=_PATH),
+    _S("mkdir", "path", "path", paths=_PATH, follows=False),
+    _S("mkdirat", "path", "path", paths=_AT, follows=False),
+    _S("mknod", "path", "path", paths=_PATH, follows=False),
+    _S("mknodat", "path", "path", paths=_AT, follows=False),
+    # What a symbolic link contains is no path yet.
+    _S("symlink", "path", "path", paths=((CWD, 1),), follows=False),
+    _S("symlinkat", "path", "path", paths=((1, 2),), follows=False),
+    _S("link", "path", "path", paths=((CWD, 0), (CWD, 1)), follows=False),
+    _S("linkat", "path", "path", paths=((0, 1), (2, 3)), flags=4, follows=False, empty=_EMPTY),
+    _S("rename", "path", "path", paths=((CWD, 0), (CWD, 1)), follows=False),
+    _S("renameat", "path", "path", paths=((0, 1), (2, 3)), follows=False),
+    _S("renameat2", "path", "path", paths=((0, 1), (2, 3)), follows=False),
+    _S("newfstatat", "path", "path or descriptor", paths=_AT, flags=3, nofollow=_NOFOLLOW,
+       empty=_EMPTY),
+    _S("statx", "path", "path or descriptor", paths=_AT, flags=2, nofollow=_NOFOLLOW,
+       empty=_EMPTY),
+    _S("sendfile", "file", "two descriptors", fds=(0, 1)),
+    _S("tee", "file", "two descriptors", fds=(0, 1)),
+    _S("splice", "file", "two descriptors", fds=(0, 2)),
+    _S("copy_file_range", "file", "two descriptors", fds=(0, 2)),
+    _S("pidfd_getfd", "descriptor", "descriptor", fds=(1,), is_quick=False),
+    _S("munmap", "area", "area", is_quick=False),
+    _S("mprotect", "area", "area", is_quick=False),
+    _S("pkey_mprotect", "area", "area", is_quick=False),
+    _S("madvise", "area", "area", is_quick=False),
+    _S("msync", "area", "area", is_quick=False),
+    _S("mlock", "area", "area", is_quick=False),
+    _S("mlock2", "area", "area", is_quick=False),
+    _S("munlock", "area", "area", is_quick=False),
+    # In a process whose areas are not known mremap still looks for those of its parent.
+    _S("mremap", "remap", "unless ours", is_quick=False),
+    _S("fork", "process", "unless ours"),
+    _S("clone3", "process", "unless ours"),
+    _S("exit", "process", "unless ours"),
+    _S("clone", "process", "program"),
+    _S("epoll_ctl", "descriptor", "high descriptor", fds=(2,)),
+    _S("sendto", "sockets", "high descriptor", fds=_FD),
+    _S("recvfrom", "sockets", "high descriptor", fds=_FD),
+    _S("sendmsg", "sockets", "high descriptor", fds=_FD),
+    _S("recvmsg", "sockets", "high descriptor", fds=_FD),
+    _S("sendmmsg", "sockets", "high descriptor", fds=_FD),
+    _S("recvmmsg", "sockets", "high descriptor", fds=_FD),
+    _S("getsockopt", "sockets", "high descriptor", fds=_FD),
+    _S("setsockopt", "sockets", "high descriptor", fds=_FD),
+    _S("getsockname", "sockets", "high descriptor", fds=_FD),
+    _S("getpeername", "sockets", "high descriptor", fds=_FD),
+    _S("connect", "sockets", "high descriptor", fds=_FD),
+    _S("bind", "sockets", "high descriptor", fds=_FD),
+    _S("listen", "sockets", "high descriptor", fds=_FD),
+    _S("accept", "sockets", "high descriptor", fds=_FD),
+    _S("accept4", "sockets", "high descriptor", fds=_FD),
+    _S("shutdown", "sockets", "high descriptor", fds=_FD),
+    _S("remap_file_pages", "mapping", "always", is_quick=False),
+    _S("io_uring_setup", "mapping", "always", is_quick=False),
+    _S("chroot", "mapping", "always", is_quick=False),
+    _S("pivot_root", "mapping", "always", is_quick=False),
+    _S("setns", "mapping", "always", is_quick=False),
+    _S("unshare", "mapping", "always", is_quick=False),
+)  # fmt: skip
+
+BY_NUMBER = {NUMBER_OF[call.name]: call for call in SYSCALLS if call.name in NUMBER_OF}
+"""Those that this processor has."""

@@ -1,0 +1,39 @@
+"""Numbers of Linux's system calls that hosts need and drivers don't, under their own names.
+
+What drivers need too is in `mapdev.linux.numbers`; ``F_*`` is in Python's `fcntl`. They are the
+same on x86-64 and aarch64; what differs between processors is in `mapdev.host.embedded.arch`.
+
+Source: include/uapi/linux/fcntl.h, sched.h, mman.h, fs.h, uio.h, capability.h,
+include/uapi/asm-generic/mman-common.h, include/linux/errno.h
+"""
+
+from __future__ import annotations
+
+ULONG_MAX = (1 << 64) - 1
+UINT_MAX = (1 << 32) - 1
+
+# Paths
+AT_FDCWD = -100
+AT_SYMLINK_NOFOLLOW = 0x100
+AT_EMPTY_PATH = 0x1000
+
+# Reading and writing
+MAX_RW_COUNT = 0x7FFFF000
+UIO_MAXIOV = 1024
+RWF_HIPRI = 1
+
+# Areas
+MS_ASYNC, MS_INVALIDATE, MS_SYNC = 1, 2, 4
+MLOCK_ONFAULT = 1
+MREMAP_MAYMOVE, MREMAP_FIXED, MREMAP_DONTUNMAP = 1, 2, 4
+MADV_NORMAL, MADV_RANDOM, MADV_SEQUENTIAL, MADV_WILLNEED, MADV_DONTNEED = range(5)
+(MADV_FREE, MADV_REMOVE, MADV_DONTFORK, MADV_DOFORK, MADV_MERGEABLE, MADV_UNMERGEABLE,
+ MADV_HUGEPAGE, MADV_NOHUGEPAGE, MADV_DONTDUMP, MADV_DODUMP, MADV_WIPEONFORK, MADV_KEEPONFORK,
+ MADV_COLD, MADV_PAGEOUT, MADV_POPULATE_READ, MADV_POPULATE_WRITE, MADV_DONTNEED_LOCKED,
+ MADV_COLLAPSE) = range(8, 26)  # fmt: skip
+
+# Processes
+CLONE_VM, CLONE_FS, CLONE_SIGHAND, CLONE_VFORK = 0x100, 0x200, 0x800, 0x4000
+CLONE_THREAD, CLONE_NEWNS, CLONE_SYSVSEM, CLONE_UNTRACED = 0x10000, 0x20000, 0x40000, 0x800000
+CAP_IPC_LOCK, CAP_SYS_MODULE, CAP_SYS_ADMIN = 14, 16, 21
+ERESTARTSYS = 512  # never seen by a program: EINTR comes of it, or the call begins anew
