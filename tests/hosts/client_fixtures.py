@@ -5,18 +5,19 @@ The tests of both hosts and those of the embedded host import them in their conf
 
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from subprocess import PIPE, CompletedProcess
 
 import pytest
 from pace import patience
 from static_clients import find
+from warm import WarmClient, WarmPython
 
 from mapdev.host.base import Host
 from mapdev.host.process import Process
 from mapdev.linux import PAGE_SIZE
 
-__all__ = ["client", "shell", "start", "static"]
+__all__ = ["client", "shell", "start", "static", "warm"]
 
 TIMEOUT = patience(60)  # seconds: nothing here takes long, a client that hangs must fail
 
@@ -68,28 +69,61 @@ def maps(name="/dev/"):
     return [line.split() for line in open("/proc/self/maps") if name in line]
 """
 
+# Imported before a client is forked, in addition: what takes long to import.
+WARM = "import asyncio, select\n"
+
+
+@pytest.fixture(scope="session")
+def warm(request: pytest.FixtureRequest) -> Iterator[WarmPython | None]:
+    """Return what forks Python clients, where the host serves all programs."""
+    if request.config.getoption("--mapdev-host") == "embedded":
+        yield None
+        return
+    python = WarmPython(PRELUDE + WARM)
+    yield python
+    python.close()
+
 
 @pytest.fixture
-def client(mapdev: Host) -> Callable[..., str]:
+def client(mapdev: Host, warm: WarmPython | None) -> Callable[..., str]:
     """Run Python code as a client; what it prints is returned, its failure fails the test."""
 
-    def run(code: str, *args: str, status: int = 0, **options: object) -> str:
-        program = [sys.executable, "-S", "-c", PRELUDE + textwrap.dedent(code), *args]
-        done = mapdev.run(program, capture_output=True, text=True, timeout=TIMEOUT, **options)
-        assert done.returncode == status, f"status {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
+    def run(code: str, *args: str, status: int = 0) -> str:
+        output, errors, returned = _run(mapdev, warm, textwrap.dedent(code), args)
+        assert returned == status, f"status {returned}\n{output}\n{errors}"
+        return output
 
     return run
 
 
-@pytest.fixture
-def start(mapdev: Host) -> Iterator[Callable[..., Process]]:
-    """Start Python code as a client that a test goes along with; it is ended with the test."""
-    started: list[Process] = []
+def _run(
+    mapdev: Host, warm: WarmPython | None, code: str, args: Sequence[str]
+) -> tuple[str, str, int]:
+    if warm is None:
+        program = [sys.executable, "-S", "-c", PRELUDE + code, *args]
+        done = mapdev.run(program, capture_output=True, text=True, timeout=TIMEOUT)
+        return done.stdout, done.stderr, done.returncode
+    process = warm.start(code, args, errors=True)
+    try:
+        output, errors = process.communicate(timeout=TIMEOUT)
+        return output, errors, process.wait()
+    finally:
+        process.close()
+        mapdev.settle()
 
-    def run(code: str, *args: str) -> Process:
-        program = [sys.executable, "-S", "-c", PRELUDE + textwrap.dedent(code), *args]
-        started.append(mapdev.popen(program, text=True, stdin=PIPE, stdout=PIPE))
+
+@pytest.fixture
+def start(mapdev: Host, warm: WarmPython | None) -> Iterator[Callable[..., Process | WarmClient]]:
+    """Start Python code as a client that a test goes along with; it is ended with the test."""
+    started: list[Process | WarmClient] = []
+
+    def run(code: str, *args: str) -> Process | WarmClient:
+        code = textwrap.dedent(code)
+        if warm is None:
+            program = [sys.executable, "-S", "-c", PRELUDE + code, *args]
+            started.append(mapdev.popen(program, text=True, stdin=PIPE, stdout=PIPE))
+        else:
+            started.append(warm.start(code, args))
         return started[-1]
 
     yield run

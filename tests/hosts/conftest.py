@@ -16,12 +16,12 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
-from client_fixtures import client, shell, start, static
+from client_fixtures import client, shell, start, static, warm
 
 import mapdev
 from mapdev.host.base import Host
 
-__all__ = ["client", "new_host", "shell", "start", "static"]
+__all__ = ["client", "new_host", "shell", "start", "static", "warm"]
 
 MARKS = (
     "embedded_only(reason): the kernel host differs here, for a reason that is documented",

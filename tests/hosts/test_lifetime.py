@@ -1,7 +1,5 @@
 """Release, frames and descriptors: what ends when, and what must not be given out again."""
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 
@@ -12,6 +10,7 @@ from pace import rounds
 
 from mapdev import Driver, ioctl
 from mapdev.host.base import Host
+from mapdev.host.process import Process
 from mapdev.linux import (
     _IO,
     GFP_KERNEL,
@@ -28,17 +27,17 @@ from mapdev.linux import (
 )
 
 Client = Callable[..., str]
+Start = Callable[..., Process]
 
 
-def start(mapdev: Host, code: str) -> "subprocess.Popen[str]":
-    """Start Python code as a client that says `ready` and then waits for a line."""
-    program = [sys.executable, "-S", "-c", "import mmap, os, sys, time\n" + code]
-    process = mapdev.popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+def begin(start: Start, code: str) -> Process:
+    """Start code as a client that says `ready` and then waits for a line."""
+    process = start(code)
+    assert process.stdout.readline() == "ready\n"
     return process
 
 
-def finish(mapdev: Host, process: "subprocess.Popen[str]", kill: bool = False) -> None:
+def finish(mapdev: Host, process: Process, kill: bool = False) -> None:
     if kill:
         process.kill()
     process.communicate("go\n" if not kill else None, timeout=60)
@@ -49,9 +48,9 @@ def finish(mapdev: Host, process: "subprocess.Popen[str]", kill: bool = False) -
 WAIT = "print('ready', flush=True); sys.stdin.readline()\n"
 
 
-def test_the_mapping_outlives_close(mapdev: Host) -> None:
+def test_the_mapping_outlives_close(mapdev: Host, start: Start) -> None:
     driver = mapdev.add(Buffer, "/dev/x")
-    process = start(mapdev, "fd = os.open('/dev/x', 2); m = mmap.mmap(fd, 4096); os.close(fd)\n"
+    process = begin(start, "fd = os.open('/dev/x', 2); m = mmap.mmap(fd, 4096); os.close(fd)\n"
                     + WAIT + "m[:4] = b'late'; m.close(); print('ready'); sys.stdin.readline()")  # fmt: skip
     mapdev.settle()
     assert driver.calls == ["open", "mmap"]
@@ -60,9 +59,9 @@ def test_the_mapping_outlives_close(mapdev: Host) -> None:
     assert driver.calls == ["open", "mmap", "release"]
 
 
-def test_the_descriptor_outlives_munmap(mapdev: Host) -> None:
+def test_the_descriptor_outlives_munmap(mapdev: Host, start: Start) -> None:
     driver = mapdev.add(Buffer, "/dev/x")
-    process = start(mapdev, "fd = os.open('/dev/x', 2); mmap.mmap(fd, 4096).close()\n" + WAIT)
+    process = begin(start, "fd = os.open('/dev/x', 2); mmap.mmap(fd, 4096).close()\n" + WAIT)
     mapdev.settle()
     assert driver.calls == ["open", "mmap"] and belongings(mapdev).mappings == 0
     finish(mapdev, process)
@@ -70,23 +69,23 @@ def test_the_descriptor_outlives_munmap(mapdev: Host) -> None:
 
 
 @pytest.mark.parametrize("where", ["open", "mapped", "closed"])
-def test_kill(mapdev: Host, where: str) -> None:
+def test_kill(mapdev: Host, start: Start, where: str) -> None:
     driver = mapdev.add(Buffer, "/dev/x")
     code = "fd = os.open('/dev/x', 2)\n"
     if where != "open":
         code += "m = mmap.mmap(fd, 65536)\n"
     if where == "closed":
         code += "os.close(fd)\n"
-    process = start(mapdev, code + WAIT)
+    process = begin(start, code + WAIT)
     finish(mapdev, process, kill=True)
     assert driver.calls[-1] == "release"
     assert belongings(mapdev)[:2] == (0, 0)
 
 
-def test_release_waits_for_the_last_process(mapdev: Host) -> None:
+def test_release_waits_for_the_last_process(mapdev: Host, start: Start) -> None:
     driver = mapdev.add(Buffer, "/dev/x")
-    process = start(
-        mapdev,
+    process = begin(
+        start,
         "fd = os.open('/dev/x', 2); m = mmap.mmap(fd, 4096)\n"
         "if os.fork(): os._exit(0)\nos.close(fd)\n" + WAIT,
     )
@@ -122,11 +121,11 @@ class Careless(Driver):
         free_pages(self.page, 0)
 
 
-def test_mapped_frames_are_never_given_out_again(mapdev: Host) -> None:
+def test_mapped_frames_are_never_given_out_again(mapdev: Host, start: Start) -> None:
     driver = mapdev.add(Careless, "/dev/x")
     before = belongings(mapdev)
-    process = start(
-        mapdev,
+    process = begin(
+        start,
         "import fcntl\nfd = os.open('/dev/x', 2); m = mmap.mmap(fd, 4096); fcntl.ioctl(fd, 0x6301)\n"
         + WAIT + "assert m[:5] == b'mine!'; m[:5] = b'still'",
     )  # fmt: skip
@@ -202,7 +201,7 @@ def test_killed_while_mapping(mapdev: Host, static: Callable[[str], str]) -> Non
     assert mapdev.run(["true"], timeout=60).returncode == 0
 
 
-def test_a_killed_driver_operation(mapdev: Host) -> None:
+def test_a_killed_driver_operation(mapdev: Host, start: Start) -> None:
     """A client killed while the driver works for it: the driver's result is for nobody."""
 
     class Slow(Buffer):
@@ -216,7 +215,7 @@ def test_a_killed_driver_operation(mapdev: Host) -> None:
 
     driver = mapdev.add(Slow, "/dev/x")
     for code in ("mmap.mmap(fd, 4096)", "os.read(fd, 1)"):
-        process = start(mapdev, f"fd = os.open('/dev/x', 2); print('ready', flush=True); {code}")
+        process = begin(start, f"fd = os.open('/dev/x', 2); print('ready', flush=True); {code}")
         time.sleep(0.05)
         finish(mapdev, process, kill=True)
     assert driver.calls.count("open") == driver.calls.count("release") == 2

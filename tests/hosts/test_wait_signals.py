@@ -2,13 +2,13 @@
 
 import os
 import signal
-import time
 from collections.abc import Callable
 
 import pytest
 from devices import Items
 from innards import look_for_signals
 from pace import patience
+from watch import await_state, state_of
 
 from mapdev.host.base import Host
 from mapdev.host.process import Process
@@ -28,19 +28,6 @@ def output(process: Process) -> str:
     text: str = process.communicate(timeout=patience(60))[0]
     assert process.returncode == 0, text
     return text
-
-
-def state_of(pid: int) -> str:
-    with open(f"/proc/{pid}/stat") as stat:
-        return stat.read().rpartition(")")[2].split()[0]
-
-
-def await_state(pid: int, wanted: str) -> None:
-    """Return when the process is in a state; nothing tells of it."""
-    deadline = time.monotonic() + patience(30)
-    while state_of(pid) != wanted:
-        assert time.monotonic() < deadline, f"it is in state {state_of(pid)}, not {wanted}"
-        time.sleep(0.005)
 
 
 @pytest.mark.parametrize("restart", [False, True])
