@@ -12,6 +12,7 @@ from pace import rounds
 
 from mapdev.drivers.lazy import Lazy
 from mapdev.host.base import Host
+from mapdev.host.embedded.host import EmbeddedHost
 from mapdev.host.process import Process
 from mapdev.linux import (
     PAGE_SHIFT,
@@ -348,6 +349,7 @@ assert libc.mlock(ctypes.c_void_p(p), 18 * P) == -1 and ctypes.get_errno() == er
     )
 
 
+@pytest.mark.embedded_only("the kernel asks again as long as the driver says VM_FAULT_RETRY")
 def test_the_host_asks_again_itself(mapdev: Host, client: Client) -> None:
     class Later(Asked):
         def fault(self, vmf: VmFault) -> int:
@@ -461,7 +463,9 @@ def test_many_threads_touch_many_pages(mapdev: Host, static: Static) -> None:
     done = mapdev.run([static("toucher"), "/dev/x", "8", str(1 << 20 >> (20 - 8))],
                       capture_output=True, text=True)  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
-    assert len(driver.pages) == 256 and driver.faults == 256
+    assert len(driver.pages) == 256
+    # In the kernel, threads that touch a page at the same time ask for it each.
+    assert driver.faults == 256 or (driver.faults > 256 and not isinstance(mapdev, EmbeddedHost))
     assert all(memory(page_address(page), 8)[0] == 8 for page in driver.pages.values())
 
 

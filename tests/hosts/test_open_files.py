@@ -6,7 +6,7 @@ import errno
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from devices import Bare
@@ -48,39 +48,42 @@ class Gate(Bare):
 
 
 @pytest.fixture
-def gate(mapdev: Host) -> Iterator[Gate]:
-    """Give a driver no file of which may be left when the test ends."""
-    driver = mapdev.add(Gate, "/dev/x")
-    yield driver
+def gate(mapdev: Host) -> Gate:
+    return mapdev.add(Gate, "/dev/x")
+
+
+def check(mapdev: Host, gate: Gate, opened: int = 0) -> None:
+    """Check that so many files were opened, and that none is left."""
     mapdev.settle()
+    assert gate.opened == opened
     assert belongings(mapdev).files == 0
     assert not mapdev.has_clients
-    assert driver.released == driver.opened
+    assert gate.released == opened
 
 
 @pytest.mark.fails_on("kernel", "EAGAIN is taken for a call that waits, and the file is kept")
-def test_o_nonblock(gate: Gate, client: Callable[..., str]) -> None:
+def test_o_nonblock(mapdev: Host, gate: Gate, client: Callable[..., str]) -> None:
     client("raises(errno.EAGAIN, os.open, '/dev/x', os.O_RDWR | os.O_NONBLOCK)")
-    assert gate.opened == 0
+    check(mapdev, gate)
 
 
-def test_let_in(gate: Gate, start: Start) -> None:
+def test_let_in(mapdev: Host, gate: Gate, start: Start) -> None:
     process = start("os.open('/dev/x', os.O_RDWR)")
     gate.await_open()
     gate.decide()
     assert process.wait(patience(30)) == 0
-    assert gate.opened == 1
+    check(mapdev, gate, opened=1)
 
 
-def test_refused(gate: Gate, start: Start) -> None:
+def test_refused(mapdev: Host, gate: Gate, start: Start) -> None:
     process = start("raises(errno.EBUSY, os.open, '/dev/x', os.O_RDWR)")
     gate.await_open()
     gate.decide(errno.EBUSY)
     assert process.wait(patience(30)) == 0
-    assert gate.opened == 0
+    check(mapdev, gate)
 
 
-def test_ended_by_a_signal(gate: Gate, start: Start) -> None:
+def test_ended_by_a_signal(mapdev: Host, gate: Gate, start: Start) -> None:
     process = start(
         """
         signal.signal(signal.SIGUSR1, lambda *a: None); signal.siginterrupt(signal.SIGUSR1, True)
@@ -90,10 +93,10 @@ def test_ended_by_a_signal(gate: Gate, start: Start) -> None:
     gate.await_open()
     process.send_signal(signal.SIGUSR1)
     assert process.wait(patience(30)) == 0
-    assert gate.opened == 0
+    check(mapdev, gate)
 
 
-def test_restarted_after_a_signal(gate: Gate, start: Start) -> None:
+def test_restarted_after_a_signal(mapdev: Host, gate: Gate, start: Start) -> None:
     process = start(
         """
         signal.signal(signal.SIGUSR1, lambda *a: None); signal.siginterrupt(signal.SIGUSR1, False)
@@ -105,12 +108,12 @@ def test_restarted_after_a_signal(gate: Gate, start: Start) -> None:
     gate.await_open()
     gate.decide()
     assert process.wait(patience(30)) == 0
-    assert gate.opened == 1
+    check(mapdev, gate, opened=1)
 
 
-def test_killed(gate: Gate, start: Start) -> None:
+def test_killed(mapdev: Host, gate: Gate, start: Start) -> None:
     process = start("os.open('/dev/x', os.O_RDWR)")
     gate.await_open()
     process.kill()
     assert process.wait(patience(30)) == -signal.SIGKILL
-    assert gate.opened == 0
+    check(mapdev, gate)

@@ -13,6 +13,8 @@ from pace import patience
 from mapdev.host.base import Host
 from mapdev.linux import File, wait_event_interruptible, wake_up
 
+LIMIT = 8  # seconds that a wake-up may take; it takes milliseconds
+
 
 def read_one(mapdev: Host) -> subprocess.Popen[bytes]:
     """Start a program that reads once, up to a hundred bytes."""
@@ -23,7 +25,7 @@ def read_one(mapdev: Host) -> subprocess.Popen[bytes]:
 def output(process: subprocess.Popen[bytes]) -> bytes:
     """Return what a program prints until it ends."""
     try:
-        return process.communicate(timeout=10)[0]
+        return process.communicate(timeout=LIMIT)[0]
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
