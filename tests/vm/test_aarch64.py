@@ -14,7 +14,7 @@ from vm_image import PROJECT
 
 from mapdev.support.tools import UnavailableError
 
-# Of tests/embedded, run again is what depends on the processor: its system-call numbers and
+# Of tests/hosts and tests/embedded, run again is what depends on the processor: its system-call numbers and
 # structures, the filter, registers and stops (ptrace), signals, page faults with the agent's machine
 # code. Not run again is what Python code decides alone, what only takes longer to come to the same
 # limits, and, as a user, what does not depend on who runs it. Of each family of calls that is left out
@@ -22,7 +22,7 @@ from mapdev.support.tools import UnavailableError
 # takes more than twice as long.
 SUITES = {
     "root": (
-        "test_faults.py", "test_ioctl.py", "test_misbehaviour.py", "test_mmap.py",
+        "test_fault_limits.py", "test_faults.py", "test_ioctl.py", "test_misbehaviour.py", "test_mmap.py",
         "test_passing_on.py", "test_refused.py", "test_signals.py", "test_storms.py",
         "test_wait_signals.py",
         "test_areas.py::test_exec_ends_the_areas",
@@ -49,13 +49,13 @@ SUITES = {
         "test_processes.py::test_fork_keeps_descriptors_and_mappings",
         "test_processes.py::test_vfork_exec_and_posix_spawn_in_a_static_program",
     ),
-    "user": ("test_faults.py", "test_passing_on.py", "test_signals.py"),
+    "user": ("test_fault_limits.py", "test_faults.py", "test_passing_on.py", "test_signals.py"),
 }  # fmt: skip
 # In these files, what the rule leaves out.
 LEFT_OUT = (
+    "test_fault_limits.py::test_no_room_for_another_area",
     "test_faults.py::test_a_driver_that_fails",
     "test_faults.py::test_more_mappings_than_descriptors",
-    "test_faults.py::test_no_room_for_another_area",
     "test_misbehaviour.py::test_a_client_that_maps_again_and_again",
     "test_misbehaviour.py::test_a_driver_that_raises_in_every_operation",
     "test_misbehaviour.py::test_descriptors_closed_and_sent",
@@ -68,10 +68,11 @@ LEFT_OUT = (
     "test_refused.py::test_a_client_of_another_host",
 )
 ALL = {
-    "root": ["tests/unit", "tests/embedded", "--ignore=tests/embedded/test_cli.py",
+    "root": ["tests/unit", "tests/hosts", "tests/embedded", "--ignore=tests/embedded/test_cli.py",
              "--ignore=tests/embedded/test_plugin.py"],
-    "user": [f"tests/embedded/test_{name}.py"
-             for name in ("mmap", "signals", "passing_on", "areas", "faults")],
+    "user": ["tests/hosts/test_mmap.py", "tests/hosts/test_areas.py", "tests/hosts/test_faults.py",
+             "tests/embedded/test_signals.py", "tests/embedded/test_passing_on.py",
+             "tests/embedded/test_fault_limits.py"],
 }  # fmt: skip
 TIMEOUT = 1500  # seconds; without KVM everything takes some ten times as long
 
@@ -97,12 +98,20 @@ def test_suites_pass_on_aarch64(user: str) -> None:
 def _selection(user: str) -> list[str]:
     if os.environ.get("MAPDEV_AARCH64") == "all":
         return ALL[user]
-    chosen = [f"tests/embedded/{name}" for name in SUITES[user]]
-    return [*chosen, *(f"--deselect=tests/embedded/{name}" for name in LEFT_OUT)]
+    chosen = [_path(name) for name in SUITES[user]]
+    return [*chosen, *(f"--deselect={_path(name)}" for name in LEFT_OUT)]
+
+
+def _path(name: str) -> str:
+    """Return the path of a test file, or of a test in it: no two files have the same name."""
+    file = name.partition("::")[0]
+    folders = ("tests/hosts", "tests/embedded")
+    folder = next(folder for folder in folders if (PROJECT / folder / file).exists())
+    return f"{folder}/{name}"
 
 
 def test_what_is_chosen_exists() -> None:
     """A name that is gone from LEFT_OUT would go unnoticed: --deselect takes any."""
     for name in LEFT_OUT:
-        file, _, test = name.partition("::")
-        assert f"def {test}(" in (PROJECT / "tests/embedded" / file).read_text(), name
+        file, _, test = _path(name).partition("::")
+        assert f"def {test}(" in (PROJECT / file).read_text(), name

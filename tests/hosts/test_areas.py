@@ -9,8 +9,8 @@ import pytest
 from devices import Buffer
 from pace import rounds
 
-from mapdev.host.embedded.host import EmbeddedHost
-from mapdev.host.embedded.launch import ClientProcess
+from mapdev.host.core.host import Host
+from mapdev.host.process import Process
 from mapdev.linux import (
     PAGE_SHIFT,
     File,
@@ -105,7 +105,7 @@ class Inserted(Areas):
 
 
 @pytest.fixture
-def areas(mapdev: EmbeddedHost, client: Client) -> Callable[[str], Areas]:
+def areas(mapdev: Host, client: Client) -> Callable[[str], Areas]:
     """Run a client on a new device and return the driver, which must be told of every end."""
 
     def run(code: str, **options: Any) -> Areas:
@@ -172,7 +172,7 @@ munmap(p, 4 * P); told()
 """)
 
 
-def test_hooks_that_refuse(mapdev: EmbeddedHost, client: Client) -> None:
+def test_hooks_that_refuse(mapdev: Host, client: Client) -> None:
     driver = mapdev.add(Areas, "/dev/x")
     driver.split_error, driver.move_error = errno.EBUSY, errno.EPERM
     client(
@@ -228,9 +228,7 @@ munmap(p, 4 * P); told()
 """)
 
 
-def test_a_fixed_mapping_over_an_area_that_can_t_be_split(
-    mapdev: EmbeddedHost, client: Client
-) -> None:
+def test_a_fixed_mapping_over_an_area_that_can_t_be_split(mapdev: Host, client: Client) -> None:
     driver = mapdev.add(Areas, "/dev/x")
     driver.split_error = errno.EBUSY
     client(
@@ -243,6 +241,7 @@ assert peek(p, 4) == b'here'
     )
 
 
+@pytest.mark.embedded_only("the kernel puts a device's area among the program's libraries")
 def test_a_long_mapping_that_reaches_over_an_area(areas: Callable[[str], Areas]) -> None:
     areas("""
 p = raw_mmap(None, 4 * P, R | W, SHARED, fd); start = p - (8 << 30)
@@ -277,7 +276,7 @@ munmap(p, 4 * P); told()
 """)
 
 
-def test_a_fork_s_open_is_the_parent_s_call(mapdev: EmbeddedHost, client: Client) -> None:
+def test_a_fork_s_open_is_the_parent_s_call(mapdev: Host, client: Client) -> None:
     driver = mapdev.add(Areas, "/dev/x")
     callers = []
     driver.vm_ops.open = lambda vma: callers.append(current().pid)
@@ -294,7 +293,7 @@ os.wait(); print(os.getpid())
 
 
 def test_forks_that_are_killed_leave_no_stopped_child(
-    mapdev: EmbeddedHost, start: Callable[..., ClientProcess]
+    mapdev: Host, start: Callable[..., Process]
 ) -> None:
     mapdev.add(Areas, "/dev/x")
     for turn in range(rounds(30)):
@@ -338,7 +337,7 @@ os.write(w2, bytes([10])); os.waitpid(pid, 0); expect('')
 """)
 
 
-def test_a_client_that_is_killed(mapdev: EmbeddedHost, client: Client) -> None:
+def test_a_client_that_is_killed(mapdev: Host, client: Client) -> None:
     driver = mapdev.add(Areas, "/dev/x")
     client(TOLD + "p = raw_mmap(None, 4 * P, R | W, SHARED, fd); munmap(p + P, P)\n"
            "os.kill(os.getpid(), 9)", status=-9)  # fmt: skip
@@ -371,7 +370,7 @@ assert os.wait()[1] == 0; expect('close+1 open+1')
 """)
 
 
-def test_msync_and_mlock(mapdev: EmbeddedHost, client: Client) -> None:
+def test_msync_and_mlock(mapdev: Host, client: Client) -> None:
     synced = []
 
     class Synced(Areas):

@@ -9,7 +9,7 @@ import pytest
 from devices import Bare
 
 from mapdev import Driver, ioctl
-from mapdev.host.embedded.host import EmbeddedHost
+from mapdev.host.core.host import Host
 from mapdev.linux import (
     _IO,
     _IOR,
@@ -99,7 +99,7 @@ class Exporter(Driver):
         number.value = anon_inode_getfd("e", self.files, b"exported", os.O_RDWR | os.O_CLOEXEC)
 
 
-def test_structures(mapdev: EmbeddedHost, client: Client) -> None:
+def test_structures(mapdev: Host, client: Client) -> None:
     driver = mapdev.add(Commands, "/dev/x")
     client(
         """
@@ -121,7 +121,7 @@ def test_structures(mapdev: EmbeddedHost, client: Client) -> None:
     assert driver.seen == [5, (8, 9)]
 
 
-def test_bad_pointers(mapdev: EmbeddedHost, client: Client) -> None:
+def test_bad_pointers(mapdev: Host, client: Client) -> None:
     mapdev.add(Commands, "/dev/x")
     client(
         """
@@ -140,7 +140,7 @@ def test_bad_pointers(mapdev: EmbeddedHost, client: Client) -> None:
     )
 
 
-def test_close_on_exec_and_nonblocking_by_ioctl(mapdev: EmbeddedHost, client: Client) -> None:
+def test_close_on_exec_and_nonblocking_by_ioctl(mapdev: Host, client: Client) -> None:
     mapdev.add(Bare, "/dev/x")
     client(
         """
@@ -163,7 +163,7 @@ def test_declarations_are_checked() -> None:
         ioctl(0x4600, Pair, direction="x")
 
 
-def test_a_subclass_adds_and_replaces_commands(mapdev: EmbeddedHost, client: Client) -> None:
+def test_a_subclass_adds_and_replaces_commands(mapdev: Host, client: Client) -> None:
     class More(Commands):
         @ioctl(_IO("t", 1))
         def plain(self, file: File, arg: int) -> int:

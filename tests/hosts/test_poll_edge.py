@@ -8,12 +8,12 @@ import pytest
 from pace import patience
 from polled import POLL, Masked
 
-from mapdev.host.embedded.host import EmbeddedHost
-from mapdev.host.embedded.launch import ClientProcess
+from mapdev.host.core.host import Host
+from mapdev.host.process import Process
 from mapdev.linux import EPOLLIN, EPOLLOUT
 
 Client = Callable[..., str]
-Start = Callable[..., ClientProcess]
+Start = Callable[..., Process]
 
 
 EDGE = """
@@ -25,7 +25,7 @@ for line in sys.stdin:
 
 
 @pytest.mark.parametrize("mask", [EPOLLIN, EPOLLOUT, EPOLLIN | EPOLLOUT])
-def test_an_edge_at_each_wake_up(mapdev: EmbeddedHost, start: Start, mask: int) -> None:
+def test_an_edge_at_each_wake_up(mapdev: Host, start: Start, mask: int) -> None:
     driver = mapdev.add(Masked, "/dev/x", mask=mask)
     process = start(
         POLL
@@ -41,9 +41,7 @@ def test_an_edge_at_each_wake_up(mapdev: EmbeddedHost, start: Start, mask: int) 
         assert process.stdout.readline() == f"{mask} []\n"
 
 
-def test_an_edge_for_what_stays_while_something_else_changes(
-    mapdev: EmbeddedHost, start: Start
-) -> None:
+def test_an_edge_for_what_stays_while_something_else_changes(mapdev: Host, start: Start) -> None:
     driver = mapdev.add(Masked, "/dev/x", mask=EPOLLIN)
     process = start(
         POLL
@@ -58,7 +56,7 @@ def test_an_edge_for_what_stays_while_something_else_changes(
     assert process.stdout.readline() == "1 []\n"
 
 
-def test_edges_on_a_redirected_device(mapdev: EmbeddedHost) -> None:
+def test_edges_on_a_redirected_device(mapdev: Host) -> None:
     """The filter does not show epoll_ctl on a low number."""
     driver = mapdev.add(Masked, "/dev/x", mask=EPOLLIN)
     code = (
@@ -74,7 +72,7 @@ def test_edges_on_a_redirected_device(mapdev: EmbeddedHost) -> None:
     assert process.communicate(timeout=patience(30))[0] == "[(0, 1)]\n"
 
 
-def test_oneshot(mapdev: EmbeddedHost, client: Client) -> None:
+def test_oneshot(mapdev: Host, client: Client) -> None:
     mapdev.add(Masked, "/dev/x", mask=EPOLLIN)
     client(
         """

@@ -2,8 +2,10 @@
 
 import errno
 import threading
+import time
 
 from devices import Bare
+from pace import patience
 
 from mapdev.linux import File, Inode, WaitQueueHead, poll_wait, wake_up
 
@@ -35,6 +37,13 @@ class Masked(Bare):
             raise OSError(errno.ENOTTY, "it is no terminal")
         self.mask = arg
         return 0
+
+    def await_polls(self, count: int = 1) -> None:
+        """Return when the driver has been asked `count` times in all."""
+        deadline = time.monotonic() + patience(30)
+        while self.asked < count:
+            assert time.monotonic() < deadline, f"asked {self.asked} times, not {count}"
+            time.sleep(0.002)
 
     def release(self, inode: Inode, file: File) -> None:
         self.gone.release()

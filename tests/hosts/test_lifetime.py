@@ -1,16 +1,16 @@
 """Release, frames and descriptors: what ends when, and what must not be given out again."""
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 
 import pytest
 from devices import ZEROED, Buffer
+from innards import belongings
 from pace import rounds
 
 from mapdev import Driver, ioctl
-from mapdev.host.embedded.host import EmbeddedHost
+from mapdev.host.core.host import Host
+from mapdev.host.process import Process
 from mapdev.linux import (
     _IO,
     GFP_KERNEL,
@@ -27,17 +27,17 @@ from mapdev.linux import (
 )
 
 Client = Callable[..., str]
+Start = Callable[..., Process]
 
 
-def start(mapdev: EmbeddedHost, code: str) -> "subprocess.Popen[str]":
-    """Start Python code as a client that says `ready` and then waits for a line."""
-    program = [sys.executable, "-S", "-c", "import mmap, os, sys, time\n" + code]
-    process = mapdev.popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+def begin(start: Start, code: str) -> Process:
+    """Start code as a client that says `ready` and then waits for a line."""
+    process = start(code)
+    assert process.stdout.readline() == "ready\n"
     return process
 
 
-def finish(mapdev: EmbeddedHost, process: "subprocess.Popen[str]", kill: bool = False) -> None:
+def finish(mapdev: Host, process: Process, kill: bool = False) -> None:
     if kill:
         process.kill()
     process.communicate("go\n" if not kill else None, timeout=60)
@@ -48,9 +48,9 @@ def finish(mapdev: EmbeddedHost, process: "subprocess.Popen[str]", kill: bool = 
 WAIT = "print('ready', flush=True); sys.stdin.readline()\n"
 
 
-def test_the_mapping_outlives_close(mapdev: EmbeddedHost) -> None:
+def test_the_mapping_outlives_close(mapdev: Host, start: Start) -> None:
     driver = mapdev.add(Buffer, "/dev/x")
-    process = start(mapdev, "fd = os.open('/dev/x', 2); m = mmap.mmap(fd, 4096); os.close(fd)\n"
+    process = begin(start, "fd = os.open('/dev/x', 2); m = mmap.mmap(fd, 4096); os.close(fd)\n"
                     + WAIT + "m[:4] = b'late'; m.close(); print('ready'); sys.stdin.readline()")  # fmt: skip
     mapdev.settle()
     assert driver.calls == ["open", "mmap"]
@@ -59,33 +59,33 @@ def test_the_mapping_outlives_close(mapdev: EmbeddedHost) -> None:
     assert driver.calls == ["open", "mmap", "release"]
 
 
-def test_the_descriptor_outlives_munmap(mapdev: EmbeddedHost) -> None:
+def test_the_descriptor_outlives_munmap(mapdev: Host, start: Start) -> None:
     driver = mapdev.add(Buffer, "/dev/x")
-    process = start(mapdev, "fd = os.open('/dev/x', 2); mmap.mmap(fd, 4096).close()\n" + WAIT)
+    process = begin(start, "fd = os.open('/dev/x', 2); mmap.mmap(fd, 4096).close()\n" + WAIT)
     mapdev.settle()
-    assert driver.calls == ["open", "mmap"] and len(mapdev.machine.leases) == 0
+    assert driver.calls == ["open", "mmap"] and belongings(mapdev).mappings == 0
     finish(mapdev, process)
     assert driver.calls == ["open", "mmap", "release"]
 
 
 @pytest.mark.parametrize("where", ["open", "mapped", "closed"])
-def test_kill(mapdev: EmbeddedHost, where: str) -> None:
+def test_kill(mapdev: Host, start: Start, where: str) -> None:
     driver = mapdev.add(Buffer, "/dev/x")
     code = "fd = os.open('/dev/x', 2)\n"
     if where != "open":
         code += "m = mmap.mmap(fd, 65536)\n"
     if where == "closed":
         code += "os.close(fd)\n"
-    process = start(mapdev, code + WAIT)
+    process = begin(start, code + WAIT)
     finish(mapdev, process, kill=True)
     assert driver.calls[-1] == "release"
-    assert len(mapdev.machine.leases) == 0 and len(mapdev.kernel.files) == 0
+    assert belongings(mapdev)[:2] == (0, 0)
 
 
-def test_release_waits_for_the_last_process(mapdev: EmbeddedHost) -> None:
+def test_release_waits_for_the_last_process(mapdev: Host, start: Start) -> None:
     driver = mapdev.add(Buffer, "/dev/x")
-    process = start(
-        mapdev,
+    process = begin(
+        start,
         "fd = os.open('/dev/x', 2); m = mmap.mmap(fd, 4096)\n"
         "if os.fork(): os._exit(0)\nos.close(fd)\n" + WAIT,
     )
@@ -121,25 +121,24 @@ class Careless(Driver):
         free_pages(self.page, 0)
 
 
-def test_mapped_frames_are_never_given_out_again(mapdev: EmbeddedHost) -> None:
+def test_mapped_frames_are_never_given_out_again(mapdev: Host, start: Start) -> None:
     driver = mapdev.add(Careless, "/dev/x")
-    before = mapdev.memory.counts()
-    process = start(
-        mapdev,
+    before = belongings(mapdev)
+    process = begin(
+        start,
         "import fcntl\nfd = os.open('/dev/x', 2); m = mmap.mmap(fd, 4096); fcntl.ioctl(fd, 0x6301)\n"
         + WAIT + "assert m[:5] == b'mine!'; m[:5] = b'still'",
     )  # fmt: skip
-    counts = mapdev.memory.counts()
-    assert (counts.used, counts.held) == (before.used, before.held + 1)
+    assert belongings(mapdev) == before._replace(files=1, mappings=1, pages=before.pages + 1)
     others = [alloc_pages(ZEROED, 0) for _ in range(500)]
     assert driver.pfns[0] not in map(page_to_pfn, others)
     finish(mapdev, process)
     for page in others:
         free_pages(page, 0)
-    assert mapdev.memory.counts() == before
+    assert belongings(mapdev) == before
 
 
-def test_a_frame_comes_back_clean(mapdev: EmbeddedHost, client: Client) -> None:
+def test_a_frame_comes_back_clean(mapdev: Host, client: Client) -> None:
     driver = mapdev.add(Careless, "/dev/x")
     client(
         "import fcntl; fd = os.open('/dev/x', 2); m = mmap.mmap(fd, P); m[:6] = b'secret'; fcntl.ioctl(fd, 0x6301)"
@@ -155,9 +154,9 @@ def test_a_frame_comes_back_clean(mapdev: EmbeddedHost, client: Client) -> None:
         free_pages(page, 0)
 
 
-def test_everything_is_back_after_the_last_client(mapdev: EmbeddedHost, client: Client) -> None:
+def test_everything_is_back_after_the_last_client(mapdev: Host, client: Client) -> None:
     driver = mapdev.add(Buffer, "/dev/x")
-    before = mapdev.memory.counts()
+    before = belongings(mapdev)
     client(
         """
         for i in range(50):
@@ -169,14 +168,11 @@ def test_everything_is_back_after_the_last_client(mapdev: EmbeddedHost, client: 
             os.wait()
         """
     )
-    assert mapdev.memory.counts() == before
-    assert len(mapdev.kernel.files) == 0 and len(mapdev.machine.leases) == 0
+    assert belongings(mapdev) == before
     assert driver.calls.count("open") == driver.calls.count("release") == 50
 
 
-def test_a_driver_that_forgets_to_free_is_reported() -> None:
-    import mapdev
-
+def test_a_driver_that_forgets_to_free_is_reported(new_host: Callable[..., Host]) -> None:
     class Forgetful(Driver):
         def probe(self) -> None:
             self.managed = alloc_page(GFP_KERNEL)
@@ -185,28 +181,27 @@ def test_a_driver_that_forgets_to_free_is_reported() -> None:
             alloc_page(GFP_KERNEL)
             return b""
 
-    with mapdev.host() as host:
+    with new_host() as host:
         host.add(Forgetful, "/dev/x")
         host.run(["cat", "/dev/x"])
     assert len(host.leaks) == 1 and "forgetful" in host.leaks[0]
 
 
-def test_killed_while_mapping(mapdev: EmbeddedHost, static: Callable[[str], str]) -> None:
+def test_killed_while_mapping(mapdev: Host, static: Callable[[str], str]) -> None:
     """Clients that die in the middle of mmap, at points spread over its length."""
     mapdev.add(Buffer, "/dev/x")
-    before = mapdev.memory.counts()
+    before = belongings(mapdev)
     for attempt in range(rounds(60)):
         process = mapdev.popen([static("threads"), "/dev/x", "4", "100000"])
         time.sleep(0.004 + attempt % 20 * 0.0003)
         process.kill()
         assert process.wait(30) == -9
     mapdev.settle()
-    assert mapdev.memory.counts() == before
-    assert len(mapdev.kernel.files) == 0 and len(mapdev.machine.leases) == 0
+    assert belongings(mapdev) == before
     assert mapdev.run(["true"], timeout=60).returncode == 0
 
 
-def test_a_killed_driver_operation(mapdev: EmbeddedHost) -> None:
+def test_a_killed_driver_operation(mapdev: Host, start: Start) -> None:
     """A client killed while the driver works for it: the driver's result is for nobody."""
 
     class Slow(Buffer):
@@ -220,8 +215,8 @@ def test_a_killed_driver_operation(mapdev: EmbeddedHost) -> None:
 
     driver = mapdev.add(Slow, "/dev/x")
     for code in ("mmap.mmap(fd, 4096)", "os.read(fd, 1)"):
-        process = start(mapdev, f"fd = os.open('/dev/x', 2); print('ready', flush=True); {code}")
+        process = begin(start, f"fd = os.open('/dev/x', 2); print('ready', flush=True); {code}")
         time.sleep(0.05)
         finish(mapdev, process, kill=True)
     assert driver.calls.count("open") == driver.calls.count("release") == 2
-    assert len(mapdev.machine.leases) == 0
+    assert belongings(mapdev).mappings == 0

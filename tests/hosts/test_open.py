@@ -8,20 +8,20 @@ from pathlib import Path
 import pytest
 from devices import Bare, Buffer, Who
 
+from mapdev.host.core.host import Host
 from mapdev.host.embedded.arch import NUMBER_OF
-from mapdev.host.embedded.host import EmbeddedHost
 from mapdev.linux import File, Inode, iminor
 
 Client = Callable[..., str]
 
 
-def test_open_and_release_run_once_each(mapdev: EmbeddedHost, client: Client) -> None:
+def test_open_and_release_run_once_each(mapdev: Host, client: Client) -> None:
     driver = mapdev.add(Buffer, "/dev/x")
     client("fd = os.open('/dev/x', os.O_RDWR); other = os.dup(fd); os.close(fd); os.close(other)")
     assert driver.calls == ["open", "release"]
 
 
-def test_f_flags_and_mode_reach_the_driver(mapdev: EmbeddedHost, client: Client) -> None:
+def test_f_flags_and_mode_reach_the_driver(mapdev: Host, client: Client) -> None:
     seen: list[tuple[int, int]] = []
 
     class Opened(Bare):
@@ -43,7 +43,7 @@ def test_f_flags_and_mode_reach_the_driver(mapdev: EmbeddedHost, client: Client)
     assert seen == [(0, 1), (0, 0), (os.O_NONBLOCK, 2), (0, 0), (0, 3), (0, 0)]
 
 
-def test_minor_numbers(mapdev: EmbeddedHost, client: Client) -> None:
+def test_minor_numbers(mapdev: Host, client: Client) -> None:
     minors: list[int] = []
 
     class Minors(Bare):
@@ -63,7 +63,7 @@ def test_minor_numbers(mapdev: EmbeddedHost, client: Client) -> None:
     assert out.split() == ["1", "240", "0", "240"]
 
 
-def test_failing_open_gives_the_drivers_errno(mapdev: EmbeddedHost, client: Client) -> None:
+def test_failing_open_gives_the_drivers_errno(mapdev: Host, client: Client) -> None:
     class Closed(Bare):
         def open(self, inode: Inode, file: File) -> None:
             raise OSError(16, "busy")
@@ -77,7 +77,7 @@ def test_failing_open_gives_the_drivers_errno(mapdev: EmbeddedHost, client: Clie
     ["/dev/x", "//dev/./x", "/dev/../dev/x", "x", "./x", "../dev/x", "{tmp}/link", "{tmp}/dir/x",
      "{tmp}/chain", "/proc/self/cwd/x"],
 )  # fmt: skip
-def test_paths(mapdev: EmbeddedHost, client: Client, tmp_path: Path, path: str) -> None:
+def test_paths(mapdev: Host, client: Client, tmp_path: Path, path: str) -> None:
     mapdev.add(Buffer, "/dev/x")
     (tmp_path / "link").symlink_to("/dev/x")
     (tmp_path / "dir").symlink_to("/dev")
@@ -95,7 +95,7 @@ def test_paths(mapdev: EmbeddedHost, client: Client, tmp_path: Path, path: str) 
     )
 
 
-def test_relative_to_a_descriptor(mapdev: EmbeddedHost, client: Client, tmp_path: Path) -> None:
+def test_relative_to_a_descriptor(mapdev: Host, client: Client, tmp_path: Path) -> None:
     driver = mapdev.add(Buffer, "/dev/x")
     (tmp_path / "up").symlink_to("../../../../../../../../dev")
     client(
@@ -112,20 +112,20 @@ def test_relative_to_a_descriptor(mapdev: EmbeddedHost, client: Client, tmp_path
     assert driver.text() == b"dirfd"
 
 
-def test_a_node_over_a_real_one_hides_it(mapdev: EmbeddedHost, client: Client) -> None:
+def test_a_node_over_a_real_one_hides_it(mapdev: Host, client: Client) -> None:
     driver = mapdev.add(Buffer, "/dev/full")
     client("os.write(os.open('/dev/full', os.O_WRONLY), b'not full')")
     assert driver.text() == b"not full"
 
 
-def test_symlink_to_an_existing_node(mapdev: EmbeddedHost, client: Client, tmp_path: Path) -> None:
+def test_symlink_to_an_existing_node(mapdev: Host, client: Client, tmp_path: Path) -> None:
     driver = mapdev.add(Buffer, "/dev/full")
     (tmp_path / "link").symlink_to("/dev/full")
     client("os.write(os.open(sys.argv[1], os.O_WRONLY), b'linked')", str(tmp_path / "link"))
     assert driver.text() == b"linked"
 
 
-def test_proc_self_fd_opens_again(mapdev: EmbeddedHost, client: Client) -> None:
+def test_proc_self_fd_opens_again(mapdev: Host, client: Client) -> None:
     driver = mapdev.add(Buffer, "/dev/x")
     client(
         """
@@ -139,7 +139,7 @@ def test_proc_self_fd_opens_again(mapdev: EmbeddedHost, client: Client) -> None:
     assert driver.calls.count("open") == 2
 
 
-def test_foreign_paths_are_untouched(mapdev: EmbeddedHost, client: Client, tmp_path: Path) -> None:
+def test_foreign_paths_are_untouched(mapdev: Host, client: Client, tmp_path: Path) -> None:
     mapdev.add(Buffer, "/dev/x")
     (tmp_path / "x").write_text("a file called x")
     (tmp_path / "loop").symlink_to("loop")
@@ -156,7 +156,7 @@ def test_foreign_paths_are_untouched(mapdev: EmbeddedHost, client: Client, tmp_p
     )
 
 
-def test_stat_is_of_a_character_device(mapdev: EmbeddedHost, client: Client) -> None:
+def test_stat_is_of_a_character_device(mapdev: Host, client: Client) -> None:
     mapdev.add(Buffer, "/dev/x")
     out = client(
         """
@@ -170,7 +170,7 @@ def test_stat_is_of_a_character_device(mapdev: EmbeddedHost, client: Client) -> 
     assert out.splitlines() == [line] * 3
 
 
-def test_statx(mapdev: EmbeddedHost, shell: Callable[..., str]) -> None:
+def test_statx(mapdev: Host, shell: Callable[..., str]) -> None:
     mapdev.add(Buffer, "/dev/x")
     out = shell(
         "stat -c '%F %t,%T %a %s' /dev/x; stat -L -c %F - </dev/x; test -c /dev/x && echo c"
@@ -178,12 +178,12 @@ def test_statx(mapdev: EmbeddedHost, shell: Callable[..., str]) -> None:
     assert out.splitlines() == ["character special file f0,0 666 0", "character special file", "c"]
 
 
-def test_ls(mapdev: EmbeddedHost, shell: Callable[..., str]) -> None:
+def test_ls(mapdev: Host, shell: Callable[..., str]) -> None:
     mapdev.add(Buffer, "/dev/x")
     assert shell("ls -l /dev/x").startswith("crw-rw-rw-")
 
 
-def test_open_flags(mapdev: EmbeddedHost, client: Client) -> None:
+def test_open_flags(mapdev: Host, client: Client) -> None:
     mapdev.add(Buffer, "/dev/x")
     client(
         """
@@ -205,7 +205,7 @@ def test_open_flags(mapdev: EmbeddedHost, client: Client) -> None:
     )
 
 
-def test_open_for_reading_or_writing_only(mapdev: EmbeddedHost, client: Client) -> None:
+def test_open_for_reading_or_writing_only(mapdev: Host, client: Client) -> None:
     mapdev.add(Buffer, "/dev/x")
     client(
         """
@@ -221,7 +221,7 @@ def test_open_for_reading_or_writing_only(mapdev: EmbeddedHost, client: Client) 
     )
 
 
-def test_o_path(mapdev: EmbeddedHost, client: Client) -> None:
+def test_o_path(mapdev: Host, client: Client) -> None:
     driver = mapdev.add(Buffer, "/dev/x")
     client(
         """
@@ -238,7 +238,7 @@ def test_o_path(mapdev: EmbeddedHost, client: Client) -> None:
     assert driver.calls.count("open") == driver.calls.count("release") == 1
 
 
-def test_mode_of_the_node(mapdev: EmbeddedHost, client: Client) -> None:
+def test_mode_of_the_node(mapdev: Host, client: Client) -> None:
     if os.getuid():
         pytest.skip("only root may open nodes against their mode, and become someone else")
 
@@ -257,7 +257,7 @@ def test_mode_of_the_node(mapdev: EmbeddedHost, client: Client) -> None:
     )
 
 
-def test_current_is_the_caller(mapdev: EmbeddedHost, client: Client) -> None:
+def test_current_is_the_caller(mapdev: Host, client: Client) -> None:
     driver = mapdev.add(Who, "/dev/x")
     out = client(
         """
@@ -274,7 +274,7 @@ def test_current_is_the_caller(mapdev: EmbeddedHost, client: Client) -> None:
     assert all(comm.startswith("python") for *_, comm in driver.seen)
 
 
-def test_chroot(mapdev: EmbeddedHost, client: Client, tmp_path: Path) -> None:
+def test_chroot(mapdev: Host, client: Client, tmp_path: Path) -> None:
     if os.getuid():
         pytest.skip("only root may chroot")
     driver = mapdev.add(Buffer, "/dev/x")
@@ -294,15 +294,13 @@ def test_chroot(mapdev: EmbeddedHost, client: Client, tmp_path: Path) -> None:
     assert driver.text() == b"in a chroot"
 
 
-def test_is_no_regular_file(mapdev: EmbeddedHost, client: Client) -> None:
+def test_is_no_regular_file(mapdev: Host, client: Client) -> None:
     mapdev.add(Buffer, "/dev/x")
     out = client("print(os.stat('/dev/x').st_mode)")
     assert stat.S_ISCHR(int(out))
 
 
-def test_flags_that_say_what_a_path_means(
-    mapdev: EmbeddedHost, client: Client, tmp_path: Path
-) -> None:
+def test_flags_that_say_what_a_path_means(mapdev: Host, client: Client, tmp_path: Path) -> None:
     """With AT_SYMLINK_NOFOLLOW a link is meant, with AT_EMPTY_PATH what is at the descriptor."""
     mapdev.add(Buffer, "/dev/x")
     client(

@@ -13,12 +13,12 @@ from devices import Bare
 from pace import patience
 
 from mapdev import Driver, ioctl
-from mapdev.host.embedded.host import EmbeddedHost
-from mapdev.host.embedded.launch import ClientProcess
+from mapdev.host.core.host import Host
+from mapdev.host.process import Process
 from mapdev.linux import _IOWR, File, Inode, anon_inode_getfd, current
 
 Client = Callable[..., str]
-Start = Callable[..., ClientProcess]
+Start = Callable[..., Process]
 
 
 class Later(Bare):
@@ -48,6 +48,13 @@ class Later(Bare):
     def let_go(self) -> None:
         loop, gate = self.gates.pop(0)
         loop.call_soon_threadsafe(gate.set_result, None)
+
+    def await_log(self, *lines: str) -> None:
+        """Return when the log has just these lines."""
+        deadline = time.monotonic() + patience(30)
+        while self.log != [*lines]:
+            assert time.monotonic() < deadline, self.log
+            time.sleep(0.005)
 
     def release(self, inode: Inode, file: File) -> None:
         self.gone.release()
@@ -79,13 +86,13 @@ class Later(Bare):
         return 5
 
 
-def output(process: ClientProcess) -> str:
+def output(process: Process) -> str:
     text: str = process.communicate(timeout=patience(60))[0]
     assert process.returncode == 0, text
     return text
 
 
-def test_every_operation_that_may(mapdev: EmbeddedHost, start: Start) -> None:
+def test_every_operation_that_may(mapdev: Host, start: Start) -> None:
     driver = mapdev.add(Later, "/dev/x")
     process = start(
         f"""
@@ -107,7 +114,7 @@ def test_every_operation_that_may(mapdev: EmbeddedHost, start: Start) -> None:
     assert driver.gone.acquire(timeout=patience(30))
 
 
-def test_many_wait_at_once(mapdev: EmbeddedHost, start: Start) -> None:
+def test_many_wait_at_once(mapdev: Host, start: Start) -> None:
     driver = mapdev.add(Later, "/dev/x")
     process = start(
         """
@@ -127,7 +134,7 @@ def test_many_wait_at_once(mapdev: EmbeddedHost, start: Start) -> None:
 
 
 @pytest.mark.parametrize("restart", [False, True])
-def test_a_signal_cancels(mapdev: EmbeddedHost, start: Start, restart: bool) -> None:
+def test_a_signal_cancels(mapdev: Host, start: Start, restart: bool) -> None:
     driver = mapdev.add(Later, "/dev/x")
     process = start(
         f"""
@@ -147,7 +154,7 @@ def test_a_signal_cancels(mapdev: EmbeddedHost, start: Start, restart: bool) -> 
 
 
 def test_an_operation_that_can_not_be_cancelled_gives_its_result(
-    mapdev: EmbeddedHost, start: Start
+    mapdev: Host, start: Start
 ) -> None:
     class Stubborn(Later):
         async def read(self, file: File, count: int, pos: int) -> bytes:
@@ -169,19 +176,18 @@ def test_an_operation_that_can_not_be_cancelled_gives_its_result(
     assert output(process) == "b'all the same'\n"
 
 
-def test_a_killed_client_cancels(mapdev: EmbeddedHost, start: Start) -> None:
+def test_a_killed_client_cancels(mapdev: Host, start: Start) -> None:
     driver = mapdev.add(Later, "/dev/x")
     process = start("os.read(os.open('/dev/x', os.O_RDWR), 9)")
     driver.await_begun()
     process.kill()
     process.wait()
     assert driver.gone.acquire(timeout=patience(30))
-    mapdev._coroutines.stop()  # returns when all has ended
-    assert driver.log == ["read cancelled"]
+    driver.await_log("read cancelled")
 
 
-def test_a_host_that_ends_cancels() -> None:
-    with EmbeddedHost() as host:
+def test_a_host_that_ends_cancels(new_host: Callable[..., Host]) -> None:
+    with new_host() as host:
         driver = host.add(Later, "/dev/x")
         process = host.popen(["cat", "/dev/x"])
         driver.await_begun()
@@ -189,7 +195,7 @@ def test_a_host_that_ends_cancels() -> None:
     assert driver.log == ["read cancelled"]
 
 
-def test_failures(mapdev: EmbeddedHost, client: Client, caplog: pytest.LogCaptureFixture) -> None:
+def test_failures(mapdev: Host, client: Client, caplog: pytest.LogCaptureFixture) -> None:
     class Bad(Bare):
         async def read(self, file: File, count: int, pos: int) -> bytes:
             await asyncio.sleep(0)
@@ -209,7 +215,7 @@ def test_failures(mapdev: EmbeddedHost, client: Client, caplog: pytest.LogCaptur
     assert "ZeroDivisionError" in caplog.text and "returned None" in caplog.text
 
 
-def test_an_ioctl_may_open_a_file(mapdev: EmbeddedHost, client: Client) -> None:
+def test_an_ioctl_may_open_a_file(mapdev: Host, client: Client) -> None:
     class Opens(Bare):
         async def ioctl(self, file: File, cmd: int, arg: int) -> int:
             await asyncio.sleep(0)
@@ -222,7 +228,7 @@ def test_an_ioctl_may_open_a_file(mapdev: EmbeddedHost, client: Client) -> None:
     client("fd = fcntl.ioctl(os.open('/dev/x', 2), 1); assert os.read(fd, 9) == b'private'")
 
 
-def test_steps_hold_the_lock(mapdev: EmbeddedHost, client: Client) -> None:
+def test_steps_hold_the_lock(mapdev: Host, client: Client) -> None:
     """Those of tasks that an operation starts, too: nothing runs beside them."""
 
     class Counted(Bare):
@@ -267,7 +273,7 @@ def test_what_can_not_be_async(name: str) -> None:
         type("Wrong", (Driver,), {name: operation})
 
 
-def test_asyncio_is_imported_only_then(mapdev: EmbeddedHost) -> None:
+def test_asyncio_is_imported_only_then(mapdev: Host) -> None:
     import subprocess
     import sys
 

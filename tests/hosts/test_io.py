@@ -9,13 +9,13 @@ import pytest
 from devices import Bare, Buffer, Failing
 
 from mapdev import Driver
-from mapdev.host.embedded.host import EmbeddedHost
+from mapdev.host.core.host import Host
 from mapdev.linux import File, Inode, stream_open
 
 Client = Callable[..., str]
 
 
-def test_read_and_write_move_the_position(mapdev: EmbeddedHost, client: Client) -> None:
+def test_read_and_write_move_the_position(mapdev: Host, client: Client) -> None:
     driver = mapdev.add(Buffer, "/dev/x")
     client(
         """
@@ -37,7 +37,7 @@ def test_read_and_write_move_the_position(mapdev: EmbeddedHost, client: Client) 
     assert driver.text() == b"hello world"
 
 
-def test_position_belongs_to_the_open_file(mapdev: EmbeddedHost, client: Client) -> None:
+def test_position_belongs_to_the_open_file(mapdev: Host, client: Client) -> None:
     mapdev.add(Buffer, "/dev/x")
     client(
         """
@@ -53,7 +53,7 @@ def test_position_belongs_to_the_open_file(mapdev: EmbeddedHost, client: Client)
     )
 
 
-def test_positional(mapdev: EmbeddedHost, client: Client) -> None:
+def test_positional(mapdev: Host, client: Client) -> None:
     driver = mapdev.add(Buffer, "/dev/x")
     client(
         """
@@ -67,7 +67,7 @@ def test_positional(mapdev: EmbeddedHost, client: Client) -> None:
     assert driver.text(5, 5000) == b"there"
 
 
-def test_vectors(mapdev: EmbeddedHost, client: Client) -> None:
+def test_vectors(mapdev: Host, client: Client) -> None:
     driver = mapdev.add(Buffer, "/dev/x")
     client(
         """
@@ -86,7 +86,7 @@ def test_vectors(mapdev: EmbeddedHost, client: Client) -> None:
     assert driver.text(2, 100) == b"xy"
 
 
-def test_vectors_with_flags(mapdev: EmbeddedHost, client: Client) -> None:
+def test_vectors_with_flags(mapdev: Host, client: Client) -> None:
     mapdev.add(Buffer, "/dev/x")
     client(
         """
@@ -104,7 +104,7 @@ def test_vectors_with_flags(mapdev: EmbeddedHost, client: Client) -> None:
     )
 
 
-def test_large_transfers(mapdev: EmbeddedHost, client: Client) -> None:
+def test_large_transfers(mapdev: Host, client: Client) -> None:
     driver = mapdev.add(Buffer, "/dev/x", size="4M")
     client(
         """
@@ -118,7 +118,7 @@ def test_large_transfers(mapdev: EmbeddedHost, client: Client) -> None:
     assert driver.calls.count("write") == 1
 
 
-def test_bad_addresses(mapdev: EmbeddedHost, client: Client) -> None:
+def test_bad_addresses(mapdev: Host, client: Client) -> None:
     mapdev.add(Buffer, "/dev/x")
     client(
         """
@@ -142,7 +142,7 @@ def test_bad_addresses(mapdev: EmbeddedHost, client: Client) -> None:
     )
 
 
-def test_missing_operations(mapdev: EmbeddedHost, client: Client) -> None:
+def test_missing_operations(mapdev: Host, client: Client) -> None:
     mapdev.add(Bare, "/dev/x")
     client(
         """
@@ -168,7 +168,7 @@ def test_missing_operations(mapdev: EmbeddedHost, client: Client) -> None:
     )
 
 
-def test_a_stream_has_no_position(mapdev: EmbeddedHost, client: Client) -> None:
+def test_a_stream_has_no_position(mapdev: Host, client: Client) -> None:
     class Stream(Bare):
         def open(self, inode: Inode, file: File) -> None:
             stream_open(inode, file)
@@ -187,9 +187,7 @@ def test_a_stream_has_no_position(mapdev: EmbeddedHost, client: Client) -> None:
     )
 
 
-def test_errors_of_a_driver(
-    mapdev: EmbeddedHost, client: Client, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_errors_of_a_driver(mapdev: Host, client: Client, caplog: pytest.LogCaptureFixture) -> None:
     driver = mapdev.add(Failing, "/dev/x")
     code = """
         fd = os.open('/dev/x', os.O_RDWR); code = int(sys.argv[1])
@@ -209,7 +207,7 @@ def test_errors_of_a_driver(
 
 @pytest.mark.parametrize("nonsense", [None, 5, "text", b"x" * 100, [1]])
 def test_a_driver_that_returns_nonsense(
-    mapdev: EmbeddedHost, client: Client, caplog: pytest.LogCaptureFixture, nonsense: object
+    mapdev: Host, client: Client, caplog: pytest.LogCaptureFixture, nonsense: object
 ) -> None:
     class Nonsense(Bare):
         def read(self, file: File, count: int, pos: int) -> bytes:
@@ -237,7 +235,7 @@ def test_a_driver_that_returns_nonsense(
     assert "returned" in caplog.text
 
 
-def test_a_negative_number_is_an_errno_as_in_c(mapdev: EmbeddedHost, client: Client) -> None:
+def test_a_negative_number_is_an_errno_as_in_c(mapdev: Host, client: Client) -> None:
     class Minus(Driver):
         def open(self, inode: Inode, file: File) -> int:  # type: ignore[override]
             return -errno.EBUSY if file.f_flags & os.O_APPEND else 0
@@ -275,7 +273,7 @@ def test_a_negative_number_is_an_errno_as_in_c(mapdev: EmbeddedHost, client: Cli
     )
 
 
-def test_fsync(mapdev: EmbeddedHost, client: Client) -> None:
+def test_fsync(mapdev: Host, client: Client) -> None:
     seen: list[bool] = []
 
     class Synced(Bare):
@@ -287,7 +285,7 @@ def test_fsync(mapdev: EmbeddedHost, client: Client) -> None:
     assert seen == [False, True]
 
 
-def test_poll_without_a_poll_operation(mapdev: EmbeddedHost, client: Client) -> None:
+def test_poll_without_a_poll_operation(mapdev: Host, client: Client) -> None:
     mapdev.add(Buffer, "/dev/x")
     client(
         """
@@ -302,7 +300,7 @@ def test_poll_without_a_poll_operation(mapdev: EmbeddedHost, client: Client) -> 
     )
 
 
-def test_poll_operation(mapdev: EmbeddedHost, client: Client) -> None:
+def test_poll_operation(mapdev: Host, client: Client) -> None:
     class Urgent(Bare):
         mask = 0
 

@@ -8,8 +8,8 @@ import pytest
 from devices import Bare, Items
 from pace import patience, rounds
 
-from mapdev.host.embedded.host import EmbeddedHost
-from mapdev.host.embedded.launch import ClientProcess
+from mapdev.host.core.host import Host
+from mapdev.host.process import Process
 from mapdev.linux import (
     File,
     Inode,
@@ -23,19 +23,19 @@ from mapdev.linux import (
 )
 
 Client = Callable[..., str]
-Start = Callable[..., ClientProcess]
+Start = Callable[..., Process]
 
 READ = "fd = os.open('/dev/x', os.O_RDWR); print(os.read(fd, 100).decode(), flush=True)"
 
 
-def output(process: ClientProcess) -> str:
+def output(process: Process) -> str:
     """What a client prints until it ends."""
     text: str = process.communicate(timeout=patience(60))[0]
     assert process.returncode == 0, text
     return text
 
 
-def test_a_read_waits_for_a_write(mapdev: EmbeddedHost, start: Start) -> None:
+def test_a_read_waits_for_a_write(mapdev: Host, start: Start) -> None:
     driver = mapdev.add(Items, "/dev/x")
     reader = start(READ)
     driver.await_reads()
@@ -44,7 +44,7 @@ def test_a_read_waits_for_a_write(mapdev: EmbeddedHost, start: Start) -> None:
     assert driver.reads == 2  # the whole operation runs again
 
 
-def test_settle_does_not_wait_for_parked_calls(mapdev: EmbeddedHost, start: Start) -> None:
+def test_settle_does_not_wait_for_parked_calls(mapdev: Host, start: Start) -> None:
     driver = mapdev.add(Items, "/dev/x")
     reader = start(READ)
     driver.await_reads()
@@ -63,7 +63,7 @@ def test_settle_does_not_wait_for_parked_calls(mapdev: EmbeddedHost, start: Star
     ],
     ids=["open", "F_SETFL", "FIONBIO"],
 )
-def test_nonblocking(mapdev: EmbeddedHost, client: Client, code: str) -> None:
+def test_nonblocking(mapdev: Host, client: Client, code: str) -> None:
     driver = mapdev.add(Items, "/dev/x")
     client(
         code
@@ -73,7 +73,7 @@ def test_nonblocking(mapdev: EmbeddedHost, client: Client, code: str) -> None:
 
 
 def test_a_call_that_waits_goes_on_waiting_when_the_file_becomes_nonblocking(
-    mapdev: EmbeddedHost, start: Start
+    mapdev: Host, start: Start
 ) -> None:
     driver = mapdev.add(Items, "/dev/x")
     reader = start(
@@ -96,7 +96,7 @@ def test_a_call_that_waits_goes_on_waiting_when_the_file_becomes_nonblocking(
     assert output(reader) == "late\n"
 
 
-def test_without_a_queue_any_of_the_driver_wakes(mapdev: EmbeddedHost, start: Start) -> None:
+def test_without_a_queue_any_of_the_driver_wakes(mapdev: Host, start: Start) -> None:
     class Plain(Items):
         def probe(self) -> None:
             super().probe()
@@ -118,7 +118,7 @@ def test_without_a_queue_any_of_the_driver_wakes(mapdev: EmbeddedHost, start: St
     assert output(reader) == "for you\n"
 
 
-def test_a_kernel_thread_wakes(mapdev: EmbeddedHost, client: Client) -> None:
+def test_a_kernel_thread_wakes(mapdev: Host, client: Client) -> None:
     class Clock(Items):
         def probe(self) -> None:
             super().probe()
@@ -142,7 +142,7 @@ def test_a_kernel_thread_wakes(mapdev: EmbeddedHost, client: Client) -> None:
     assert "tick 0" in out
 
 
-def test_many_clients(mapdev: EmbeddedHost) -> None:
+def test_many_clients(mapdev: Host) -> None:
     driver = mapdev.add(Items, "/dev/x")
     count = rounds(50)
     readers = [
@@ -191,7 +191,7 @@ class Slow(Bare):
         self.wait("mmap")
 
 
-def test_what_else_waits(mapdev: EmbeddedHost, start: Start) -> None:
+def test_what_else_waits(mapdev: Host, start: Start) -> None:
     driver = mapdev.add(Slow, "/dev/x")
     process = start(
         """
@@ -212,7 +212,7 @@ def test_what_else_waits(mapdev: EmbeddedHost, start: Start) -> None:
     assert driver.done == ["open", "ioctl", "write abc", "llseek", "fsync"]
 
 
-def test_a_vector_is_filled_piece_by_piece(mapdev: EmbeddedHost, start: Start) -> None:
+def test_a_vector_is_filled_piece_by_piece(mapdev: Host, start: Start) -> None:
     """As in the kernel: a full piece, then a wait for the next; a short piece ends it."""
     driver = mapdev.add(Items, "/dev/x")
     process = start(
@@ -229,7 +229,7 @@ def test_a_vector_is_filled_piece_by_piece(mapdev: EmbeddedHost, start: Start) -
     assert output(process) == "3 bytearray(b'ab') bytearray(b'c\\x00') bytearray(b'\\x00\\x00')\n"
 
 
-def test_two_that_wake_each_other_do_not_spin(mapdev: EmbeddedHost, start: Start) -> None:
+def test_two_that_wake_each_other_do_not_spin(mapdev: Host, start: Start) -> None:
     """Each wakes the queue before it waits in it; once both wait, nothing happens."""
 
     class Polite(Items):
@@ -247,13 +247,13 @@ def test_two_that_wake_each_other_do_not_spin(mapdev: EmbeddedHost, start: Start
     assert sorted((output(first), output(second))) == ["1\n", "2\n"]
 
 
-def test_what_is_traced() -> None:
+def test_what_is_traced(new_host: Callable[..., Host]) -> None:
     lines: list[str] = []
 
     def trace(device: object, operation: str, arguments: str, result: str, seconds: float) -> None:
         lines.append(f"{operation}({arguments}) = {result}")
 
-    with EmbeddedHost(trace=trace) as host:
+    with new_host(trace=trace) as host:
         driver = host.add(Items, "/dev/x")
         reader = host.popen(["head", "-c", "2", "/dev/x"], stdout=subprocess.DEVNULL)
         driver.await_reads()

@@ -2,53 +2,36 @@
 
 import os
 import signal
-import time
 from collections.abc import Callable
 
 import pytest
 from devices import Items
+from innards import look_for_signals
 from pace import patience
+from watch import await_state, state_of
 
-from mapdev.host.embedded.host import EmbeddedHost
-from mapdev.host.embedded.launch import ClientProcess
+from mapdev.host.core.host import Host
+from mapdev.host.process import Process
 
 Client = Callable[..., str]
-Start = Callable[..., ClientProcess]
+Start = Callable[..., Process]
 
 
-def tell(process: ClientProcess) -> None:
+def tell(process: Process) -> None:
     """Let a client go on from where it reads a line."""
     process.stdin.write("go\n")
     process.stdin.flush()
 
 
-def output(process: ClientProcess) -> str:
+def output(process: Process) -> str:
     """What a client prints until it ends."""
     text: str = process.communicate(timeout=patience(60))[0]
     assert process.returncode == 0, text
     return text
 
 
-def look(host: EmbeddedHost) -> None:
-    """Have the host look for signals once more, and return after it did."""
-    host._server.in_thread(host.kernel.signals.look)
-
-
-def state_of(pid: int) -> str:
-    with open(f"/proc/{pid}/stat") as stat:
-        return stat.read().rpartition(")")[2].split()[0]
-
-
-def await_state(pid: int, wanted: str) -> None:
-    """Return when the process is in a state; nothing tells of it."""
-    deadline = time.monotonic() + patience(30)
-    while state_of(pid) != wanted:
-        assert time.monotonic() < deadline, f"it is in state {state_of(pid)}, not {wanted}"
-        time.sleep(0.005)
-
-
 @pytest.mark.parametrize("restart", [False, True])
-def test_a_handler(mapdev: EmbeddedHost, start: Start, restart: bool) -> None:
+def test_a_handler(mapdev: Host, start: Start, restart: bool) -> None:
     """Without SA_RESTART the call ends with EINTR; with it, it is made again."""
     driver = mapdev.add(Items, "/dev/x")
     process = start(
@@ -69,7 +52,7 @@ def test_a_handler(mapdev: EmbeddedHost, start: Start, restart: bool) -> None:
         assert driver.reads == 1
 
 
-def test_a_timer(mapdev: EmbeddedHost, client: Client) -> None:
+def test_a_timer(mapdev: Host, client: Client) -> None:
     mapdev.add(Items, "/dev/x")
     client(
         """
@@ -82,7 +65,7 @@ def test_a_timer(mapdev: EmbeddedHost, client: Client) -> None:
     )
 
 
-def test_signals_that_change_nothing(mapdev: EmbeddedHost, start: Start) -> None:
+def test_signals_that_change_nothing(mapdev: Host, start: Start) -> None:
     """Ignored, ignored by default and blocked signals let a call wait on."""
     driver = mapdev.add(Items, "/dev/x")
     process = start(
@@ -96,15 +79,15 @@ def test_signals_that_change_nothing(mapdev: EmbeddedHost, start: Start) -> None
     driver.await_reads()
     for number in signal.SIGUSR1, signal.SIGWINCH, signal.SIGCHLD, signal.SIGCONT, signal.SIGUSR2:
         os.kill(process.pid, number)
-    for _ in range(3):
-        look(mapdev)
+    look_for_signals(mapdev)
+    assert driver.reads == 1
     driver.put(b"item")
     assert output(process) == "b'item'\n"
     assert driver.reads == 2  # once, and once when it was woken
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_deadly_signal(mapdev: EmbeddedHost, start: Start, number: int) -> None:
+def test_a_deadly_signal(mapdev: Host, start: Start, number: int) -> None:
     driver = mapdev.add(Items, "/dev/x")
     process = start("os.read(os.open('/dev/x', os.O_RDWR), 1)")
     driver.await_reads()
@@ -113,20 +96,8 @@ def test_a_deadly_signal(mapdev: EmbeddedHost, start: Start, number: int) -> Non
     driver.await_release()
 
 
-def test_a_signal_that_the_host_passes_on_is_seen_at_once(
-    mapdev: EmbeddedHost, start: Start
-) -> None:
-    driver = mapdev.add(Items, "/dev/x")
-    process = start("os.read(os.open('/dev/x', os.O_RDWR), 1)")
-    driver.await_reads()
-    with mapdev.lock:
-        mapdev.kernel.signals._due = time.monotonic() + 1000  # not seen in any other way
-    process.terminate()
-    assert process.wait(patience(30)) == -signal.SIGTERM
-
-
 @pytest.mark.parametrize("threads", [1, 3])
-def test_stop_and_continue(mapdev: EmbeddedHost, start: Start, threads: int) -> None:
+def test_stop_and_continue(mapdev: Host, start: Start, threads: int) -> None:
     driver = mapdev.add(Items, "/dev/x")
     process = start(
         f"""
@@ -139,8 +110,7 @@ def test_stop_and_continue(mapdev: EmbeddedHost, start: Start, threads: int) -> 
     driver.await_reads()
     os.kill(process.pid, signal.SIGSTOP)
     await_state(process.pid, "T")
-    for _ in range(3):
-        look(mapdev)
+    look_for_signals(mapdev)
     assert state_of(process.pid) == "T"
     os.kill(process.pid, signal.SIGCONT)
     driver.await_reads()  # without a handler the call is made again
@@ -148,7 +118,7 @@ def test_stop_and_continue(mapdev: EmbeddedHost, start: Start, threads: int) -> 
     assert output(process) == "b'item'\n"
 
 
-def test_a_stop_that_another_thread_takes(mapdev: EmbeddedHost, start: Start) -> None:
+def test_a_stop_that_another_thread_takes(mapdev: Host, start: Start) -> None:
     """Nothing is pending for the thread that waits, yet it has to stop with the others."""
     driver = mapdev.add(Items, "/dev/x")
     process = start(
@@ -168,7 +138,7 @@ def test_a_stop_that_another_thread_takes(mapdev: EmbeddedHost, start: Start) ->
     assert output(process) == "b'item'\n"
 
 
-def test_a_stop_when_all_threads_wait(mapdev: EmbeddedHost, start: Start) -> None:
+def test_a_stop_when_all_threads_wait(mapdev: Host, start: Start) -> None:
     driver = mapdev.add(Items, "/dev/x")
     process = start(
         """
@@ -189,7 +159,7 @@ def test_a_stop_when_all_threads_wait(mapdev: EmbeddedHost, start: Start) -> Non
     output(process)
 
 
-def test_job_control(mapdev: EmbeddedHost, shell: Callable[..., str]) -> None:
+def test_job_control(mapdev: Host, shell: Callable[..., str]) -> None:
     """A shell sees a reader stop, and wakes it."""
     mapdev.add("echo", "/dev/x")
     out = shell(
@@ -204,7 +174,7 @@ def test_job_control(mapdev: EmbeddedHost, shell: Callable[..., str]) -> None:
     assert out.endswith("abc")
 
 
-def test_a_signal_for_one_thread_of_many(mapdev: EmbeddedHost, start: Start) -> None:
+def test_a_signal_for_one_thread_of_many(mapdev: Host, start: Start) -> None:
     driver = mapdev.add(Items, "/dev/x")
     process = start(
         """
@@ -227,7 +197,7 @@ def test_a_signal_for_one_thread_of_many(mapdev: EmbeddedHost, start: Start) -> 
     assert output(process) == "b'x' b'x'\n"
 
 
-def test_a_signal_that_another_thread_takes(mapdev: EmbeddedHost, start: Start) -> None:
+def test_a_signal_that_another_thread_takes(mapdev: Host, start: Start) -> None:
     """The one that waits may be disturbed, but its program never sees it."""
     driver = mapdev.add(Items, "/dev/x")
     process = start(
@@ -252,7 +222,7 @@ def test_a_signal_that_another_thread_takes(mapdev: EmbeddedHost, start: Start) 
     assert output(process) == "[b'item']\n"
 
 
-def test_exec_by_another_thread(mapdev: EmbeddedHost, start: Start) -> None:
+def test_exec_by_another_thread(mapdev: Host, start: Start) -> None:
     """It kills the thread that waits; the file closes on exec and is released."""
     driver = mapdev.add(Items, "/dev/x")
     process = start(
@@ -272,7 +242,7 @@ def test_exec_by_another_thread(mapdev: EmbeddedHost, start: Start) -> None:
     assert len(driver.items) == 1
 
 
-def test_a_transfer_that_has_begun_ends_short(mapdev: EmbeddedHost, start: Start) -> None:
+def test_a_transfer_that_has_begun_ends_short(mapdev: Host, start: Start) -> None:
     driver = mapdev.add(Items, "/dev/x")
     process = start(
         """
@@ -288,7 +258,7 @@ def test_a_transfer_that_has_begun_ends_short(mapdev: EmbeddedHost, start: Start
     assert output(process) == "2 bytearray(b'ab')\n"
 
 
-def test_a_traced_client(mapdev: EmbeddedHost, client: Client) -> None:
+def test_a_traced_client(mapdev: Host, client: Client) -> None:
     """A debugger holds it, so the host can't; the signal ends the call all the same."""
     mapdev.add(Items, "/dev/x")
     out = client(
