@@ -103,17 +103,7 @@ def look(get):
 CONTIGUOUS, GAPS = " ".join(OBJECTS), " ".join(SCATTERED)
 
 
-def on_all(contiguous: str = "", scattered: str = "both") -> Any:
-    """Run a test with both kinds of objects; say on which host a kind fails yet."""
-    typed = "len() of the object, its items, is taken for its bytes"
-    gaps = "what is not contiguous is taken for a mistake of the driver"
-    first = [pytest.mark.fails_on(contiguous, typed)] if contiguous else []
-    second = [pytest.mark.fails_on(scattered, gaps)] if scattered else []
-    return pytest.mark.parametrize(
-        "chosen",
-        [pytest.param(CONTIGUOUS, marks=first), pytest.param(GAPS, marks=second)],
-        ids=["contiguous", "scattered"],
-    )
+on_all = pytest.mark.parametrize("chosen", [CONTIGUOUS, GAPS], ids=["contiguous", "scattered"])
 
 
 def test_the_objects_are_what_they_should_be() -> None:
@@ -122,20 +112,20 @@ def test_the_objects_are_what_they_should_be() -> None:
     assert not any(memoryview(value).c_contiguous for value in SCATTERED.values())
 
 
-@on_all(contiguous="embedded")
+@on_all
 @pytest.mark.parametrize("driver", [Gives, GivesLater], ids=["sync", "async"])
 def test_read(mapdev: Host, client: Client, driver: type[Gives], chosen: str) -> None:
     mapdev.add(driver, "/dev/x")
     assert client(CHECK + "look(lambda: os.pread(fd, 4096, 0))", chosen).split() == []
 
 
-@on_all(contiguous="embedded")
+@on_all
 def test_read_of_just_as_much(mapdev: Host, client: Client, chosen: str) -> None:
     mapdev.add(Gives, "/dev/x")
     assert client(CHECK + "look(lambda: os.pread(fd, 16, 0))", chosen).split() == []
 
 
-@on_all(scattered="")
+@on_all
 def test_read_into_a_vector(mapdev: Host, client: Client, chosen: str) -> None:
     """As any read: what does not fit into the first piece is more than was asked for."""
     mapdev.add(Gives, "/dev/x")
@@ -153,7 +143,7 @@ look(get)
     assert failed == chosen.split()
 
 
-@on_all(scattered="")
+@on_all
 @pytest.mark.parametrize("count", [1, 5, 8, 15])
 def test_more_bytes_than_were_asked_for_are_refused(
     mapdev: Host, client: Client, caplog: pytest.LogCaptureFixture, count: int, chosen: str
@@ -176,7 +166,7 @@ look(get)
     assert "at most" in caplog.text
 
 
-@on_all()
+@on_all
 def test_copy_to_user(mapdev: Host, client: Client, chosen: str) -> None:
     mapdev.add(Gives, "/dev/x")
     failed = client(
@@ -194,7 +184,7 @@ look(get)
     assert failed == []
 
 
-@on_all(contiguous="embedded")
+@on_all
 def test_the_position_moves_by_bytes(mapdev: Host, client: Client, chosen: str) -> None:
     mapdev.add(Gives, "/dev/x")
     failed = client(
@@ -211,7 +201,6 @@ look(get)
     assert failed == []
 
 
-@pytest.mark.fails_on("embedded", "len() of the object, its items, is taken for its bytes")
 @pytest.mark.parametrize("count", [300, 600, 4096, 1 << 20])
 def test_much(mapdev: Host, client: Client, count: int) -> None:
     """More than travels with a reply, and than there is in a page."""
@@ -265,7 +254,6 @@ def test_ioctl_structures(mapdev: Host, client: Client) -> None:
     )
 
 
-@pytest.mark.fails_on("both", "what is not contiguous is taken for a mistake of the driver")
 def test_copy_to_user_in_an_ioctl(mapdev: Host, client: Client) -> None:
     mapdev.add(Structures, "/dev/x")
     client(

@@ -22,7 +22,6 @@ from mapdev.linux import EPOLLET, EPOLLIN, EPOLLONESHOT, File
 
 LIMIT = 5000  # milliseconds that an event may take; it takes less than one
 GENERATION = 0x7802  # an ioctl
-POLLFREE = "each wake-up carries POLLFREE, upon which epoll leaves the queue for good"
 
 
 class Counted(Masked):
@@ -125,13 +124,7 @@ def on_both(test: Any) -> Any:
     return pytest.mark.parametrize("kind", ["eventfd", "device"])(test)
 
 
-def on_both_but(host: str, reason: str) -> Any:
-    """Do so, but on a host the test fails yet."""
-    device = pytest.param("device", marks=pytest.mark.fails_on(host, reason))
-    return pytest.mark.parametrize("kind", ["eventfd", device])
-
-
-@on_both_but("kernel", POLLFREE)
+@on_both
 def test_level(events: Callable[[str], Events], kind: str) -> None:
     client = events(kind)
     assert client.ask(f"add 0 0 {EPOLLIN}") == "ok"
@@ -144,7 +137,7 @@ def test_level(events: Callable[[str], Events], kind: str) -> None:
         client.clear()
 
 
-@on_both_but("kernel", POLLFREE)
+@on_both
 def test_an_edge_for_each_write(events: Callable[[str], Events], kind: str) -> None:
     """The second of two writes gives an event, though nothing was read in between."""
     client = events(kind)
@@ -176,7 +169,7 @@ def test_what_was_read_before_the_look_is_no_event(
     assert client.ask("wait 0 0") == "none"
 
 
-@on_both_but("kernel", POLLFREE)
+@on_both
 @pytest.mark.parametrize("flags", [0, EPOLLET], ids=["level", "edge"])
 def test_two_epolls_get_an_event_each(
     events: Callable[[str], Events], kind: str, flags: int
@@ -192,7 +185,7 @@ def test_two_epolls_get_an_event_each(
         assert client.ask("wait 0 0") == client.ask("wait 1 0") == "none"
 
 
-@on_both_but("kernel", POLLFREE)
+@on_both
 @pytest.mark.parametrize("flags", [0, EPOLLET], ids=["level", "edge"])
 def test_one_shot(events: Callable[[str], Events], kind: str, flags: int) -> None:
     """Nothing until it is armed again: then what is there, and the next wake-up."""
@@ -211,9 +204,6 @@ def test_one_shot(events: Callable[[str], Events], kind: str, flags: int) -> Non
         assert client.ask("wait 0 0") == "none"
 
 
-EXCLUSIVE = "a mask of POLLIN and POLLOUT together, or of POLLFREE, wakes all who wait exclusively"
-
-
 def begin_exclusive(client: Events) -> None:
     """Have two threads wait, each in an epoll of its own."""
     client.tell("exclusive 0 2")
@@ -223,7 +213,7 @@ def begin_exclusive(client: Events) -> None:
         await_state(tid, "S")
 
 
-@on_both_but("kernel", EXCLUSIVE)
+@on_both
 def test_exclusive_wakes_one(events: Callable[[str], Events], kind: str) -> None:
     client = events(kind)
     begin_exclusive(client)
@@ -235,7 +225,7 @@ def test_exclusive_wakes_one(events: Callable[[str], Events], kind: str) -> None
     assert client.line() == ("woken 1" if kind == "eventfd" else "woken 2")
 
 
-@on_both_but("both", f"kernel: {EXCLUSIVE}; embedded: only an edge is shown again")
+@on_both
 def test_exclusive_wakes_the_next_though_nothing_was_read(
     events: Callable[[str], Events], kind: str
 ) -> None:
@@ -247,7 +237,7 @@ def test_exclusive_wakes_the_next_though_nothing_was_read(
         time.sleep(0.1)
 
 
-@on_both_but("kernel", "poll is a call of the daemon's, which a pending signal ends")
+@on_both
 def test_a_file_that_is_ready_comes_before_a_pending_signal(
     events: Callable[[str], Events], kind: str
 ) -> None:

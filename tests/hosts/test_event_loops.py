@@ -14,7 +14,6 @@ from mapdev.host.process import Process
 from mapdev.linux import EPOLLIN, File, poll_wait
 
 Client = Callable[..., str]
-POLLFREE = "each wake-up carries POLLFREE, upon which epoll leaves the queue for good"
 SIZE = 1 << 12  # of the device; sixteen times as much goes through it
 
 ASYNCIO = """
@@ -23,7 +22,6 @@ async def within(awaitable): return await asyncio.wait_for(awaitable, 10)
 """
 
 
-@pytest.mark.fails_on("kernel", POLLFREE)
 def test_asyncio_transports(mapdev: Host, client: Client) -> None:
     """What a write transport puts in comes out of a read transport."""
     mapdev.add("echo", "/dev/x", size=SIZE)
@@ -48,7 +46,6 @@ asyncio.run(main())
     )
 
 
-@pytest.mark.fails_on("kernel", POLLFREE)
 def test_asyncio_readers_and_writers(mapdev: Host, client: Client) -> None:
     mapdev.add("echo", "/dev/x", size=16)
     client(
@@ -79,7 +76,6 @@ class Polled(Items):
         return EPOLLIN if self.items else 0
 
 
-@pytest.mark.fails_on("kernel", POLLFREE)
 def test_asyncio_waits_for_a_driver_again_and_again(
     mapdev: Host, start: Callable[..., Process]
 ) -> None:
@@ -105,7 +101,6 @@ asyncio.run(main())
     assert process.wait(patience(30)) == 0
 
 
-@pytest.mark.fails_on("kernel", POLLFREE)
 def test_a_poll_mask_that_another_file_s_write_changes(mapdev: Host, client: Client) -> None:
     """Two files in one epoll: a wake-up concerns both, and each is shown as it is."""
 
@@ -147,7 +142,6 @@ def test_a_poll_mask_that_another_file_s_write_changes(mapdev: Host, client: Cli
     )
 
 
-@pytest.mark.fails_on("kernel", POLLFREE)
 @pytest.mark.parametrize("program", ["netpoller", "libuv"])
 def test_event_loops_of_others(mapdev: Host, static: Callable[[str], str], program: str) -> None:
     mapdev.add("echo", "/dev/x", size=SIZE)

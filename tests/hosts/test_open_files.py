@@ -61,7 +61,6 @@ def check(mapdev: Host, gate: Gate, opened: int = 0) -> None:
     assert gate.released == opened
 
 
-@pytest.mark.fails_on("kernel", "EAGAIN is taken for a call that waits, and the file is kept")
 def test_o_nonblock(mapdev: Host, gate: Gate, client: Callable[..., str]) -> None:
     client("raises(errno.EAGAIN, os.open, '/dev/x', os.O_RDWR | os.O_NONBLOCK)")
     check(mapdev, gate)

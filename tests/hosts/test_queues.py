@@ -27,8 +27,6 @@ from mapdev.linux import (
 
 Start = Callable[..., Process]
 
-OWNER = "only files of the driver that owns the queue are asked again after a wake-up"
-
 
 class Mailbox:
     """Lines that are there for whoever looks; shared by several drivers."""
@@ -86,7 +84,6 @@ WAYS = {
     "poll": "p = select.poll(); p.register(fd, 1); p.poll(); line = os.read(fd, 9)",
     "epoll": "e = select.epoll(); e.register(fd, 1); e.poll(); line = os.read(fd, 9)",
 }
-fails = pytest.mark.fails_on("both", OWNER)
 
 
 def await_line(start: Start, way: str, open_file: str, looked: threading.Semaphore) -> Process:
@@ -112,9 +109,9 @@ def line(process: Process) -> str:
     [
         ("read", "write"),
         ("read", "kthread"),
-        pytest.param("poll", "write", marks=fails),
-        pytest.param("epoll", "write", marks=fails),
-        pytest.param("poll", "kthread", marks=fails),
+        ("poll", "write"),
+        ("epoll", "write"),
+        ("poll", "kthread"),
     ],
 )
 def test_a_file_with_a_driver_of_its_own(
@@ -131,7 +128,7 @@ def test_a_file_with_a_driver_of_its_own(
     assert line(process) == "line"
 
 
-@pytest.mark.parametrize("way", ["read", pytest.param("poll", marks=fails)])
+@pytest.mark.parametrize("way", ["read", "poll"])
 def test_a_pair_of_devices(
     mapdev: Host, start: Start, client: Callable[..., str], way: str
 ) -> None:
@@ -142,7 +139,7 @@ def test_a_pair_of_devices(
     assert line(process) == "line"
 
 
-@pytest.mark.parametrize("way", ["read", pytest.param("epoll", marks=fails)])
+@pytest.mark.parametrize("way", ["read", "epoll"])
 def test_a_queue_of_the_module(mapdev: Host, start: Start, way: str) -> None:
     """Two drivers share one that none of them made; the other one has used it first."""
     box = Mailbox(WaitQueueHead())
@@ -159,7 +156,6 @@ def test_a_queue_of_the_module(mapdev: Host, start: Start, way: str) -> None:
 
 
 @pytest.mark.parametrize("way", ["read", "poll"])
-@pytest.mark.fails_on("both", "a queue belongs for ever to the host in which it was used first")
 def test_a_queue_that_outlives_a_host(
     new_host: Callable[..., Host], mapdev: Host, start: Start, way: str
 ) -> None:

@@ -64,13 +64,10 @@ class Interrupted(Items):
         return False
 
 
-OVERWRITTEN = "of the wake-ups of a queue the source of the last one only is kept"
-
-
 @pytest.mark.parametrize("first_read", [1, 2], ids=["first", "again"])
 @pytest.mark.parametrize(
     "own_first",
-    [True, pytest.param(False, marks=pytest.mark.fails_on("kernel", OVERWRITTEN))],
+    [True, False],
     ids=["own-other", "other-own"],
 )
 def test_a_wake_up_by_another_is_not_hidden_by_one_s_own(
@@ -99,7 +96,6 @@ def test_the_first_that_waits_is_the_first_that_is_served(mapdev: Host) -> None:
         assert output(reader) == b"%d" % number
 
 
-@pytest.mark.fails_on("kernel", "an operation that was run again in vain waits behind all others")
 def test_a_vain_wake_up_by_one_that_waits_changes_no_order(mapdev: Host) -> None:
     """The second wakes the first before it waits itself, which is behind the first."""
 

@@ -11,6 +11,7 @@ is kept here but the kernel threads that sleep in a queue; which calls wait is t
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 from mapdev.linux.context import Machine, Owner, WouldBlock, context, current_context
 from mapdev.linux.kthread import Kthread
@@ -28,33 +29,36 @@ class WaitQueueHead:
     """A queue of those that wait for something: ``struct wait_queue_head``.
 
     Made in a driver's `probe` or `open` as a rule, it belongs to that driver. One that is made
-    before there is a host (in ``__init__``) belongs to the driver that first uses it.
+    before there is a host (in ``__init__``) belongs to the driver that first uses it. Whoever waits
+    in it is woken, whichever driver or host that is.
 
     Source: include/linux/wait.h
     """
 
-    __slots__ = ("_machine", "_owner", "sleepers")
+    __slots__ = ("__weakref__", "_machines", "_owner", "sleepers")
 
     def __init__(self) -> None:
         """Make an empty queue, as ``DECLARE_WAIT_QUEUE_HEAD`` does."""
         self.sleepers: set[Kthread] = set()
-        self._machine: Machine | None = None
+        self._machines: WeakSet[Machine] = WeakSet()  # on which somebody may wait
         self._owner: Owner = None
         self.adopt()
 
     def adopt(self) -> None:
-        """Belong to the driver whose code runs, unless the queue belongs to one already."""
-        now = current_context() if self._owner is None else None
+        """Know the machine and, if the queue belongs to no driver yet, the driver that runs."""
+        now = current_context()
         if now is not None:
-            self._machine, self._owner = now.machine, now.owner
+            self._machines.add(now.machine)
+            if self._owner is None:
+                self._owner = now.owner
 
     def wake(self) -> None:
         """Have all that wait look again."""
         self.adopt()
         for sleeper in tuple(self.sleepers):
             sleeper.wake.set()
-        if self._machine is not None:  # without one nobody has waited yet
-            self._machine.wake_up(self, self._owner)
+        for machine in tuple(self._machines):  # without one nobody has waited yet
+            machine.wake_up(self, self._owner)
 
 
 def init_waitqueue_head(wq_head: WaitQueueHead) -> None:

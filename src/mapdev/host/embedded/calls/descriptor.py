@@ -25,7 +25,7 @@ from mapdev.host.embedded.inject import StoppedThread
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.surgery import Surgery
-from mapdev.linux.numbers import EPOLLET
+from mapdev.linux.numbers import EPOLLET, EPOLLEXCLUSIVE
 
 EPOLL_CTL_ADD, EPOLL_CTL_MOD = 1, 3
 _SETTABLE = os.O_APPEND | os.O_NONBLOCK | os.O_ASYNC | os.O_DIRECT | os.O_NOATIME
@@ -88,7 +88,9 @@ def _do_fcntl(kernel: Kernel, call: Call) -> int | Verdict:
 
 
 def _do_epoll_ctl(kernel: Kernel, call: Call) -> Verdict:
-    """Note that somebody wants an event at each wake-up, which costs something (EPOLLET).
+    """Note that somebody wants an event at each wake-up, which costs something.
+
+    With EPOLLET it is due for one, with EPOLLEXCLUSIVE it may be the next that waits.
 
     Of a device at a low number this call is not seen; see `Kernel.file`.
     """
@@ -97,7 +99,7 @@ def _do_epoll_ctl(kernel: Kernel, call: Call) -> Verdict:
     if open_file is not None and operation in (EPOLL_CTL_ADD, EPOLL_CTL_MOD):
         with contextlib.suppress(OSError):  # the kernel will say what is wrong
             events = int.from_bytes(kernel.machine.read_user(call.tid, event, 4), "little")
-            open_file.ready.edge |= bool(events & EPOLLET)
+            open_file.ready.edge |= bool(events & (EPOLLET | EPOLLEXCLUSIVE))
     return PASS_ON
 
 
