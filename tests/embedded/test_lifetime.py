@@ -16,6 +16,7 @@ from mapdev.linux import (
     GFP_KERNEL,
     PAGE_SIZE,
     File,
+    Inode,
     VmAreaStruct,
     alloc_page,
     alloc_pages,
@@ -24,6 +25,7 @@ from mapdev.linux import (
     page_address,
     page_to_pfn,
     remap_pfn_range,
+    unmap_mapping_range,
 )
 
 Client = Callable[..., str]
@@ -225,3 +227,22 @@ def test_a_killed_driver_operation(mapdev: EmbeddedHost) -> None:
         finish(mapdev, process, kill=True)
     assert driver.calls.count("open") == driver.calls.count("release") == 2
     assert len(mapdev.machine.leases) == 0
+
+
+def test_a_driver_may_zap_when_it_is_removed() -> None:
+    class Zapping(Driver):
+        is_zapped = False
+
+        def open(self, inode: Inode, file: File) -> None:
+            self.mapping = file.f_mapping
+
+        def remove(self) -> None:
+            unmap_mapping_range(self.mapping, 0, 0)  # by then the host serves nobody any more
+            self.is_zapped = True
+
+    host = EmbeddedHost("16M")
+    driver = host.add(Zapping, "/dev/x")
+    host.popen([sys.executable, "-S", "-c", "open('/dev/x')"]).wait(timeout=60)
+    host.close()
+    assert driver.is_zapped and not host.leaks
+    host.settle()  # returns, though nobody is there to settle anything

@@ -21,11 +21,15 @@ from mapdev.host.dispatch import Dispatcher, Trace
 from mapdev.host.embedded import filter as seccomp
 from mapdev.host.embedded.arch import ARCH
 from mapdev.host.embedded.descendants import Descendants
+from mapdev.host.embedded.files import OpenFile
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.launch import ClientProcess
+from mapdev.host.embedded.listeners import Listeners
+from mapdev.host.embedded.loop import Loop
 from mapdev.host.embedded.machine import EmbeddedMachine
 from mapdev.host.embedded.processes import comm_of
 from mapdev.host.embedded.server import Server
+from mapdev.host.embedded.window import Window
 
 __all__ = ["EmbeddedHost"]
 
@@ -51,18 +55,26 @@ class EmbeddedHost(Host):
         prepare: bool = True,
     ) -> None:
         super().__init__()
-        self.machine: EmbeddedMachine = EmbeddedMachine(parse_size(memory))
+        loop = Loop()
+        listeners = Listeners(loop)
+        self.machine: EmbeddedMachine = EmbeddedMachine(
+            parse_size(memory), Window.of_this_machine(), loop, self._unmapped
+        )
         self.dispatcher = Dispatcher(self.machine, trace)
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         if limit == resource.RLIM_INFINITY:
             limit = 1024
         low = limit if descriptors is None else descriptors
-        self.kernel = Kernel(self.machine, self.dispatcher, seccomp.Descriptors.below(limit, low))
-        self._server = Server(self.kernel, self.lock)
+        numbers = seccomp.Descriptors.below(limit, low)
+        self.kernel = Kernel(self.machine, self.dispatcher, numbers, listeners)
+        self._server = Server(self.kernel, self.lock, loop, listeners)
         if prepare:
-            self.machine.begin_leases()
+            self.machine.leases.begin()
         self._server.start()
         self._descendants = Descendants()
+
+    def _unmapped(self, open_file: OpenFile) -> None:
+        self.kernel.unmapped(open_file)
 
     @property
     def memory(self) -> EmbeddedMachine:
@@ -80,7 +92,7 @@ class EmbeddedHost(Host):
         """
         self._descendants.adopt()
         kernel = self.kernel
-        program = seccomp.build(ARCH, kernel.descriptors, kernel.window, kernel.secret)
+        program = seccomp.build(ARCH, kernel.descriptors, kernel.window, kernel.injector.secret)
         ours, theirs = socket.socketpair()
         try:
             self._server.expect(ours)

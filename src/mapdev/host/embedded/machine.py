@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Callable, Hashable
 from typing import Any
 
-from mapdev.host.embedded.lease import Lease, Leases
+from mapdev.host.embedded.files import OpenFile
+from mapdev.host.embedded.lease import Lease
+from mapdev.host.embedded.loop import Loop
+from mapdev.host.embedded.mappings import Mappings
 from mapdev.host.embedded.memory.physical import PhysicalMemory
-from mapdev.host.embedded.spaces import Spaces
 from mapdev.host.embedded.syscalls import read_memory, write_memory
+from mapdev.host.embedded.window import Window
 from mapdev.inspect.maps import MapsLine, read_maps
 from mapdev.linux.context import context
 from mapdev.linux.fs import Inode
@@ -27,60 +29,41 @@ from mapdev.linux.numbers import (
     VM_SHARED,
     VM_WRITE,
 )
-from mapdev.linux.page import Page
 from mapdev.linux.vma import VmAreaStruct
 
 _LETTERS = {"r": VM_READ, "w": VM_WRITE, "x": VM_EXEC}
 _ACCESS = VM_READ | VM_WRITE | VM_EXEC
 
 InstallFile = Callable[[str, Any, Any, int], int]
-BringIn = Callable[[int, int, int, bool], None]
 
 
 class EmbeddedMachine(PhysicalMemory):
     """Implements `mapdev.linux.context.Machine` for clients that run as ordinary processes.
 
-    :ivar leases_begin: called with `leases` when they are made.
-    :ivar bring_in: while there are areas whose pages come when they are touched: brings those of a
-        range in, since we would wait for ourselves if our own access touched them.
+    :param size: of physical memory, bytes.
+    :param window: where devices are mapped in clients.
+    :param loop: the host's thread.
+    :param unmapped: called when a mapping of an open file is gone from all clients.
+    :ivar mappings: what is mapped in clients; `leases` and `spaces` are its.
     :ivar woken: told of each wake-up, in whatever thread; `Parking.wake`.
     :ivar kthreads: the kernel threads that were started, for those who own them.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(
+        self, size: int, window: Window, loop: Loop, unmapped: Callable[[OpenFile], None]
+    ) -> None:
         super().__init__(size)
-        self._leases: Leases | None = None
-        self.leases_begin: Callable[[Leases], None] = lambda leases: None
+        self.mappings = Mappings(self, window, loop, unmapped)
+        self.leases = self.mappings.leases
+        self.spaces = self.mappings.spaces
         self.install: InstallFile | None = None
-        self.spaces: Spaces | None = None
-        self.bring_in: BringIn | None = None
-        self.zap: Callable[[Inode, int, int], None] | None = None
         self.woken: Callable[[Hashable, Hashable], None] = lambda queue, owner: None
         self.kthreads: dict[Hashable, list[Kthread]] = {}
-        status = os.fstat(self.fd)
-        self.dev, self.inode = status.st_dev, status.st_ino
-        self._dev = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
-
-    @property
-    def leases(self) -> Leases:
-        """Which mappings live."""
-        return self.begin_leases() if self._leases is None else self._leases
-
-    def begin_leases(self) -> Leases:
-        """Begin to watch mappings; not in vain, since to stop that takes the kernel 10 ms."""
-        self._leases = leases = Leases(self)
-        self.leases_begin(leases)
-        return leases
-
-    @property
-    def has_leases(self) -> bool:
-        """Whether anything is mapped, or has been: if not, don't ask for `leases`."""
-        return self._leases is not None
 
     @property
     def unsettled(self) -> bool:
         """Whether the leases are to be swept again soon."""
-        return self._leases is not None and self._leases.unsettled
+        return self.leases.unsettled
 
     def copy_from_user(self, task: TaskStruct, addr: int, size: int) -> bytes:
         """Read `size` bytes of the task's memory; EFAULT when not all of it is there."""
@@ -98,20 +81,19 @@ class EmbeddedMachine(PhysicalMemory):
 
     def read_user(self, tid: int, addr: int, size: int) -> bytes:
         """Read up to `size` bytes at `addr` of thread `tid`; see `syscalls.read_memory`."""
-        if self.spaces and self.bring_in is not None:
-            self.bring_in(tid, addr, size, False)
+        if self.spaces:
+            self.mappings.bring_in(tid, addr, size, False)
         return read_memory(tid, addr, size)
 
     def write_user(self, tid: int, addr: int, data: Any) -> int:
         """Write `data` at `addr` of thread `tid`; see `syscalls.write_memory`."""
-        if self.spaces and self.bring_in is not None:
-            self.bring_in(tid, addr, len(data), True)
+        if self.spaces:
+            self.mappings.bring_in(tid, addr, len(data), True)
         return write_memory(tid, addr, data)
 
     def unmap_mapping_range(self, inode: Inode, start: int, size: int) -> None:
         """Take pages of a device out of all areas that map them."""
-        if self.zap is not None:
-            self.zap(inode, start, size)
+        self.mappings.zap(inode, start, size)
 
     def install_file(self, name: str, driver: Any, private_data: Any, flags: int) -> int:
         """Open a new file in the task whose call is being handled."""
@@ -132,7 +114,7 @@ class EmbeddedMachine(PhysicalMemory):
     def areas(self, task: TaskStruct) -> list[VmAreaStruct]:
         """Return the task's areas as /proc shows them now, a device's own put together again."""
         areas: list[VmAreaStruct] = []
-        space = self.spaces.at(task.tgid) if self.spaces is not None else None
+        space = self.spaces.at(task.tgid)
         before: Lease | None = None
         hidden = space.hidden if space is not None else range(0)
         for line in read_maps(task.pid):
@@ -152,23 +134,14 @@ class EmbeddedMachine(PhysicalMemory):
         _link(areas, task)
         return areas
 
-    def page(self, pfn: int) -> Page:
-        """Return the page of frame `pfn`."""
-        return Page(self, pfn)
-
-    def is_frames(self, line: MapsLine) -> bool:
-        """Say whether an area shows physical memory."""
-        return line.inode == self.inode and line.dev == self._dev
-
     def _lease_of(self, line: MapsLine, tgid: int) -> tuple[Lease, int] | None:
-        if not self.is_frames(line) or not self.has_leases:
+        if not self.mappings.is_frames(line):
             return None
         return self.leases.find(line.offset >> PAGE_SHIFT, line.start, tgid)
 
     def close(self) -> None:
         """Give everything back."""
-        if self._leases is not None:
-            self._leases.close()
+        self.leases.close()
         super().close()
 
 

@@ -21,12 +21,13 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
+from mapdev.host.dispatch import Dispatcher
 from mapdev.host.embedded.agent import Agent, start_agent
 from mapdev.host.embedded.areas import DeviceArea, MmAreas
 from mapdev.host.embedded.batch import Request
 from mapdev.host.embedded.client_pages import ClientPages
 from mapdev.host.embedded.inject import PTRACE_EVENT_STOP, PTRACE_SINGLESTEP, StoppedThread
-from mapdev.host.embedded.kernel import Kernel
+from mapdev.host.embedded.injector import Injector
 from mapdev.host.embedded.processes import (
     comm_of,
     has_memory,
@@ -45,6 +46,7 @@ from mapdev.host.embedded.userfault import (
     UserFault,
     make_in,
 )
+from mapdev.linux.log import log
 from mapdev.linux.mapping import do_fault
 from mapdev.linux.mm import TaskStruct
 from mapdev.linux.numbers import (
@@ -54,7 +56,7 @@ from mapdev.linux.numbers import (
     VM_DONTCOPY,
     VM_SHARED,
 )
-from mapdev.linux.page import put_page
+from mapdev.linux.page import Page, put_page
 from mapdev.linux.vma import (
     FAULT_FLAG_ALLOW_RETRY,
     FAULT_FLAG_INTERRUPTIBLE,
@@ -79,15 +81,25 @@ _AROUND = 16  # pages that a driver's map_pages is asked for at once, as fault_a
 class Pager(ClientPages):
     """Answers the touches of one client's pages that are not there.
 
+    :param dispatch: asks the driver.
     :ivar stale: pages that can't be touched for a moment, so that a system call fails.
     """
 
-    def __init__(self, kernel: Kernel, space: MmAreas, agent: Agent, userfault: UserFault) -> None:
-        super().__init__(kernel, space, agent, userfault)
+    def __init__(
+        self,
+        injector: Injector,
+        dispatch: Dispatcher,
+        space: MmAreas,
+        agent: Agent,
+        userfault: UserFault,
+    ) -> None:
+        super().__init__(injector, space, agent, userfault)
+        self._messages = injector.messages
+        self._dispatch = dispatch
         self.stale: deque[tuple[int, float]] = deque()
         self._shares_numbers: bool | None = None  # with us: whether it is in our PID namespace
         agent.failed = self._give_up
-        kernel.spaces.watch(userfault.fd, self.serve)
+        self._loop.watch(userfault.fd, self.serve)
 
     def serve(self) -> None:
         """Answer the faults that have come."""
@@ -103,7 +115,7 @@ class Pager(ClientPages):
         if not has_memory(self._space.tgid):
             self.close()  # it has ended
             return
-        self._kernel.say_of(
+        self._messages.say_of(
             "pages", self._space.tgid,
             f"touched a page of a device that can't be mapped in it, so it is killed: {error}. "
             "If it has too many areas, raise vm.max_map_count (sysctl)",
@@ -141,7 +153,7 @@ class Pager(ClientPages):
 
         :param wait: until it is mapped; else only those who touch it have to wait.
         """
-        if area.lease not in self._kernel.machine.leases:
+        if area.lease not in self._mappings.leases:
             raise ClientGone  # killed: its agent is gone already, this thread is about to go
         vmf = VmFault(area, page, _FLAGS | (FAULT_FLAG_WRITE if is_write else 0))
         area.fresh = []
@@ -150,7 +162,7 @@ class Pager(ClientPages):
         finally:
             fresh, area.fresh = area.fresh, None
         if fresh:
-            self._kernel.machine.leases.extend(area.lease, fresh)
+            self._mappings.leases.extend(area.lease, fresh)
         if vmf.page is not None:
             put_page(vmf.page)  # the mapping has a reference of its own now
         told = _is_told_of_writes(area)
@@ -199,7 +211,7 @@ class Pager(ClientPages):
                 return True
             found = area.is_mapped(page, page + PAGE_SIZE)
         if not found:
-            self._kernel.log.error("%s: fault mapped nothing at %#x; the client gets SIGBUS",
+            log.error("%s: fault mapped nothing at %#x; the client gets SIGBUS",
                                    area.open_file.device.node, page)  # fmt: skip
             return False
         # Where writes can't be noticed later, each page counts as written when it comes.
@@ -223,7 +235,7 @@ class Pager(ClientPages):
             return True
         vmf = VmFault(area, page, _FLAGS | FAULT_FLAG_WRITE | FAULT_FLAG_MKWRITE)
         if run.kind == "page":
-            vmf.page = self._kernel.machine.page(run.pfn + (page - run.addr >> PAGE_SHIFT))
+            vmf.page = Page(self._dispatch.machine, run.pfn + (page - run.addr >> PAGE_SHIFT))
         name = "vm_page_mkwrite" if run.kind == "page" else "vm_pfn_mkwrite"
         return not self._run(area, task, name, function, vmf) & VM_FAULT_ERROR
 
@@ -243,7 +255,7 @@ class Pager(ClientPages):
         *args: Any,
     ) -> int:
         device = area.open_file.device
-        return self._kernel.dispatch.fault(device, task, name, function, *args)
+        return self._dispatch.fault(device, task, name, function, *args)
 
     def bring_in(
         self, start: int, end: int, is_write: bool, task: TaskStruct, area: DeviceArea
@@ -273,7 +285,7 @@ class Pager(ClientPages):
 
     def _send_sigbus(self, tid: int, area: DeviceArea, page: int) -> None:
         """Let the thread that waits for `page` touch a page that never is there."""
-        beyond = self._kernel.machine.nr_frames
+        beyond = self._mappings.nr_frames
         hole: list[Request] = [self._mmap(area, page, page + PAGE_SIZE, beyond)]
         thread = Tracee(tid)
         try:
@@ -312,7 +324,11 @@ class Pager(ClientPages):
 
 
 def start_pager(
-    kernel: Kernel, thread: StoppedThread, space: MmAreas, parent: Pager | None = None
+    injector: Injector,
+    dispatch: Dispatcher,
+    thread: StoppedThread,
+    space: MmAreas,
+    parent: Pager | None = None,
 ) -> Pager:
     """Start a pager for `space`, in the stopped `thread` of its process.
 
@@ -322,12 +338,12 @@ def start_pager(
     with ExitStack() as unless_started:
         userfault = make_in(thread, space.tgid)
         unless_started.callback(userfault.close)
-        agent = start_agent(kernel, thread, parent.agent.page if parent else 0)
+        agent = start_agent(injector, thread, parent.agent.page if parent else 0)
         unless_started.callback(agent.close)
-        pager = Pager(kernel, space, agent, userfault)
+        pager = Pager(injector, dispatch, space, agent, userfault)
         unless_started.pop_all()
     if not userfault.kernel_too:
-        kernel.say_of(
+        injector.messages.say_of(
             "userfaultfd", space.tgid,
             "touches pages of a device inside system calls with EFAULT if they are not there yet, "
             "since this machine allows no userfaultfd for them: run as root, or set "

@@ -1,20 +1,18 @@
 """The host's thread: waits for what clients do and has it handled, one thing after another.
 
-It owns the epoll instance, the listeners and all that `Kernel` holds. Other threads reach it only
-through `Server.submit`, which runs a function in the host's thread, and through the host's lock,
-which the thread holds while it handles something. It is also the tracer of every client thread that
+It owns all that `Kernel` holds. Other threads reach it only through `Loop.submit`, which runs a
+function in the host's thread, and through the host's lock, which the thread holds while it handles
+something. It is also the tracer of every client thread that
 is stopped, so ptrace must be called nowhere else.
 """
 
 from __future__ import annotations
 
 import errno
-import os
 import select
 import socket
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +24,8 @@ from mapdev.host.embedded.calls.verdict import PASS_ON, Result
 from mapdev.host.embedded.files import OpenFile
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.launch import receive_listener
+from mapdev.host.embedded.listeners import Listeners
+from mapdev.host.embedded.loop import Loop
 from mapdev.host.embedded.notify import Call, Listener
 from mapdev.host.embedded.parking import Parking
 from mapdev.host.embedded.quick import Events, Quick
@@ -43,31 +43,27 @@ _ENOUGH_PASSES = 20  # what had ended when settle was called is handled by then
 class Server:
     """Runs the host's thread from `start` to `stop`."""
 
-    def __init__(self, kernel: Kernel, lock: threading.RLock) -> None:
+    def __init__(
+        self, kernel: Kernel, lock: threading.RLock, loop: Loop, listeners: Listeners
+    ) -> None:
         self._kernel = kernel
         self._lock = lock
-        self._epoll = select.epoll()
-        self._watched: dict[int, Callable[[int], None]] = {}
-        self._batch: dict[int, int] = {}  # events that are not handled yet, by descriptor
-        self._listeners: dict[int, Listener] = {}
-        self._work: deque[Callable[[], None]] = deque()
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._loop = loop
+        self._epoll = loop.epoll
+        self._watched = loop.handlers
+        self._listeners = listeners.by_fd
+        self._postponed = listeners.postponed
+        self._close_listeners = listeners.close
         self._running = True
         self._settling: list[threading.Event] = []
         self._passes = 0
         self._thread = threading.Thread(target=self._run, name="mapdev host", daemon=True)
         self._quick = Quick(kernel)
         self._coroutines = Coroutines(lock)
-        self._parking = Parking(kernel, self._coroutines, self._carry_out, self._poke)
+        self._parking = Parking(kernel, self._coroutines, self._carry_out, loop.wake_up)
         kernel.machine.woken = self._parking.wake
         kernel.opened = self._watch_file
         kernel.closed = self._forget_file
-        kernel.next_call = self._next_call
-        self._watch(self._wake, select.EPOLLIN, lambda _: self._do_work())
-        kernel.in_host_thread = self.in_thread
-        kernel.spaces.watch = self._watch_input
-        kernel.spaces.forget = self._unwatch
-        kernel.machine.leases_begin = lambda leases: self._watch_input(leases.events, kernel.sweep)
 
     # --- from other threads -----------------------------------------------------------------
 
@@ -78,43 +74,21 @@ class Server:
     def stop(self) -> None:
         """End the thread; parked calls fail with ENODEV, all other and later ones with ENOSYS."""
         self._running = False
-        self._poke()
+        self._loop.wake_up()
         self._thread.join()
         # Nothing is watched any more. A process whose filter is gone may be about to end still.
         self._kernel.closed = lambda _: None
-        self._kernel.spaces.forget = lambda _: None
         with self._lock:
             self._parking.close()
         self._coroutines.stop()
+        self._close_listeners()
+        self._loop.close()
         for done in self._settling:
             done.set()
-        for listener in self._listeners.values():
-            listener.close()
-        self._epoll.close()
-        os.close(self._wake)
 
     def submit(self, work: Callable[[], Any]) -> Any:
         """Run `work` in the host's thread and return its result or raise its exception."""
-        outcome: list[Any] = [None, None]  # result and exception
-        done = threading.Event()
-
-        def run() -> None:
-            try:
-                outcome[0] = work()
-            except BaseException as error:
-                outcome[1] = error
-            done.set()
-
-        self._work.append(run)
-        self._poke()
-        done.wait()
-        if outcome[1] is not None:
-            raise outcome[1]
-        return outcome[0]
-
-    def in_thread(self, work: Callable[[], Any]) -> Any:
-        """Run `work` in the host's thread, which may be the caller's."""
-        return work() if threading.current_thread() is self._thread else self.submit(work)
+        return self._loop.submit(work)
 
     def expect(self, channel: socket.socket) -> None:
         """Serve the client that will send its listener through `channel`, which is ours now."""
@@ -127,17 +101,13 @@ class Server:
         Clients that go on making calls don't keep it from returning.
         """
         done = threading.Event()
-        self.submit(lambda: self._settling.append(done))
+        self.submit(lambda: self._settling.append(done) if self._running else done.set())
         done.wait()
 
     def look_for_signals(self) -> None:
         """See at once what a signal that was just sent means to parked calls; does not wait."""
         if self._running:
-            self._work.append(self._parking.look)
-            self._poke()
-
-    def _poke(self) -> None:
-        os.eventfd_write(self._wake, 1)
+            self._loop.post(self._parking.look)
 
     @property
     def has_clients(self) -> bool:
@@ -149,6 +119,7 @@ class Server:
     def _run(self) -> None:
         machine, spaces, parking = self._kernel.machine, self._kernel.spaces, self._parking
         parking.begin()
+        self._loop.begin()
         while self._running:
             if machine.unsettled or spaces.restless:
                 self._once(_SWEEP_AGAIN)
@@ -180,7 +151,7 @@ class Server:
                     self._handle_batch(events)
                 else:
                     self._handle(self._listeners[events[0][0]].call(taken))
-                    if kernel.postponed:
+                    if self._postponed:
                         self._handle_postponed()
                 if parking.busy:
                     parking.tend()
@@ -201,19 +172,19 @@ class Server:
         # must have run when an open that follows is handled.
         if len(events) > 1:
             events.sort(key=lambda event: event[0] in self._listeners)
-        self._batch = dict(events)
+        batch = self._loop.events = dict(events)
         if chores:
             self._try(self._do_chores)
-        while self._batch:
-            fd = next(iter(self._batch))
-            event = self._batch.pop(fd)
+        while batch:
+            fd = next(iter(batch))
+            event = batch.pop(fd)
             self._try(self._watched[fd], event)
             self._handle_postponed()
 
     def _do_chores(self) -> None:
         machine = self._kernel.machine
-        if machine.unsettled and machine.leases.events not in self._batch:
-            self._kernel.sweep()
+        if machine.unsettled and machine.leases.events not in self._loop.events:
+            self._kernel.mappings.sweep()
         if self._kernel.spaces.restless:
             self._kernel.spaces.tick()
 
@@ -225,25 +196,16 @@ class Server:
             log.exception(_OWN_ERROR)
 
     def _handle_postponed(self) -> None:
-        while self._kernel.postponed:
-            call = self._kernel.postponed.popleft()
+        while self._postponed:
+            call = self._postponed.popleft()
             if call.is_waited_for():  # its thread may have been killed meanwhile
                 self._handle(call)
 
-    def _do_work(self) -> None:
-        os.eventfd_read(self._wake)
-        while self._work:
-            self._work.popleft()()
-
     def _watch(self, fd: int, events: int, handle: Callable[[int], None]) -> None:
-        self._watched[fd] = handle
-        self._epoll.register(fd, events)
+        self._loop.register(fd, events, handle)
 
     def _unwatch(self, fd: int) -> None:
-        # The number may be another descriptor's soon, which an event of this batch is not for.
-        self._batch.pop(fd, None)
-        del self._watched[fd]
-        self._epoll.unregister(fd)
+        self._loop.unwatch(fd)
 
     def _accept(self, channel: socket.socket) -> None:
         self._unwatch(channel.fileno())
@@ -269,24 +231,6 @@ class Server:
             self._unwatch(listener.fd)
             del self._listeners[listener.fd]
             listener.close()
-
-    def _next_call(self, timeout: float) -> Call | None:
-        """Receive a call out of turn; None when there was none for `timeout` seconds."""
-        poller = select.poll()
-        for fd in self._listeners:
-            poller.register(fd, select.POLLIN)
-        while ready := poller.poll(timeout * 1000):
-            for fd, event in ready:
-                call = None
-                if event & select.POLLIN:
-                    # It may have been the only one, and to receive the next would be to wait.
-                    self._batch.pop(fd, None)
-                    call = self._listeners[fd].receive()
-                if call is not None:
-                    return call
-                if not event & select.POLLIN:
-                    poller.unregister(fd)  # its clients are gone, which is handled later
-        return None
 
     def _handle(self, call: Call) -> None:
         """Carry out one call and answer or park it, whatever happens."""
@@ -319,9 +263,6 @@ class Server:
             elif isinstance(result, Waiting):
                 return result
         return None
-
-    def _watch_input(self, fd: int, then: Callable[[], None]) -> None:
-        self._watch(fd, select.EPOLLIN, lambda _: then())
 
     def _watch_file(self, open_file: OpenFile) -> None:
         def moved(before: Any) -> None:

@@ -35,7 +35,8 @@ def _do_fork(kernel: Kernel, call: Call) -> Verdict:
     name, args = NAME_OF[call.nr], call.args[:5]
     if name == "clone":
         args[0] &= ~_UNFIT
-    with Surgery(kernel, call, "the device mappings of its children are not followed") as surgery:
+    why = "the device mappings of its children are not followed"
+    with Surgery(kernel.injector, call, why) as surgery:
         surgery.result, child = surgery.thread.fork(name, *args)
         with child:
             pid = child.tid
@@ -52,7 +53,7 @@ def _start_pager(kernel: Kernel, child: StoppedThread, space: MmAreas, parent: P
     :raises OSError: EAGAIN, ENOMEM, EMFILE: then it is dead, and fork has failed.
     """
     try:
-        start_pager(kernel, child, space, parent).inherit(parent)
+        start_pager(kernel.injector, kernel.dispatch, child, space, parent).inherit(parent)
     except OSError:
         os.kill(child.tid, signal.SIGKILL)
         raise

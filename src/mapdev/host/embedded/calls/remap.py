@@ -55,11 +55,11 @@ def _do_mremap(kernel: Kernel, call: Call) -> int | Verdict:
     if space is None or area is None:
         if space is not None and flags & MREMAP_FIXED and space.overlapping(target, target + new):
             _replace(kernel, call, space, new)
-        elif kernel.shows_device(call, addr):
+        elif kernel.mappings.shows_device(call.tid, addr):
             raise _error(errno.EINVAL)  # not one that this process made: leave it as it is
         return PASS_ON
     _check(addr, old, new, flags, target, kernel.window.task_size)
-    with Surgery(kernel, call, "its mapping of a device can't be changed") as surgery:
+    with Surgery(kernel.injector, call, "its mapping of a device can't be changed") as surgery:
         job = _Remap(kernel, call, surgery, space, area)
         surgery.result = job.run(addr, old, new, flags, target)
     return ANSWERED
@@ -165,7 +165,7 @@ class _Remap:
         if target:
             reserve(self._thread, target, new, MAP_FIXED)
         else:
-            target = reserve_somewhere(self._kernel, self._space, self._thread, new)
+            target = reserve_somewhere(self._kernel.window, self._space, self._thread, new)
         pager = self._space.pager
         protected = pager.protected(addr, addr + old) if pager is not None else set()
         try:
@@ -220,7 +220,7 @@ class _Remap:
         if start < end and self._area.faults and pager is not None:
             pager.fill(self._area, start, end)
         elif start < end:
-            map_frames(self._surgery, self._kernel, self._area.piece(start, end))
+            map_frames(self._surgery, self._area.piece(start, end))
 
 
 HANDLERS: dict[str, Handler] = {"mremap": _do_mremap}
