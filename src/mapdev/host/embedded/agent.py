@@ -49,11 +49,18 @@ class Agent:
 
     :ivar tid: its number.
     :ivar has_posts: it may not have made yet what was posted.
-    :ivar failed: called with the error of something posted.
+    :param failed: called with the error of something posted.
     :ivar page: the two pages of memory that it has: one to work in, one of code.
     """
 
-    def __init__(self, injector: Injector, tid: int, page: int, tie: socket.socket) -> None:
+    def __init__(
+        self,
+        injector: Injector,
+        tid: int,
+        page: int,
+        tie: socket.socket,
+        failed: Callable[[OSError], None],
+    ) -> None:
         self.tid = tid
         self.page = page
         self.tie = tie
@@ -61,7 +68,7 @@ class Agent:
         self._mark = injector.secret << 32
         self._sent = b""
         self.has_posts = False
-        self.failed: Callable[[OSError], None] = lambda error: None
+        self.failed = failed
         self._numbers = {_TIE}
 
     def run(self, requests: Sequence[Request]) -> None:
@@ -204,10 +211,14 @@ def _error_in(answer: bytes, before: int, sent: bytes) -> CallError | None:
     return CallError(result, number, before + last // CALL.size)
 
 
-def start_agent(injector: Injector, thread: StoppedThread, page: int = 0) -> Agent:
+def start_agent(
+    injector: Injector, thread: StoppedThread, page: int, failed: Callable[[OSError], None]
+) -> Agent:
     """Start an agent in the process of the stopped `thread`.
 
-    :param page: the memory of the agent that the process's parent had, of which it has a copy.
+    :param page: the memory of the agent that the process's parent had, of which it has a copy; 0:
+        there is none.
+    :param failed: see `Agent`.
     :raises OSError: EAGAIN the client may have no more threads, ENOMEM no more memory.
     :raises ClientGone: it was killed.
     """
@@ -229,7 +240,7 @@ def start_agent(injector: Injector, thread: StoppedThread, page: int = 0) -> Age
         raise
     finally:
         theirs.close()
-    return Agent(injector, helper.tid, page, ours)
+    return Agent(injector, helper.tid, page, ours, failed)
 
 
 def _make_pages(injector: Injector, thread: StoppedThread) -> int:

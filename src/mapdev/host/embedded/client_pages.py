@@ -17,8 +17,9 @@ from typing import Any
 
 from mapdev.host.embedded.agent import Agent
 from mapdev.host.embedded.arch import NUMBER_OF
-from mapdev.host.embedded.areas import DeviceArea, MmAreas
+from mapdev.host.embedded.areas import MmAreas
 from mapdev.host.embedded.batch import CALL, Request
+from mapdev.host.embedded.fault_handler import FaultHandler
 from mapdev.host.embedded.injector import Injector
 from mapdev.host.embedded.processes import live_threads
 from mapdev.host.embedded.surgery import may_be_written
@@ -31,6 +32,7 @@ from mapdev.host.embedded.userfault import (
     WAKE_RANGE,
     UserFault,
 )
+from mapdev.host.embedded.vma import DeviceArea
 from mapdev.linux.numbers import (
     MAP_ANONYMOUS,
     MAP_FIXED,
@@ -80,6 +82,11 @@ class ClientPages:
         self._wakes = agent.lend(userfault.fd)  # the userfaultfd's number in the agent
         self._loop.watch(agent.tie.fileno(), self._heard)
 
+    @property
+    def page(self) -> int:
+        """The address of the agent's two pages in the client."""
+        return self.agent.page
+
     def _heard(self) -> None:
         """The agent speaks unasked: something that was posted has failed, or it has ended."""
         try:
@@ -122,7 +129,7 @@ class ClientPages:
         for start, end in holes:
             self._userfault.register(start, end, MODE_MISSING)
 
-    def inherit(self, parent: ClientPages) -> None:
+    def inherit(self, parent: FaultHandler) -> None:
         """Continue in a child that was just forked what `parent` did for its process."""
         for area in self._space:
             if area.faults:
@@ -132,7 +139,7 @@ class ClientPages:
                 if not _is_copied_by_fork(area):
                     area.forget(area.vm_start, area.vm_end)
                 self.reserve(area, area.holes(area.vm_start, area.vm_end))
-        for page in parent._protected:
+        for page in parent.protected(0, _ULONG_MAX):
             there = self._space.find(page)
             if there is not None and there.is_mapped(page, page + PAGE_SIZE):
                 self._protect(page, page + PAGE_SIZE)

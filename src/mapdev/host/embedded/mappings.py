@@ -38,7 +38,7 @@ from mapdev.linux.numbers import (
 from mapdev.linux.vma import vma_pages
 
 if TYPE_CHECKING:
-    from mapdev.host.embedded.areas import DeviceArea
+    from mapdev.host.embedded.vma import DeviceArea
 
 
 class Mappings:

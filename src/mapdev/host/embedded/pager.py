@@ -18,14 +18,14 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import ExitStack
 from typing import Any
 
 from mapdev.host.dispatch import Dispatcher
-from mapdev.host.embedded.agent import Agent, start_agent
-from mapdev.host.embedded.areas import DeviceArea, MmAreas
+from mapdev.host.embedded.agent import start_agent
+from mapdev.host.embedded.areas import MmAreas
 from mapdev.host.embedded.batch import Request
 from mapdev.host.embedded.client_pages import ClientPages
+from mapdev.host.embedded.fault_handler import FaultHandler
 from mapdev.host.embedded.inject import PTRACE_EVENT_STOP, PTRACE_SINGLESTEP, StoppedThread
 from mapdev.host.embedded.injector import Injector
 from mapdev.host.embedded.processes import (
@@ -46,6 +46,7 @@ from mapdev.host.embedded.userfault import (
     UserFault,
     make_in,
 )
+from mapdev.host.embedded.vma import DeviceArea
 from mapdev.linux.log import log
 from mapdev.linux.mapping import do_fault
 from mapdev.linux.mm import TaskStruct
@@ -82,6 +83,8 @@ class Pager(ClientPages):
     """Answers the touches of one client's pages that are not there.
 
     :param dispatch: asks the driver.
+    :param thread: a stopped thread of the client, in which its agent is started.
+    :param page: the memory of its parent's agent, of which it has a copy, or 0.
     :ivar stale: pages that can't be touched for a moment, so that a system call fails.
     """
 
@@ -90,15 +93,20 @@ class Pager(ClientPages):
         injector: Injector,
         dispatch: Dispatcher,
         space: MmAreas,
-        agent: Agent,
         userfault: UserFault,
+        thread: StoppedThread,
+        page: int,
     ) -> None:
-        super().__init__(injector, space, agent, userfault)
+        agent = start_agent(injector, thread, page, self._give_up)
+        try:
+            super().__init__(injector, space, agent, userfault)
+        except BaseException:
+            agent.close()
+            raise
         self._messages = injector.messages
         self._dispatch = dispatch
         self.stale: deque[tuple[int, float]] = deque()
         self._shares_numbers: bool | None = None  # with us: whether it is in our PID namespace
-        agent.failed = self._give_up
         self._loop.watch(userfault.fd, self.serve)
 
     def serve(self) -> None:
@@ -328,20 +336,19 @@ def start_pager(
     dispatch: Dispatcher,
     thread: StoppedThread,
     space: MmAreas,
-    parent: Pager | None = None,
+    parent: FaultHandler | None = None,
 ) -> Pager:
     """Start a pager for `space`, in the stopped `thread` of its process.
 
     :param parent: the pager of the process that this one was forked from.
     :raises OSError: EPERM the machine does not allow it; EAGAIN, ENOMEM as for `start_agent`.
     """
-    with ExitStack() as unless_started:
-        userfault = make_in(thread, space.tgid)
-        unless_started.callback(userfault.close)
-        agent = start_agent(injector, thread, parent.agent.page if parent else 0)
-        unless_started.callback(agent.close)
-        pager = Pager(injector, dispatch, space, agent, userfault)
-        unless_started.pop_all()
+    userfault = make_in(thread, space.tgid)
+    try:
+        pager = Pager(injector, dispatch, space, userfault, thread, parent.page if parent else 0)
+    except BaseException:
+        userfault.close()
+        raise
     if not userfault.kernel_too:
         injector.messages.say_of(
             "userfaultfd", space.tgid,

@@ -27,7 +27,8 @@ from mapdev.linux.mm import TaskStruct
 from mapdev.linux.numbers import VM_EXEC, VM_READ, VM_WRITE
 
 if TYPE_CHECKING:
-    from mapdev.host.embedded.areas import DeviceArea, MmAreas
+    from mapdev.host.embedded.areas import MmAreas
+    from mapdev.host.embedded.vma import DeviceArea
 
 _LONGEST_EXEC = 10.0  # seconds; one that fails leaves all as it was
 _ACCESS = {"r": VM_READ, "w": VM_WRITE, "x": VM_EXEC}

@@ -16,7 +16,7 @@ import resource
 from collections.abc import Callable
 
 from mapdev.host.embedded.arch import NAME_OF
-from mapdev.host.embedded.areas import DeviceArea, MmAreas
+from mapdev.host.embedded.areas import MmAreas
 from mapdev.host.embedded.calls.advice import (
     POPULATE_READ,
     POPULATE_WRITE,
@@ -29,6 +29,7 @@ from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.processes import has_capability
 from mapdev.host.embedded.surgery import Surgery, map_frames
+from mapdev.host.embedded.vma import DeviceArea
 from mapdev.inspect.maps import read_maps
 from mapdev.linux.mm import TaskStruct
 from mapdev.linux.numbers import (

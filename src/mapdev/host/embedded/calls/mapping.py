@@ -17,7 +17,7 @@ import resource
 from collections.abc import Iterator
 
 from mapdev.host.embedded.arch import ARCH
-from mapdev.host.embedded.areas import DeviceArea, MmAreas
+from mapdev.host.embedded.areas import MmAreas
 from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Verdict, signed32
 from mapdev.host.embedded.files import OpenFile
 from mapdev.host.embedded.inject import StoppedThread
@@ -35,6 +35,7 @@ from mapdev.host.embedded.surgery import (
     reserve_somewhere,
 )
 from mapdev.host.embedded.tracee import ClientGone
+from mapdev.host.embedded.vma import DeviceArea
 from mapdev.linux.fs import FMODE_READ, FMODE_WRITE
 from mapdev.linux.log import log
 from mapdev.linux.mm import TaskStruct

@@ -14,10 +14,11 @@ import struct
 from mapdev.host.embedded.arch import NAME_OF
 from mapdev.host.embedded.areas import MmAreas
 from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Verdict
+from mapdev.host.embedded.fault_handler import FaultHandler
 from mapdev.host.embedded.inject import StoppedThread
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.notify import Call
-from mapdev.host.embedded.pager import Pager, start_pager
+from mapdev.host.embedded.pager import start_pager
 from mapdev.host.embedded.processes import comm_of, tgid_of
 from mapdev.host.embedded.surgery import Surgery
 from mapdev.linux.mm import TaskStruct
@@ -47,7 +48,9 @@ def _do_fork(kernel: Kernel, call: Call) -> Verdict:
     return ANSWERED
 
 
-def _start_pager(kernel: Kernel, child: StoppedThread, space: MmAreas, parent: Pager) -> None:
+def _start_pager(
+    kernel: Kernel, child: StoppedThread, space: MmAreas, parent: FaultHandler
+) -> None:
     """Bring pages into a child too; without it would find other things there, so it must not run.
 
     :raises OSError: EAGAIN, ENOMEM, EMFILE: then it is dead, and fork has failed.

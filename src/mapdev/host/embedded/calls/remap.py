@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 
-from mapdev.host.embedded.areas import DeviceArea, MmAreas
+from mapdev.host.embedded.areas import MmAreas
 from mapdev.host.embedded.calls.mapping import check_not_hidden
 from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Verdict
 from mapdev.host.embedded.inject import StoppedThread
@@ -23,6 +23,7 @@ from mapdev.host.embedded.surgery import (
     reserve,
     reserve_somewhere,
 )
+from mapdev.host.embedded.vma import DeviceArea
 from mapdev.inspect.maps import read_maps
 from mapdev.linux.mm import TaskStruct
 from mapdev.linux.numbers import (
