@@ -245,4 +245,3 @@ def test_a_driver_may_zap_when_it_is_removed() -> None:
     host.popen([sys.executable, "-S", "-c", "open('/dev/x')"]).wait(timeout=60)
     host.close()
     assert driver.is_zapped and not host.leaks
-    host.settle()  # returns, though nobody is there to settle anything

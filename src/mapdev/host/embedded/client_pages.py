@@ -71,7 +71,7 @@ class ClientPages:
     ) -> None:
         self.agent = agent
         self._mappings = injector.mappings
-        self._loop = injector.mappings.loop
+        self._watcher = injector.mappings.watcher
         self._space = space
         self._userfault = userfault
         self._numbers: dict[int, int] = {}  # descriptors in the agent, by lease
@@ -80,7 +80,7 @@ class ClientPages:
         self._closed = False
         self._mark = injector.secret << 32
         self._wakes = agent.lend(userfault.fd)  # the userfaultfd's number in the agent
-        self._loop.watch(agent.tie.fileno(), self._heard)
+        self._watcher.watch(agent.tie.fileno(), self._heard)
 
     @property
     def page(self) -> int:
@@ -207,8 +207,8 @@ class ClientPages:
         """The client is gone, or has executed another program."""
         if not self._closed:
             self._closed = True
-            self._loop.unwatch(self._userfault.fd)
-            self._loop.unwatch(self.agent.tie.fileno())
+            self._watcher.unwatch(self._userfault.fd)
+            self._watcher.unwatch(self.agent.tie.fileno())
             self._userfault.close()
             self.agent.close()
 

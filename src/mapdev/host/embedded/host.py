@@ -21,14 +21,13 @@ from mapdev.host.dispatch import Dispatcher, Trace
 from mapdev.host.embedded import filter as seccomp
 from mapdev.host.embedded.arch import ARCH
 from mapdev.host.embedded.descendants import Descendants
-from mapdev.host.embedded.files import OpenFile
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.launch import ClientProcess
 from mapdev.host.embedded.listeners import Listeners
-from mapdev.host.embedded.loop import Loop
 from mapdev.host.embedded.machine import EmbeddedMachine
 from mapdev.host.embedded.processes import comm_of
 from mapdev.host.embedded.server import Server
+from mapdev.host.embedded.watcher import Watcher
 from mapdev.host.embedded.window import Window
 
 __all__ = ["EmbeddedHost"]
@@ -55,10 +54,14 @@ class EmbeddedHost(Host):
         prepare: bool = True,
     ) -> None:
         super().__init__()
-        loop = Loop()
-        listeners = Listeners(loop)
+        watcher = Watcher()
+        listeners = Listeners(watcher)
         self.machine: EmbeddedMachine = EmbeddedMachine(
-            parse_size(memory), Window.of_this_machine(), loop, self._unmapped
+            parse_size(memory),
+            Window.of_this_machine(),
+            watcher,
+            lambda work: self._server.in_thread(work),
+            lambda open_file: self.kernel.unmapped(open_file),
         )
         self.dispatcher = Dispatcher(self.machine, trace)
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -67,14 +70,11 @@ class EmbeddedHost(Host):
         low = limit if descriptors is None else descriptors
         numbers = seccomp.Descriptors.below(limit, low)
         self.kernel = Kernel(self.machine, self.dispatcher, numbers, listeners)
-        self._server = Server(self.kernel, self.lock, loop, listeners)
+        self._server = Server(self.kernel, self.lock, watcher, listeners)
         if prepare:
             self.machine.leases.begin()
         self._server.start()
         self._descendants = Descendants()
-
-    def _unmapped(self, open_file: OpenFile) -> None:
-        self.kernel.unmapped(open_file)
 
     @property
     def memory(self) -> EmbeddedMachine:

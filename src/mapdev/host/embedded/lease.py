@@ -20,10 +20,10 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 
-from mapdev.host.embedded.loop import Loop
 from mapdev.host.embedded.memory.frames import Hold
 from mapdev.host.embedded.memory.physical import PhysicalMemory
 from mapdev.host.embedded.syscalls import IN_CLOSE, byte_is_locked, inotify_of, lock_byte
+from mapdev.host.embedded.watcher import Watcher
 from mapdev.linux.numbers import PAGE_SHIFT, PAGE_SIZE
 from mapdev.linux.vma import Kind, Mapped, VmAreaStruct
 
@@ -70,14 +70,16 @@ class Lease:
 class Leases:
     """All mappings that live.
 
-    :param loop: the host's thread.
+    :param watcher: watches descriptors.
     :param changed: called when some may have ended, to `sweep`.
     :ivar events: a descriptor, readable then; None before `begin`.
     """
 
-    def __init__(self, memory: PhysicalMemory, loop: Loop, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, memory: PhysicalMemory, watcher: Watcher, changed: Callable[[], None]
+    ) -> None:
         self._memory = memory
-        self._loop = loop
+        self._watcher = watcher
         self._changed = changed
         self._path = f"/proc/self/fd/{memory.fd}"
         self.events: int | None = None
@@ -99,7 +101,7 @@ class Leases:
         """Begin to watch mappings; not in vain, since to stop that takes the kernel 10 ms."""
         if self.events is None:
             self.events = inotify_of(self._path, IN_CLOSE)
-            self._loop.watch(self.events, self._changed)
+            self._watcher.watch(self.events, self._changed)
 
     def open_description(self, writable: bool) -> tuple[int, int]:
         """Return a descriptor of a new description of physical memory, and its lock's index.

@@ -10,20 +10,20 @@ from __future__ import annotations
 import select
 from collections import deque
 
-from mapdev.host.embedded.loop import Loop
 from mapdev.host.embedded.notify import Call, Listener
+from mapdev.host.embedded.watcher import Watcher
 
 
 class Listeners:
     """All listeners.
 
-    :param loop: where they are watched.
+    :param watcher: where they are watched.
     :ivar by_fd: the listeners, by descriptor.
     :ivar postponed: calls that were received while another one was carried out.
     """
 
-    def __init__(self, loop: Loop) -> None:
-        self._loop = loop
+    def __init__(self, watcher: Watcher) -> None:
+        self._watcher = watcher
         self.by_fd: dict[int, Listener] = {}
         self.postponed: deque[Call] = deque()
 
@@ -37,15 +37,10 @@ class Listeners:
                 call = None
                 if event & select.POLLIN:
                     # It may have been the only one, and to receive the next would be to wait.
-                    self._loop.events.pop(fd, None)
+                    self._watcher.events.pop(fd, None)
                     call = self.by_fd[fd].receive()
                 if call is not None:
                     return call
                 if not event & select.POLLIN:
                     poller.unregister(fd)  # its clients are gone, which is handled later
         return None
-
-    def close(self) -> None:
-        """Close all: later calls fail with ENOSYS."""
-        for listener in self.by_fd.values():
-            listener.close()

@@ -8,10 +8,10 @@ from typing import Any
 
 from mapdev.host.embedded.files import OpenFile
 from mapdev.host.embedded.lease import Lease
-from mapdev.host.embedded.loop import Loop
-from mapdev.host.embedded.mappings import Mappings
+from mapdev.host.embedded.mappings import InThread, Mappings
 from mapdev.host.embedded.memory.physical import PhysicalMemory
 from mapdev.host.embedded.syscalls import read_memory, write_memory
+from mapdev.host.embedded.watcher import Watcher
 from mapdev.host.embedded.window import Window
 from mapdev.inspect.maps import MapsLine, read_maps
 from mapdev.linux.context import context
@@ -42,7 +42,8 @@ class EmbeddedMachine(PhysicalMemory):
 
     :param size: of physical memory, bytes.
     :param window: where devices are mapped in clients.
-    :param loop: the host's thread.
+    :param watcher: watches descriptors.
+    :param in_thread: runs a function in the host's thread, which may be the caller's.
     :param unmapped: called when a mapping of an open file is gone from all clients.
     :ivar mappings: what is mapped in clients; `leases` and `spaces` are its.
     :ivar woken: told of each wake-up, in whatever thread; `Parking.wake`.
@@ -50,10 +51,15 @@ class EmbeddedMachine(PhysicalMemory):
     """
 
     def __init__(
-        self, size: int, window: Window, loop: Loop, unmapped: Callable[[OpenFile], None]
+        self,
+        size: int,
+        window: Window,
+        watcher: Watcher,
+        in_thread: InThread,
+        unmapped: Callable[[OpenFile], None],
     ) -> None:
         super().__init__(size)
-        self.mappings = Mappings(self, window, loop, unmapped)
+        self.mappings = Mappings(self, window, watcher, in_thread, unmapped)
         self.leases = self.mappings.leases
         self.spaces = self.mappings.spaces
         self.install: InstallFile | None = None

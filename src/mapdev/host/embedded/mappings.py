@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 
 from mapdev.host.embedded.files import OpenFile
 from mapdev.host.embedded.lease import Leases
-from mapdev.host.embedded.loop import Loop
 from mapdev.host.embedded.memory.physical import PhysicalMemory
 from mapdev.host.embedded.processes import comm_of
 from mapdev.host.embedded.spaces import Spaces
+from mapdev.host.embedded.watcher import Watcher
 from mapdev.host.embedded.window import Window
 from mapdev.inspect.maps import MapsLine, read_maps
 from mapdev.linux.fs import Inode
@@ -40,13 +40,16 @@ from mapdev.linux.vma import vma_pages
 if TYPE_CHECKING:
     from mapdev.host.embedded.vma import DeviceArea
 
+InThread = Callable[[Callable[[], None]], object]
+
 
 class Mappings:
     """All mappings of a host.
 
     :param memory: what is mapped.
     :param window: where calls on areas are handed over.
-    :param loop: the host's thread.
+    :param watcher: watches descriptors.
+    :param in_thread: runs a function in the host's thread, which may be the caller's.
     :param unmapped: called when the last area of one mapping of an open file is gone.
     :ivar leases: the mappings that live.
     :ivar spaces: the address spaces that have some.
@@ -57,14 +60,16 @@ class Mappings:
         self,
         memory: PhysicalMemory,
         window: Window,
-        loop: Loop,
+        watcher: Watcher,
+        in_thread: InThread,
         unmapped: Callable[[OpenFile], None],
     ) -> None:
         self.window = window
-        self.loop = loop
+        self.watcher = watcher
+        self._in_thread = in_thread
         self.nr_frames = memory.nr_frames
-        self.leases = Leases(memory, loop, self.sweep)
-        self.spaces = Spaces(self.leases, loop, self.sweep)
+        self.leases = Leases(memory, watcher, self.sweep)
+        self.spaces = Spaces(self.leases, watcher, self.sweep)
         self._unmapped = unmapped
         self._files: dict[int, OpenFile] = {}  # by the index of their lease
         status = os.fstat(memory.fd)
@@ -159,7 +164,7 @@ class Mappings:
 
         May be called in any thread.
         """
-        self.loop.in_thread(lambda: self._zap(inode, start, size))
+        self._in_thread(lambda: self._zap(inode, start, size))
 
     def _zap(self, inode: Inode, start: int, size: int) -> None:
         first = start >> PAGE_SHIFT

@@ -107,7 +107,7 @@ class Pager(ClientPages):
         self._dispatch = dispatch
         self.stale: deque[tuple[int, float]] = deque()
         self._shares_numbers: bool | None = None  # with us: whether it is in our PID namespace
-        self._loop.watch(userfault.fd, self.serve)
+        self._watcher.watch(userfault.fd, self.serve)
 
     def serve(self) -> None:
         """Answer the faults that have come."""

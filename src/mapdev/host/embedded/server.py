@@ -1,18 +1,20 @@
 """The host's thread: waits for what clients do and has it handled, one thing after another.
 
-It owns all that `Kernel` holds. Other threads reach it only through `Loop.submit`, which runs a
-function in the host's thread, and through the host's lock, which the thread holds while it handles
-something. It is also the tracer of every client thread that
+It owns all that `Kernel` holds. Other threads reach it only
+through `Server.submit`, which runs a function in the host's thread, and through the host's lock,
+which the thread holds while it handles something. It is also the tracer of every client thread that
 is stopped, so ptrace must be called nowhere else.
 """
 
 from __future__ import annotations
 
 import errno
+import os
 import select
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -25,12 +27,12 @@ from mapdev.host.embedded.files import OpenFile
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.launch import receive_listener
 from mapdev.host.embedded.listeners import Listeners
-from mapdev.host.embedded.loop import Loop
 from mapdev.host.embedded.notify import Call, Listener
 from mapdev.host.embedded.parking import Parking
 from mapdev.host.embedded.quick import Events, Quick
 from mapdev.host.embedded.tracee import ClientGone
 from mapdev.host.embedded.waiting import Waiting
+from mapdev.host.embedded.watcher import Watcher
 from mapdev.linux.log import log
 
 _HANG_UP = select.EPOLLHUP | select.EPOLLERR
@@ -44,26 +46,28 @@ class Server:
     """Runs the host's thread from `start` to `stop`."""
 
     def __init__(
-        self, kernel: Kernel, lock: threading.RLock, loop: Loop, listeners: Listeners
+        self, kernel: Kernel, lock: threading.RLock, watcher: Watcher, listeners: Listeners
     ) -> None:
         self._kernel = kernel
         self._lock = lock
-        self._loop = loop
-        self._epoll = loop.epoll
-        self._watched = loop.handlers
+        self._watcher = watcher
+        self._epoll = watcher.epoll
+        self._watched = watcher.handlers
         self._listeners = listeners.by_fd
         self._postponed = listeners.postponed
-        self._close_listeners = listeners.close
+        self._work: deque[Callable[[], None]] = deque()
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._running = True
         self._settling: list[threading.Event] = []
         self._passes = 0
         self._thread = threading.Thread(target=self._run, name="mapdev host", daemon=True)
         self._quick = Quick(kernel)
         self._coroutines = Coroutines(lock)
-        self._parking = Parking(kernel, self._coroutines, self._carry_out, loop.wake_up)
+        self._parking = Parking(kernel, self._coroutines, self._carry_out, self._poke)
         kernel.machine.woken = self._parking.wake
         kernel.opened = self._watch_file
         kernel.closed = self._forget_file
+        self._watch(self._wake, select.EPOLLIN, lambda _: self._do_work())
 
     # --- from other threads -----------------------------------------------------------------
 
@@ -74,21 +78,44 @@ class Server:
     def stop(self) -> None:
         """End the thread; parked calls fail with ENODEV, all other and later ones with ENOSYS."""
         self._running = False
-        self._loop.wake_up()
+        self._poke()
         self._thread.join()
         # Nothing is watched any more. A process whose filter is gone may be about to end still.
         self._kernel.closed = lambda _: None
         with self._lock:
             self._parking.close()
         self._coroutines.stop()
-        self._close_listeners()
-        self._loop.close()
         for done in self._settling:
             done.set()
+        for listener in self._listeners.values():
+            listener.close()
+        self._watcher.close()
+        os.close(self._wake)
 
     def submit(self, work: Callable[[], Any]) -> Any:
         """Run `work` in the host's thread and return its result or raise its exception."""
-        return self._loop.submit(work)
+        outcome: list[Any] = [None, None]  # result and exception
+        done = threading.Event()
+
+        def run() -> None:
+            try:
+                outcome[0] = work()
+            except BaseException as error:
+                outcome[1] = error
+            done.set()
+
+        self._work.append(run)
+        self._poke()
+        done.wait()
+        if outcome[1] is not None:
+            raise outcome[1]
+        return outcome[0]
+
+    def in_thread(self, work: Callable[[], Any]) -> Any:
+        """Run `work` in the host's thread, which may be the caller's; here if there is none."""
+        if threading.current_thread() is self._thread or not self._thread.is_alive():
+            return work()
+        return self.submit(work)
 
     def expect(self, channel: socket.socket) -> None:
         """Serve the client that will send its listener through `channel`, which is ours now."""
@@ -101,13 +128,17 @@ class Server:
         Clients that go on making calls don't keep it from returning.
         """
         done = threading.Event()
-        self.submit(lambda: self._settling.append(done) if self._running else done.set())
+        self.submit(lambda: self._settling.append(done))
         done.wait()
 
     def look_for_signals(self) -> None:
         """See at once what a signal that was just sent means to parked calls; does not wait."""
         if self._running:
-            self._loop.post(self._parking.look)
+            self._work.append(self._parking.look)
+            self._poke()
+
+    def _poke(self) -> None:
+        os.eventfd_write(self._wake, 1)
 
     @property
     def has_clients(self) -> bool:
@@ -119,7 +150,6 @@ class Server:
     def _run(self) -> None:
         machine, spaces, parking = self._kernel.machine, self._kernel.spaces, self._parking
         parking.begin()
-        self._loop.begin()
         while self._running:
             if machine.unsettled or spaces.restless:
                 self._once(_SWEEP_AGAIN)
@@ -172,7 +202,7 @@ class Server:
         # must have run when an open that follows is handled.
         if len(events) > 1:
             events.sort(key=lambda event: event[0] in self._listeners)
-        batch = self._loop.events = dict(events)
+        batch = self._watcher.events = dict(events)
         if chores:
             self._try(self._do_chores)
         while batch:
@@ -183,7 +213,7 @@ class Server:
 
     def _do_chores(self) -> None:
         machine = self._kernel.machine
-        if machine.unsettled and machine.leases.events not in self._loop.events:
+        if machine.unsettled and machine.leases.events not in self._watcher.events:
             self._kernel.mappings.sweep()
         if self._kernel.spaces.restless:
             self._kernel.spaces.tick()
@@ -201,11 +231,16 @@ class Server:
             if call.is_waited_for():  # its thread may have been killed meanwhile
                 self._handle(call)
 
+    def _do_work(self) -> None:
+        os.eventfd_read(self._wake)
+        while self._work:
+            self._work.popleft()()
+
     def _watch(self, fd: int, events: int, handle: Callable[[int], None]) -> None:
-        self._loop.register(fd, events, handle)
+        self._watcher.register(fd, events, handle)
 
     def _unwatch(self, fd: int) -> None:
-        self._loop.unwatch(fd)
+        self._watcher.unwatch(fd)
 
     def _accept(self, channel: socket.socket) -> None:
         self._unwatch(channel.fileno())

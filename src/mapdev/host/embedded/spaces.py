@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 from mapdev.host.dispatch import Dispatcher
 from mapdev.host.embedded.files import OpenFile
 from mapdev.host.embedded.lease import Leases
-from mapdev.host.embedded.loop import Loop
 from mapdev.host.embedded.processes import tgid_of
+from mapdev.host.embedded.watcher import Watcher
 from mapdev.inspect.maps import MapsLine, read_maps
 from mapdev.linux.mm import TaskStruct
 from mapdev.linux.numbers import VM_EXEC, VM_READ, VM_WRITE
@@ -62,13 +62,13 @@ class Spaces:
     """The address spaces, by process.
 
     :param leases: the mappings that areas show.
-    :param loop: the host's thread.
+    :param watcher: watches descriptors.
     :param ended: called when an address space has ended.
     """
 
-    def __init__(self, leases: Leases, loop: Loop, ended: Callable[[], None]) -> None:
+    def __init__(self, leases: Leases, watcher: Watcher, ended: Callable[[], None]) -> None:
         self._leases = leases
-        self._loop = loop
+        self._watcher = watcher
         self._ended = ended
         self._by_tgid: dict[int, MmAreas] = {}
         self._pidfds: dict[int, int] = {}
@@ -137,13 +137,13 @@ class Spaces:
             raise
         self._by_tgid[tgid] = space
         self._pidfds[tgid] = pidfd
-        self._loop.watch(pidfd, lambda: self._end(tgid))
+        self._watcher.watch(pidfd, lambda: self._end(tgid))
 
     def _end(self, tgid: int) -> None:
         space = self._by_tgid.pop(tgid)
         self._forget_exec(tgid)
         pidfd = self._pidfds.pop(tgid)
-        self._loop.unwatch(pidfd)
+        self._watcher.unwatch(pidfd)
         os.close(pidfd)
         space.end()
         self._ended()
