@@ -22,7 +22,7 @@ from mapdev.host.embedded.batch import CALL, Request
 from mapdev.host.embedded.fault_handler import FaultHandler
 from mapdev.host.embedded.injector import Injector
 from mapdev.host.embedded.processes import live_threads
-from mapdev.host.embedded.surgery import may_be_written
+from mapdev.host.embedded.remote_mmap import may_be_written
 from mapdev.host.embedded.tracee import ClientGone
 from mapdev.host.embedded.userfault import (
     MODE_MINOR,

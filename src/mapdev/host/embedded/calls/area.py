@@ -28,7 +28,8 @@ from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Verdi
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.processes import has_capability
-from mapdev.host.embedded.surgery import Surgery, map_frames
+from mapdev.host.embedded.remote_mmap import map_frames
+from mapdev.host.embedded.surgery import Surgery
 from mapdev.host.embedded.vma import DeviceArea
 from mapdev.inspect.maps import read_maps
 from mapdev.linux.mm import TaskStruct

@@ -24,16 +24,15 @@ from mapdev.host.embedded.inject import StoppedThread
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.pager import start_pager
-from mapdev.host.embedded.surgery import (
-    MADV_DONTFORK,
+from mapdev.host.embedded.remote_mmap import (
     PlaceTaken,
-    Surgery,
     map_frames,
     may_be_written,
     places,
     reserve,
     reserve_somewhere,
 )
+from mapdev.host.embedded.surgery import MADV_DONTFORK, Surgery
 from mapdev.host.embedded.tracee import ClientGone
 from mapdev.host.embedded.vma import DeviceArea
 from mapdev.linux.fs import FMODE_READ, FMODE_WRITE

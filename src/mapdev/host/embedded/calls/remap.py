@@ -14,15 +14,15 @@ from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Verdi
 from mapdev.host.embedded.inject import StoppedThread
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.notify import Call
-from mapdev.host.embedded.surgery import (
+from mapdev.host.embedded.remote_mmap import (
     MREMAP_FIXED,
     MREMAP_MAYMOVE,
-    Surgery,
     map_frames,
     move_pieces,
     reserve,
     reserve_somewhere,
 )
+from mapdev.host.embedded.surgery import Surgery
 from mapdev.host.embedded.vma import DeviceArea
 from mapdev.inspect.maps import read_maps
 from mapdev.linux.mm import TaskStruct
