@@ -10,7 +10,7 @@ import ctypes
 import weakref
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from mapdev.driver import parse_size
 from mapdev.linux.context import Machine, current_context
@@ -170,10 +170,10 @@ def _machine(kind: str | None, size: int) -> tuple[Machine, Callable[[], None]]:
                 raise
         else:
             return KernelMachine(control), control.close
-    from mapdev.host.embedded.machine import EmbeddedMachine
+    from mapdev.host.embedded.memory import PhysicalMemory
 
-    embedded = EmbeddedMachine(size + (16 << 20))
-    return embedded, embedded.close
+    memory = PhysicalMemory(size + (16 << 20))
+    return cast("Machine", memory), memory.close  # all of a machine that a buffer needs
 
 
 def _allocate(

@@ -37,7 +37,7 @@ def look_for_signals(host: Host) -> None:
     """Return when the host has had every chance to see the signals that were sent until now."""
     if isinstance(host, EmbeddedHost):
         for _ in range(3):
-            host._server.in_thread(host.kernel.signals.look)
+            host._server.jobs.in_thread(host.kernel.signals.look)
     else:  # the module tells it of one
         time.sleep(patience(0.05))
         host.settle()

@@ -1,12 +1,13 @@
 """Release, frames and descriptors: what ends when, and what must not be given out again."""
 
+import sys
 import time
 from collections.abc import Callable
 
 import pytest
 from devices import ZEROED, Buffer
 from innards import belongings
-from pace import rounds
+from pace import patience, rounds
 
 from mapdev import Driver, ioctl
 from mapdev.host.core.host import Host
@@ -16,6 +17,7 @@ from mapdev.linux import (
     GFP_KERNEL,
     PAGE_SIZE,
     File,
+    Inode,
     VmAreaStruct,
     alloc_page,
     alloc_pages,
@@ -24,6 +26,7 @@ from mapdev.linux import (
     page_address,
     page_to_pfn,
     remap_pfn_range,
+    unmap_mapping_range,
 )
 
 Client = Callable[..., str]
@@ -220,3 +223,21 @@ def test_a_killed_driver_operation(mapdev: Host, start: Start) -> None:
         finish(mapdev, process, kill=True)
     assert driver.calls.count("open") == driver.calls.count("release") == 2
     assert belongings(mapdev).mappings == 0
+
+
+def test_a_driver_may_zap_when_it_is_removed(new_host: Callable[..., Host]) -> None:
+    class Zapping(Driver):
+        is_zapped = False
+
+        def open(self, inode: Inode, file: File) -> None:
+            self.mapping = file.f_mapping
+
+        def remove(self) -> None:
+            unmap_mapping_range(self.mapping, 0, 0)  # by then the host serves nobody any more
+            self.is_zapped = True
+
+    host = new_host()
+    driver = host.add(Zapping, "/dev/x")
+    host.popen([sys.executable, "-S", "-c", "open('/dev/x')"]).wait(timeout=patience(60))
+    host.close()
+    assert driver.is_zapped and not host.leaks

@@ -1,11 +1,9 @@
 """The host's thread: takes one call after another and has it carried out, whatever happens.
 
 `Loop` is what both hosts' servers have in common; a subclass says how calls come in (`serve`). It
-owns the thread. Other threads reach it by `in_thread`, which runs a function there, and by the
-host's lock, which is held while anything is handled. Nothing that a driver or a handler raises ends
+owns the thread. Other threads reach it by `Jobs`, which runs a function there, and by the host's
+lock, which is held while anything is handled. Nothing that a driver or a handler raises ends
 the thread; if it can't go on all the same, those who wait for it are told why.
-
-Source: trio's and the kernel's habit of one place that waits
 """
 
 from __future__ import annotations
@@ -22,7 +20,7 @@ from mapdev.host.core.polling import Polling
 from mapdev.host.core.waiting import Waiting, WouldWait
 from mapdev.linux.log import log
 
-__all__ = ["OWN_ERROR", "HostDiedError", "Loop"]
+__all__ = ["OWN_ERROR", "HostDiedError", "Jobs", "Loop"]
 
 _T = TypeVar("_T")
 OWN_ERROR = "mapdev: an error of the host itself; please report it"
@@ -52,44 +50,51 @@ class _Job:
         self.is_done = True
 
 
-class Loop(abc.ABC):
-    """Runs the host's thread from `start` to `stop`.
+class Jobs:
+    """Functions that other threads want to have run in the host's thread.
+
+    Made before anything else, so that whoever needs the thread gets this in its constructor.
 
     :param lock: the host's.
-    :param waiting: calls that wait, of this loop.
+    :param kick: makes the thread look up; called in any thread.
     """
 
-    def __init__(
-        self, lock: threading.RLock, waiting: Waiting, polling: Polling, operations: Operations
-    ) -> None:
+    def __init__(self, lock: threading.RLock, kick: Callable[[], None]) -> None:
         self.lock = lock
-        self.waiting = waiting
-        self.polling = polling
-        self.operations = operations
+        self.kick = kick
         self._done = threading.Condition(lock)
-        self._jobs: list[_Job] = []
+        self._waiting: list[_Job] = []
         self._settling: list[_Job] = []
-        self._is_running = True
+        self._thread: threading.Thread | None = None
         self._died: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="mapdev host", daemon=True)
 
-    # --- from other threads -----------------------------------------------------------------
+    def begin(self, thread: threading.Thread) -> None:
+        """Know the host's thread, which is about to run."""
+        self._thread = thread
 
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
+    def end(self, error: BaseException | None = None) -> None:
+        """Know that the thread has ended, because of `error` if it was not asked to."""
+        with self.lock:
+            self._thread = None
+            self._died = error
+            self._done.notify_all()
+
+    @property
+    def are_due(self) -> bool:
+        """Whether the thread has something to do, or to settle."""
+        return bool(self._waiting or self._settling)
 
     def in_thread(self, work: Callable[[], _T]) -> _T:
-        """Run `work` in the host's thread, which may be the caller's, and return its result.
+        """Run `work` in the host's thread and return its result; here, if there is none.
 
-        :raises HostDiedError: the thread has ended.
+        :raises HostDiedError: the thread has ended because of an error.
         """
-        if threading.current_thread() is self._thread:
+        if self._thread is None or threading.current_thread() is self._thread:
+            self._check()
             return work()
         job = _Job(work)
         with self.lock:
-            self._jobs.append(job)
-            self.kick()
+            self._waiting.append(job)
             self._wait_for(job)
         if job.error is not None:
             raise job.error
@@ -98,7 +103,7 @@ class Loop(abc.ABC):
 
     def submit(self, work: Callable[[], Any]) -> None:
         """Have `work` run in the host's thread soon; does not wait."""
-        self._jobs.append(_Job(work))
+        self._waiting.append(_Job(work))
         self.kick()
 
     def settle(self) -> None:
@@ -106,32 +111,80 @@ class Loop(abc.ABC):
 
         Clients that go on making calls don't keep it from returning.
 
-        :raises HostDiedError: the thread has ended.
+        :raises HostDiedError: the thread has ended because of an error.
         """
         job = _Job(lambda: None)
         with self.lock:
-            self._settling.append(job)
-            self.kick()
-            self._wait_for(job)
+            if self._thread is not None:
+                self._settling.append(job)
+                self._wait_for(job)
+            self._check()
+
+    def _check(self) -> None:
+        if self._died is not None:
+            raise HostDiedError(f"the host's thread has ended: {self._died!r}") from self._died
 
     def _wait_for(self, job: _Job) -> None:
+        self.kick()
         while not job.is_done:
-            # Lets go of the lock, which the thread needs to carry the job out.
-            if not self._done.wait(_LOOK) and not self._thread.is_alive():
-                raise HostDiedError(f"the host's thread has ended: {self._died!r}")
+            self._done.wait(_LOOK)  # lets go of the lock, which the thread needs to run the job
+            if self._thread is None or not self._thread.is_alive():
+                self._check()
+                raise HostDiedError("the host's thread has ended")
+
+    # --- in the host's thread ---------------------------------------------------------------
+
+    def settling(self) -> tuple[_Job, ...]:
+        """Return who waits for `settle` now."""
+        return tuple(self._settling)
+
+    def run(self, settled: tuple[_Job, ...] = ()) -> None:
+        """Run what is to be run, and let those go on that waited for `settle`; under the lock."""
+        jobs, self._waiting = self._waiting, []
+        for job in settled:
+            self._settling.remove(job)
+        for job in (*jobs, *settled):
+            job.run()
+        self._done.notify_all()
+
+
+class Loop(abc.ABC):
+    """Runs the host's thread from `start` to `end_thread`.
+
+    :param waiting: calls that wait, of this loop.
+    """
+
+    def __init__(
+        self, jobs: Jobs, waiting: Waiting, polling: Polling, operations: Operations
+    ) -> None:
+        self.jobs = jobs
+        self.lock = jobs.lock
+        self.waiting = waiting
+        self.polling = polling
+        self.operations = operations
+        self._is_running = True
+        self._thread = threading.Thread(target=self._run, name="mapdev host", daemon=True)
+
+    # --- from other threads -----------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the thread."""
+        self.jobs.begin(self._thread)
+        self._thread.start()
+
+    def settle(self) -> None:
+        """Return when what ended before this call is handled; see `Jobs.settle`."""
+        self.jobs.settle()
 
     def end_thread(self) -> None:
         """End the thread; calls that wait fail with ENODEV."""
         self._is_running = False
-        if self._thread.is_alive():
-            self.kick()
-            self._thread.join()
+        while self._thread.is_alive():
+            self.jobs.kick()
+            self._thread.join(_LOOK)
+        self.jobs.end()
         with self.lock:
             self.waiting.close()
-
-    @abc.abstractmethod
-    def kick(self) -> None:
-        """Make `serve` return; in any thread."""
 
     # --- in the host's thread ---------------------------------------------------------------
 
@@ -144,15 +197,21 @@ class Loop(abc.ABC):
         """
 
     def _run(self) -> None:
-        self.waiting.begin()
+        jobs, waiting = self.jobs, self.waiting
+        waiting.begin()
         errors = 0
         while self._is_running:
             try:
-                settling = tuple(self._settling)
-                more = self.serve(bool(settling or self._jobs or self.waiting.is_due))
-                if self._jobs or self.waiting.is_due or (settling and not more):
+                settling = jobs.settling()
+                more = self.serve(jobs.are_due or waiting.is_due)
+                if waiting.is_due:
                     with self.lock:
-                        self._tend(() if more else settling)
+                        waiting.tend(self.carry_out, self.polling.woken)
+                        jobs.run()
+                elif jobs.are_due:
+                    with self.lock:
+                        self.flush()
+                        jobs.run(() if more else settling)
                 errors = 0
             except BaseException as error:
                 log.exception(OWN_ERROR)
@@ -161,30 +220,15 @@ class Loop(abc.ABC):
                     self._die(error)
                     return
 
-    def _tend(self, settled: tuple[_Job, ...]) -> None:
-        jobs, self._jobs = self._jobs, []
-        if self.waiting.is_due:
-            self.waiting.tend(self.carry_out, self.polling.woken)
-        elif settled:
-            self.flush()
-            for job in settled:
-                self._settling.remove(job)
-            jobs += settled
-        for job in jobs:
-            job.run()
-        if jobs:
-            self._done.notify_all()
-
     def flush(self) -> None:  # noqa: B027 - not every host keeps answers back
         """Send all answers that were noted: somebody waits for that."""
 
     def _die(self, error: BaseException) -> None:
         """Give up: whoever waits for a call or for this thread must not wait for ever."""
-        self._died = error
         log.critical("mapdev: the host can't go on and ends: %r", error)
         with self.lock:
             self.abandon()
-            self._done.notify_all()
+        self.jobs.end(error)
 
     def abandon(self) -> None:
         """Let go of all clients, whose calls fail from now on."""

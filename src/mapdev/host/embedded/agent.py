@@ -23,8 +23,7 @@ from collections.abc import Callable, Sequence
 from mapdev.host.embedded.arch import ARCH, NUMBER_OF
 from mapdev.host.embedded.batch import CALL, CallError, Request, is_error, pack
 from mapdev.host.embedded.inject import StoppedThread
-from mapdev.host.embedded.kernel import Kernel
-from mapdev.host.embedded.loan import HELPERS_CALL, call_of
+from mapdev.host.embedded.injector import HELPERS_CALL, Injector
 from mapdev.host.embedded.processes import tgid_of
 from mapdev.host.embedded.syscalls import write_memory
 from mapdev.host.embedded.tracee import ClientGone, Wakeful
@@ -51,19 +50,26 @@ class Agent:
 
     :ivar tid: its number.
     :ivar has_posts: it may not have made yet what was posted.
-    :ivar failed: called with the error of something posted.
+    :param failed: called with the error of something posted.
     :ivar page: the two pages of memory that it has: one to work in, one of code.
     """
 
-    def __init__(self, kernel: Kernel, tid: int, page: int, tie: socket.socket) -> None:
+    def __init__(
+        self,
+        injector: Injector,
+        tid: int,
+        page: int,
+        tie: socket.socket,
+        failed: Callable[[OSError], None],
+    ) -> None:
         self.tid = tid
         self.page = page
         self.tie = tie
-        self._kernel = kernel
-        self._mark = kernel.secret << 32
+        self._injector = injector
+        self._mark = injector.secret << 32
         self._sent = b""
         self.has_posts = False
-        self.failed: Callable[[OSError], None] = lambda error: None
+        self.failed = failed
         self._numbers = {_TIE}
 
     def run(self, requests: Sequence[Request]) -> None:
@@ -133,7 +139,7 @@ class Agent:
         number = next(number for number in itertools.count() if number not in self._numbers)
         self._send(pack([(HELPERS_CALL, (), None)], 0))  # without a mark: it is handed over
         thread = self._thread()
-        call = call_of(self._kernel, thread)
+        call = self._injector.call_of(thread)
         try:
             call.add_descriptor(description, number, cloexec=True)
         except OSError as error:
@@ -164,7 +170,7 @@ class Agent:
             raise ClientGone from None
 
     def _thread(self) -> Wakeful:
-        return Wakeful(self.tid, lambda: self._kernel.say_of(
+        return Wakeful(self.tid, lambda: self._injector.messages.say_of(
             "stopped", tgid_of(self.tid), "is stopped by a debugger in the middle of a page fault; "
             "all other clients wait for it to be continued or killed"))  # fmt: skip
 
@@ -206,18 +212,22 @@ def _error_in(answer: bytes, before: int, sent: bytes) -> CallError | None:
     return CallError(result, number, before + last // CALL.size)
 
 
-def start_agent(kernel: Kernel, thread: StoppedThread, page: int = 0) -> Agent:
+def start_agent(
+    injector: Injector, thread: StoppedThread, page: int, failed: Callable[[OSError], None]
+) -> Agent:
     """Start an agent in the process of the stopped `thread`.
 
-    :param page: the memory of the agent that the process's parent had, of which it has a copy.
+    :param page: the memory of the agent that the process's parent had, of which it has a copy; 0:
+        there is none.
+    :param failed: see `Agent`.
     :raises OSError: EAGAIN the client may have no more threads, ENOMEM no more memory.
     :raises ClientGone: it was killed.
     """
-    page = page or _make_pages(kernel, thread)
+    page = page or _make_pages(injector, thread)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
-        call = call_of(kernel, thread.start_helper(HELPERS_CALL))
-        helper = kernel.stopped(call)
+        call = injector.call_of(thread.start_helper(HELPERS_CALL))
+        helper = injector.stopped(call)
         try:
             call.add_descriptor(theirs.fileno(), _TIE, cloexec=True)
         except OSError:
@@ -231,12 +241,12 @@ def start_agent(kernel: Kernel, thread: StoppedThread, page: int = 0) -> Agent:
         raise
     finally:
         theirs.close()
-    return Agent(kernel, helper.tid, page, ours)
+    return Agent(injector, helper.tid, page, ours, failed)
 
 
-def _make_pages(kernel: Kernel, thread: StoppedThread) -> int:
+def _make_pages(injector: Injector, thread: StoppedThread) -> int:
     how = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE
-    page = thread.syscall("mmap", kernel.window.start, 2 * PAGE_SIZE, PROT_READ | PROT_WRITE, how,
+    page = thread.syscall("mmap", injector.window.start, 2 * PAGE_SIZE, PROT_READ | PROT_WRITE, how,
                           ULONG_MAX, 0, descriptor=4)  # fmt: skip
     write_memory(thread.tid, page + PAGE_SIZE, ARCH.AGENT)
     thread.syscall("mprotect", page + PAGE_SIZE, PAGE_SIZE, PROT_READ | PROT_EXEC)

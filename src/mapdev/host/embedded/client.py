@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from mapdev.host.core.client import Client
+from mapdev.host.core.machine import HostMachine
 from mapdev.host.embedded.processes import comm_of, tgid_of
+from mapdev.linux.mm import TaskStruct
 from mapdev.linux.vma import VmAreaStruct
 
-if TYPE_CHECKING:
-    from mapdev.host.embedded.machine import EmbeddedMachine
+
+class ClientMachine(HostMachine, Protocol):
+    """A machine that reaches the memory of other processes."""
+
+    def read_user(self, tid: int, addr: int, size: int) -> bytes:
+        """Read up to `size` bytes at `addr` of thread `tid`."""
+
+    def write_user(self, tid: int, addr: int, data: Any) -> int:
+        """Write `data` at `addr` of thread `tid`; gives how many bytes it wrote."""
+
+    def areas(self, task: TaskStruct) -> list[VmAreaStruct]:
+        """Give the task's areas."""
+
 
 Install = Callable[[str, Any, Any, int], int]
 """Opens a file without a node in the client: name, driver, private data, flags; its descriptor."""
@@ -26,7 +39,7 @@ class EmbeddedClient(Client):
     __slots__ = ("_install", "_machine")
 
     def __init__(
-        self, machine: EmbeddedMachine, tid: int, tgid: int = 0, install: Install | None = None
+        self, machine: ClientMachine, tid: int, tgid: int = 0, install: Install | None = None
     ) -> None:
         # Without the constructor of TaskStruct: one is made for each call.
         self.pid = tid

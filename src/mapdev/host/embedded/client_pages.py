@@ -17,11 +17,12 @@ from typing import Any
 
 from mapdev.host.embedded.agent import Agent
 from mapdev.host.embedded.arch import NUMBER_OF
-from mapdev.host.embedded.areas import DeviceArea, MmAreas
+from mapdev.host.embedded.areas import MmAreas
 from mapdev.host.embedded.batch import CALL, Request
-from mapdev.host.embedded.kernel import Kernel
+from mapdev.host.embedded.fault_handler import FaultHandler
+from mapdev.host.embedded.injector import Injector
 from mapdev.host.embedded.processes import live_threads
-from mapdev.host.embedded.surgery import may_be_written
+from mapdev.host.embedded.remote_mmap import may_be_written
 from mapdev.host.embedded.tracee import ClientGone
 from mapdev.host.embedded.userfault import (
     MODE_MINOR,
@@ -31,6 +32,7 @@ from mapdev.host.embedded.userfault import (
     WAKE_RANGE,
     UserFault,
 )
+from mapdev.host.embedded.vma import DeviceArea
 from mapdev.host.numbers import MADV_DONTFORK, MADV_DONTNEED, ULONG_MAX
 from mapdev.linux.numbers import (
     MAP_ANONYMOUS,
@@ -57,23 +59,32 @@ _MMAP, _IOCTL = NUMBER_OF["mmap"], NUMBER_OF["ioctl"]
 class ClientPages:
     """The pages of one client's areas.
 
+    :param injector: makes calls in clients.
     :param space: the client's areas.
     :param agent: who maps in the client.
     :param userfault: who tells of touches.
     """
 
-    def __init__(self, kernel: Kernel, space: MmAreas, agent: Agent, userfault: UserFault) -> None:
+    def __init__(
+        self, injector: Injector, space: MmAreas, agent: Agent, userfault: UserFault
+    ) -> None:
         self.agent = agent
-        self._kernel = kernel
+        self._mappings = injector.mappings
+        self._watcher = injector.mappings.watcher
         self._space = space
         self._userfault = userfault
         self._numbers: dict[int, int] = {}  # descriptors in the agent, by lease
         self._protected: set[int] = set()  # pages of whose first write the driver will be told
         self._exiting: set[int] = set()
         self._closed = False
-        self._mark = kernel.secret << 32
+        self._mark = injector.secret << 32
         self._wakes = agent.lend(userfault.fd)  # the userfaultfd's number in the agent
-        kernel.spaces.watch(agent.tie.fileno(), self._heard)
+        self._watcher.watch(agent.tie.fileno(), self._heard)
+
+    @property
+    def page(self) -> int:
+        """The address of the agent's two pages in the client."""
+        return self.agent.page
 
     def _heard(self) -> None:
         """The agent speaks unasked: something that was posted has failed, or it has ended."""
@@ -92,7 +103,7 @@ class ClientPages:
 
     def adopt(self, area: DeviceArea) -> int:
         """Lend the agent memory for `area` and return the index of its lease."""
-        leases = self._kernel.machine.leases
+        leases = self._mappings.leases
         description, index = leases.open_description(may_be_written(area))
         try:
             self._numbers[index] = self.agent.lend(description)
@@ -117,17 +128,17 @@ class ClientPages:
         for start, end in holes:
             self._userfault.register(start, end, MODE_MISSING)
 
-    def inherit(self, parent: ClientPages) -> None:
+    def inherit(self, parent: FaultHandler) -> None:
         """Continue in a child that was just forked what `parent` did for its process."""
         for area in self._space:
             if area.faults:
                 lease = self.adopt(area)
-                self._kernel.mapped(lease, area, self._space.tgid, holds=False)
+                self._mappings.mapped(lease, area, self._space.tgid, holds=False)
                 self._space.rebind(area, lease)
                 if not _is_copied_by_fork(area):
                     area.forget(area.vm_start, area.vm_end)
                 self.reserve(area, area.holes(area.vm_start, area.vm_end))
-        for page in parent._protected:
+        for page in parent.protected(0, ULONG_MAX):
             there = self._space.find(page)
             if there is not None and there.is_mapped(page, page + PAGE_SIZE):
                 self._protect(page, page + PAGE_SIZE)
@@ -195,8 +206,8 @@ class ClientPages:
         """The client is gone, or has executed another program."""
         if not self._closed:
             self._closed = True
-            self._kernel.spaces.forget(self._userfault.fd)
-            self._kernel.spaces.forget(self.agent.tie.fileno())
+            self._watcher.unwatch(self._userfault.fd)
+            self._watcher.unwatch(self.agent.tie.fileno())
             self._userfault.close()
             self.agent.close()
 

@@ -7,7 +7,6 @@ files and mappings), `Server` (the thread). Needs Linux 5.14, no privilege.
 from __future__ import annotations
 
 import errno
-import os
 import resource
 import socket
 import subprocess
@@ -19,6 +18,7 @@ from mapdev.driver import parse_size
 from mapdev.host.core.coroutines import Coroutines
 from mapdev.host.core.device import Device
 from mapdev.host.core.host import PATIENCE, Host
+from mapdev.host.core.loop import Jobs
 from mapdev.host.core.trace import Trace, make_operations
 from mapdev.host.core.waiting import Waiting
 from mapdev.host.embedded import filter as seccomp
@@ -26,10 +26,13 @@ from mapdev.host.embedded.arch import ARCH
 from mapdev.host.embedded.descendants import Descendants
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.launch import ClientProcess
+from mapdev.host.embedded.listeners import Listeners
 from mapdev.host.embedded.machine import EmbeddedMachine
 from mapdev.host.embedded.processes import comm_of
 from mapdev.host.embedded.server import Server
 from mapdev.host.embedded.signals import SignalWatch
+from mapdev.host.embedded.watcher import Watcher
+from mapdev.host.embedded.window import Window
 
 __all__ = ["EmbeddedHost"]
 
@@ -55,21 +58,31 @@ class EmbeddedHost(Host):
         prepare: bool = True,
     ) -> None:
         super().__init__()
-        wake = self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        watcher = Watcher()
+        listeners = Listeners(watcher)
+        jobs = Jobs(self.lock, watcher.kick)
         self._coroutines = Coroutines(self.lock)
-        waiting = Waiting(self._coroutines, lambda: os.eventfd_write(wake, 1))
-        self.machine: EmbeddedMachine = EmbeddedMachine(parse_size(memory), waiting.wake)
+        waiting = Waiting(self._coroutines, watcher.kick)
+        self.machine: EmbeddedMachine = EmbeddedMachine(
+            parse_size(memory),
+            waiting.wake,
+            Window.of_this_machine(),
+            watcher,
+            jobs.in_thread,
+            lambda open_file: self.kernel.uses.get(open_file),
+            lambda open_file: self.kernel.uses.put(open_file),
+        )
         operations = make_operations(self.machine, trace)
         signals = SignalWatch(waiting.interrupt, waiting.forget)
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         if limit == resource.RLIM_INFINITY:
             limit = 1024
         low = limit if descriptors is None else descriptors
-        choice = seccomp.Descriptors.below(limit, low)
-        self.kernel = Kernel(self.machine, operations, choice, signals)
-        self._server = Server(self.kernel, self.lock, waiting, wake)
+        numbers = seccomp.Descriptors.below(limit, low)
+        self.kernel = Kernel(self.machine, operations, numbers, signals, listeners)
+        self._server = Server(self.kernel, jobs, waiting, watcher, listeners)
         if prepare:
-            self.machine.begin_leases()
+            self.machine.leases.begin()
         self._server.start()
         self._descendants = Descendants()
 
@@ -89,7 +102,7 @@ class EmbeddedHost(Host):
         """
         self._descendants.adopt()
         kernel = self.kernel
-        program = seccomp.build(ARCH, kernel.descriptors, kernel.window, kernel.secret)
+        program = seccomp.build(ARCH, kernel.descriptors, kernel.window, kernel.injector.secret)
         ours, theirs = socket.socketpair()
         try:
             self._server.expect(ours)
@@ -146,4 +159,3 @@ class EmbeddedHost(Host):
         if counts.used or counts.held:
             self.leaks.append(f"{counts.used} frames are still in use and {counts.held} held back")
         self.machine.close()
-        os.close(self._wake)

@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 
 from mapdev.host.embedded.memory.frames import Hold
 from mapdev.host.embedded.memory.physical import PhysicalMemory
 from mapdev.host.embedded.syscalls import IN_CLOSE, byte_is_locked, inotify_of, lock_byte
+from mapdev.host.embedded.watcher import Watcher
 from mapdev.linux.numbers import PAGE_SHIFT, PAGE_SIZE
 from mapdev.linux.vma import Kind, Mapped, VmAreaStruct
 
@@ -67,12 +68,21 @@ class Lease:
 
 
 class Leases:
-    """All mappings that live; `events` is a descriptor, readable when some may have ended."""
+    """All mappings that live.
 
-    def __init__(self, memory: PhysicalMemory) -> None:
+    :param watcher: watches descriptors.
+    :param changed: called when some may have ended, to `sweep`.
+    :ivar events: a descriptor, readable then; None before `begin`.
+    """
+
+    def __init__(
+        self, memory: PhysicalMemory, watcher: Watcher, changed: Callable[[], None]
+    ) -> None:
         self._memory = memory
+        self._watcher = watcher
+        self._changed = changed
         self._path = f"/proc/self/fd/{memory.fd}"
-        self.events = inotify_of(self._path, IN_CLOSE)
+        self.events: int | None = None
         self._live: dict[int, Lease] = {}
         self._dying: dict[int, Lease] = {}  # those of which no area is known any more
         self._next = 0
@@ -87,11 +97,18 @@ class Leases:
     def __len__(self) -> int:
         return len(self._live)
 
+    def begin(self) -> None:
+        """Begin to watch mappings; not in vain, since to stop that takes the kernel 10 ms."""
+        if self.events is None:
+            self.events = inotify_of(self._path, IN_CLOSE)
+            self._watcher.watch(self.events, self._changed)
+
     def open_description(self, writable: bool) -> tuple[int, int]:
         """Return a descriptor of a new description of physical memory, and its lock's index.
 
         A description that is not writable keeps mprotect(2) from adding PROT_WRITE later.
         """
+        self.begin()
         fd = os.open(self._path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
         index = self._next
         self._next += 1
@@ -161,6 +178,8 @@ class Leases:
         that was announced may look alive for an instant: after an announcement `unsettled` asks
         for a few more sweeps.
         """
+        if self.events is None:
+            return []
         self._due = max(0, self._due - 1)
         with contextlib.suppress(BlockingIOError):
             if os.read(self.events, 4096):
@@ -190,4 +209,5 @@ class Leases:
             self._let_go(lease)
         self._live.clear()
         self._dying.clear()
-        os.close(self.events)
+        if self.events is not None:
+            os.close(self.events)

@@ -14,13 +14,9 @@ import os
 
 from mapdev.host.embedded.batch import Request
 from mapdev.host.embedded.inject import StoppedThread
-from mapdev.host.embedded.kernel import Kernel
+from mapdev.host.embedded.injector import HELPERS_CALL, Injector
 from mapdev.host.embedded.notify import Call
-from mapdev.host.embedded.tracee import ClientGone, Tracee
-
-# A call that the filter always hands over and that has no effect before we answer it.
-HELPERS_CALL = "remap_file_pages"
-_PATIENCE = 0.02  # seconds between two looks whether the helper was killed, or stopped
+from mapdev.host.embedded.tracee import ClientGone
 
 
 class Loan:
@@ -59,21 +55,21 @@ class Loan:
 
 
 def lend_to_caller(
-    kernel: Kernel, call: Call, thread: StoppedThread, writable: bool, with_batch: bool
+    injector: Injector, call: Call, thread: StoppedThread, writable: bool, with_batch: bool
 ) -> Loan | None:
     """Lend memory to the thread of `call`, which is stopped as `thread` by that.
 
     :return: None if its call was cancelled by the stop, as before Linux 5.19.
     :raises OSError: EMFILE it may have no more descriptors; it is stopped all the same.
     """
-    batch = _add_batch(kernel, call) if with_batch else None
-    description, index = kernel.machine.leases.open_description(writable)
+    batch = _add_batch(injector, call) if with_batch else None
+    description, index = injector.leases.open_description(writable)
     lent: list[int | OSError] = []
 
     def answer() -> None:
         # The descriptor is the answer: the thread wakes up once for both.
         try:
-            lent.append(_add(kernel, call, description, answer=True))
+            lent.append(_add(injector, call, description, answer=True))
         except ClientGone:
             pass  # or cancelled: the stop will tell
         except OSError as error:
@@ -93,13 +89,15 @@ def lend_to_caller(
     return None
 
 
-def lend_to_helper(kernel: Kernel, thread: StoppedThread, writable: bool, with_batch: bool) -> Loan:
+def lend_to_helper(
+    injector: Injector, thread: StoppedThread, writable: bool, with_batch: bool
+) -> Loan:
     """Lend memory to a helper of the stopped `thread`."""
     started = thread.start_helper(HELPERS_CALL)
-    call = call_of(kernel, started)
-    helper = kernel.stopped(call)
+    call = injector.call_of(started)
+    helper = injector.stopped(call)
     try:
-        lent = _put(kernel, call, writable, with_batch)
+        lent = _put(injector, call, writable, with_batch)
         helper.stop()
     except ClientGone:
         if not helper.gone:
@@ -112,44 +110,29 @@ def lend_to_helper(kernel: Kernel, thread: StoppedThread, writable: bool, with_b
     return Loan(helper, lent, writable, is_helper=True)
 
 
-def call_of(kernel: Kernel, helper: Tracee) -> Call:
-    """Return the call that the helper makes; other clients' calls are kept for later.
-
-    :raises ClientGone: it was killed.
-    """
-    while True:
-        call = kernel.next_call(_PATIENCE)
-        if call is not None and call.tid == helper.tid:
-            return call
-        if call is not None:
-            kernel.postponed.append(call)
-        else:
-            helper.keep_going()
-
-
 def _put(
-    kernel: Kernel, call: Call, writable: bool, with_batch: bool
+    injector: Injector, call: Call, writable: bool, with_batch: bool
 ) -> tuple[int, int, int | None]:
     """Put a new description of memory into the client, and the batch if that is wanted.
 
     Returns the descriptor, the index of the description, and the batch's descriptor.
     """
-    description, index = kernel.machine.leases.open_description(writable)
+    description, index = injector.leases.open_description(writable)
     try:
-        number = _add(kernel, call, description)
+        number = _add(injector, call, description)
     finally:
         os.close(description)
-    return number, index, _add_batch(kernel, call) if with_batch else None
+    return number, index, _add_batch(injector, call) if with_batch else None
 
 
-def _add_batch(kernel: Kernel, call: Call) -> int | None:
+def _add_batch(injector: Injector, call: Call) -> int | None:
     with contextlib.suppress(OSError):  # none is free, or the client is about to be found dead
-        return call.add_descriptor(kernel.batch.fd, None, cloexec=True)
+        return call.add_descriptor(injector.batch.fd, None, cloexec=True)
     return None
 
 
-def _add(kernel: Kernel, call: Call, description: int, answer: bool = False) -> int:
-    wanted = kernel.scratch_descriptor
+def _add(injector: Injector, call: Call, description: int, answer: bool = False) -> int:
+    wanted = injector.scratch_descriptor
     try:
         if not os.path.lexists(f"/proc/{call.tid}/fd/{wanted}"):
             try:

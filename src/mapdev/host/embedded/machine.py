@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
-from mapdev.host.core.machine import Activity, Wake, nobody_waits
-from mapdev.host.embedded.lease import Lease, Leases
+from mapdev.host.core.machine import Activity, Wake
+from mapdev.host.embedded.client import EmbeddedClient
+from mapdev.host.embedded.files import OpenFile
+from mapdev.host.embedded.lease import Lease
+from mapdev.host.embedded.mappings import InThread, Mappings
 from mapdev.host.embedded.memory.physical import PhysicalMemory
-from mapdev.host.embedded.spaces import Spaces
 from mapdev.host.embedded.syscalls import read_memory, write_memory
+from mapdev.host.embedded.watcher import Watcher
+from mapdev.host.embedded.window import Window
 from mapdev.inspect.maps import MapsLine, read_maps
 from mapdev.linux.fs import Inode
 from mapdev.linux.mm import TaskStruct
@@ -24,77 +27,70 @@ from mapdev.linux.numbers import (
     VM_SHARED,
     VM_WRITE,
 )
-from mapdev.linux.page import Page
 from mapdev.linux.vma import VmAreaStruct
 
 _LETTERS = {"r": VM_READ, "w": VM_WRITE, "x": VM_EXEC}
 _ACCESS = VM_READ | VM_WRITE | VM_EXEC
 
-BringIn = Callable[[int, int, int, bool], None]
-
 
 class EmbeddedMachine(Activity, PhysicalMemory):
     """Implements `mapdev.linux.context.Machine` for clients that run as ordinary processes.
 
-    :ivar leases_begin: called with `leases` when they are made.
-    :ivar bring_in: while there are areas whose pages come when they are touched: brings those of a
-        range in, since we would wait for ourselves if our own access touched them.
+    :param size: of physical memory, bytes.
+    :param wake: see `mapdev.host.core.machine.Wake`.
+    :param window: where devices are mapped in clients.
+    :param watcher: watches descriptors.
+    :param in_thread: runs a function in the host's thread, which may be the caller's.
+    :param mapped: called with an open file when it gets a mapping.
+    :param unmapped: called when a mapping of an open file is gone from all clients.
+    :ivar mappings: what is mapped in clients; `leases` and `spaces` are its.
     """
 
-    def __init__(self, size: int, wake: Wake = nobody_waits) -> None:
+    def __init__(
+        self,
+        size: int,
+        wake: Wake,
+        window: Window,
+        watcher: Watcher,
+        in_thread: InThread,
+        mapped: Callable[[OpenFile], None],
+        unmapped: Callable[[OpenFile], None],
+    ) -> None:
         PhysicalMemory.__init__(self, size)
         Activity.__init__(self, wake)
-        self._leases: Leases | None = None
-        self.leases_begin: Callable[[Leases], None] = lambda leases: None
-        self.spaces: Spaces | None = None
-        self.bring_in: BringIn | None = None
-        self.zap: Callable[[Inode, int, int], None] | None = None
-        status = os.fstat(self.fd)
-        self.dev, self.inode = status.st_dev, status.st_ino
-        self._dev = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
-
-    @property
-    def leases(self) -> Leases:
-        """Which mappings live."""
-        return self.begin_leases() if self._leases is None else self._leases
-
-    def begin_leases(self) -> Leases:
-        """Begin to watch mappings; not in vain, since to stop that takes the kernel 10 ms."""
-        self._leases = leases = Leases(self)
-        self.leases_begin(leases)
-        return leases
-
-    @property
-    def has_leases(self) -> bool:
-        """Whether anything is mapped, or has been: if not, don't ask for `leases`."""
-        return self._leases is not None
+        self.mappings = Mappings(self, window, watcher, in_thread, mapped, unmapped, self.client)
+        self.leases = self.mappings.leases
+        self.spaces = self.mappings.spaces
 
     @property
     def unsettled(self) -> bool:
         """Whether the leases are to be swept again soon."""
-        return self._leases is not None and self._leases.unsettled
+        return self.leases.unsettled
 
     def read_user(self, tid: int, addr: int, size: int) -> bytes:
         """Read up to `size` bytes at `addr` of thread `tid`; see `syscalls.read_memory`."""
-        if self.spaces and self.bring_in is not None:
-            self.bring_in(tid, addr, size, False)
+        if self.spaces:
+            self.mappings.bring_in(tid, addr, size, False)
         return read_memory(tid, addr, size)
 
     def write_user(self, tid: int, addr: int, data: Any) -> int:
         """Write `data` at `addr` of thread `tid`; see `syscalls.write_memory`."""
-        if self.spaces and self.bring_in is not None:
-            self.bring_in(tid, addr, len(data), True)
+        if self.spaces:
+            self.mappings.bring_in(tid, addr, len(data), True)
         return write_memory(tid, addr, data)
 
     def unmap_mapping_range(self, inode: Inode, start: int, size: int) -> None:
         """Take pages of a device out of all areas that map them."""
-        if self.zap is not None:
-            self.zap(inode, start, size)
+        self.mappings.zap(inode, start, size)
+
+    def client(self, tid: int, tgid: int) -> TaskStruct:
+        """Return what stands for thread `tid` of process `tgid`."""
+        return EmbeddedClient(self, tid, tgid)
 
     def areas(self, task: TaskStruct) -> list[VmAreaStruct]:
         """Return the task's areas as /proc shows them now, a device's own put together again."""
         areas: list[VmAreaStruct] = []
-        space = self.spaces.at(task.tgid) if self.spaces is not None else None
+        space = self.spaces.at(task.tgid)
         before: Lease | None = None
         hidden = space.hidden if space is not None else range(0)
         for line in read_maps(task.pid):
@@ -114,23 +110,14 @@ class EmbeddedMachine(Activity, PhysicalMemory):
         _link(areas, task)
         return areas
 
-    def page(self, pfn: int) -> Page:
-        """Return the page of frame `pfn`."""
-        return Page(self, pfn)
-
-    def is_frames(self, line: MapsLine) -> bool:
-        """Say whether an area shows physical memory."""
-        return line.inode == self.inode and line.dev == self._dev
-
     def _lease_of(self, line: MapsLine, tgid: int) -> tuple[Lease, int] | None:
-        if not self.is_frames(line) or not self.has_leases:
+        if not self.mappings.is_frames(line):
             return None
         return self.leases.find(line.offset >> PAGE_SHIFT, line.start, tgid)
 
     def close(self) -> None:
         """Give everything back."""
-        if self._leases is not None:
-            self._leases.close()
+        self.leases.close()
         PhysicalMemory.close(self)
 
 

@@ -19,13 +19,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mapdev.host.core.call import Call as CoreCall
-from mapdev.host.embedded.client import EmbeddedClient
+from mapdev.host.embedded.client import ClientMachine, EmbeddedClient
 
 if TYPE_CHECKING:
     from mapdev.host.core.files import Uses
     from mapdev.host.core.operations import Operations
-    from mapdev.host.embedded.machine import EmbeddedMachine
-    from mapdev.host.embedded.signals import SignalWatch
 
 SECCOMP_IOCTL_NOTIF_RECV = 0xC0502100
 SECCOMP_IOCTL_NOTIF_SEND = 0xC0182101
@@ -58,17 +56,37 @@ PASS_ON = Verdict.PASS_ON
 ANSWERED = Verdict.ANSWERED
 
 
+class WaitingCalls(Protocol):
+    """Who looks for signals for calls that wait."""
+
+    def add(self, call: Call) -> None:
+        """Look for signals for the thread of `call` from now on."""
+
+    def discard(self, call: Call) -> None:
+        """Look no more for those of `call`."""
+
+    def end(self, call: Call) -> None:
+        """End `call` for a signal that is pending."""
+
+
 class CallHost(Protocol):
-    """What a call needs of its host.
+    """What a call needs of its host."""
 
-    :ivar signals: looks for signals for calls that wait.
-    :ivar uses: of open files, one of them each call that waits.
-    """
+    @property
+    def machine(self) -> ClientMachine:
+        """Reaches the memory of clients."""
 
-    machine: EmbeddedMachine
-    operations: Operations
-    signals: SignalWatch
-    uses: Uses[Any]
+    @property
+    def operations(self) -> Operations:
+        """Calls drivers."""
+
+    @property
+    def signals(self) -> WaitingCalls:
+        """Looks for signals for calls that wait."""
+
+    @property
+    def uses(self) -> Uses[Any]:
+        """Counts the uses of open files: each call that waits is one."""
 
     def install_file(
         self, call: Call, name: str, driver: Any, private_data: Any, flags: int
@@ -161,9 +179,7 @@ class Call(CoreCall):
 
     def interrupt(self) -> None:
         """End the call for a signal that is pending."""
-        from mapdev.host.embedded.interrupt import interrupt  # here, for a quick start
-
-        interrupt(self, self.has_private_signal)
+        self.host.signals.end(self)
         self.host.operations.interrupted(self)
 
     def add_descriptor(self, fd: int, at: int | None, cloexec: bool, answer: bool = False) -> int:

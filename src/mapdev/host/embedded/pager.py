@@ -17,16 +17,16 @@ import os
 import signal
 import time
 from collections import deque
-from contextlib import ExitStack
 
 from mapdev.host.core.faults import Faults, is_refused
-from mapdev.host.embedded.agent import Agent, start_agent
-from mapdev.host.embedded.areas import DeviceArea, MmAreas
+from mapdev.host.core.operations import Operations
+from mapdev.host.embedded.agent import start_agent
+from mapdev.host.embedded.areas import MmAreas
 from mapdev.host.embedded.batch import Request
-from mapdev.host.embedded.client import EmbeddedClient
 from mapdev.host.embedded.client_pages import ClientPages
+from mapdev.host.embedded.fault_handler import FaultHandler
 from mapdev.host.embedded.inject import PTRACE_EVENT_STOP, PTRACE_SINGLESTEP, StoppedThread
-from mapdev.host.embedded.kernel import Kernel
+from mapdev.host.embedded.injector import Injector
 from mapdev.host.embedded.processes import (
     has_memory,
     is_in_user_mode,
@@ -44,6 +44,7 @@ from mapdev.host.embedded.userfault import (
     UserFault,
     make_in,
 )
+from mapdev.host.embedded.vma import DeviceArea
 from mapdev.linux.mm import TaskStruct
 from mapdev.linux.numbers import (
     PAGE_MASK,
@@ -52,7 +53,7 @@ from mapdev.linux.numbers import (
     VM_DONTCOPY,
     VM_SHARED,
 )
-from mapdev.linux.page import put_page
+from mapdev.linux.page import Page, put_page
 from mapdev.linux.vma import (
     FAULT_FLAG_ALLOW_RETRY,
     FAULT_FLAG_INTERRUPTIBLE,
@@ -75,16 +76,34 @@ _AROUND = 16  # pages that a driver's map_pages is asked for at once, as fault_a
 class Pager(ClientPages):
     """Answers the touches of one client's pages that are not there.
 
+    :param operations: calls the driver.
+    :param thread: a stopped thread of the client, in which its agent is started.
+    :param page: the memory of its parent's agent, of which it has a copy, or 0.
     :ivar stale: pages that can't be touched for a moment, so that a system call fails.
     """
 
-    def __init__(self, kernel: Kernel, space: MmAreas, agent: Agent, userfault: UserFault) -> None:
-        super().__init__(kernel, space, agent, userfault)
+    def __init__(
+        self,
+        injector: Injector,
+        operations: Operations,
+        space: MmAreas,
+        userfault: UserFault,
+        thread: StoppedThread,
+        page: int,
+    ) -> None:
+        agent = start_agent(injector, thread, page, self._give_up)
+        try:
+            super().__init__(injector, space, agent, userfault)
+        except BaseException:
+            agent.close()
+            raise
+        self._messages = injector.messages
+        self._operations = operations
+        self._mappings = injector.mappings
+        self._faults = Faults(operations)
         self.stale: deque[tuple[int, float]] = deque()
-        self._faults = Faults(kernel.operations)
         self._shares_numbers: bool | None = None  # with us: whether it is in our PID namespace
-        agent.failed = self._give_up
-        kernel.spaces.watch(userfault.fd, self.serve)
+        self._watcher.watch(userfault.fd, self.serve)
 
     def serve(self) -> None:
         """Answer the faults that have come."""
@@ -100,7 +119,7 @@ class Pager(ClientPages):
         if not has_memory(self._space.tgid):
             self.close()  # it has ended
             return
-        self._kernel.say_of(
+        self._messages.say_of(
             "pages", self._space.tgid,
             f"touched a page of a device that can't be mapped in it, so it is killed: {error}. "
             "If it has too many areas, raise vm.max_map_count (sysctl)",
@@ -129,7 +148,7 @@ class Pager(ClientPages):
         if self._shares_numbers is None:
             self._shares_numbers = is_thread_of(tid, tgid)
         pid = tid if self._shares_numbers else tgid
-        return EmbeddedClient(self._kernel.machine, pid, tgid)
+        return self._mappings.client(pid, tgid)
 
     def bring(
         self, area: DeviceArea, page: int, is_write: bool, task: TaskStruct, wait: bool = False
@@ -138,7 +157,7 @@ class Pager(ClientPages):
 
         :param wait: until it is mapped; else only those who touch it have to wait.
         """
-        if area.lease not in self._kernel.machine.leases:
+        if area.lease not in self._mappings.leases:
             raise ClientGone  # killed: its agent is gone already, this thread is about to go
         vmf = VmFault(area, page, _FLAGS | (FAULT_FLAG_WRITE if is_write else 0))
         area.fresh = []
@@ -147,7 +166,7 @@ class Pager(ClientPages):
         finally:
             fresh, area.fresh = area.fresh, None
         if fresh:
-            self._kernel.machine.leases.extend(area.lease, fresh)
+            self._mappings.leases.extend(area.lease, fresh)
         if vmf.page is not None:
             put_page(vmf.page)  # the mapping has a reference of its own now
         told = _is_told_of_writes(area)
@@ -199,7 +218,7 @@ class Pager(ClientPages):
         run = next(run for run in area.mapped if run.addr <= page < run.end)
         vmf = VmFault(area, page, _FLAGS | FAULT_FLAG_WRITE | FAULT_FLAG_MKWRITE)
         if run.kind == "page":
-            vmf.page = self._kernel.machine.page(run.pfn + (page - run.addr >> PAGE_SHIFT))
+            vmf.page = Page(self._operations.machine, run.pfn + (page - run.addr >> PAGE_SHIFT))
         return not is_refused(self._faults.mkwrite(area.open_file.device, task, vmf))
 
     def _allow_write(self, area: DeviceArea, page: int, task: TaskStruct) -> bool:
@@ -237,7 +256,7 @@ class Pager(ClientPages):
 
     def _send_sigbus(self, tid: int, area: DeviceArea, page: int) -> None:
         """Let the thread that waits for `page` touch a page that never is there."""
-        beyond = self._kernel.machine.nr_frames
+        beyond = self._mappings.nr_frames
         hole: list[Request] = [self._mmap(area, page, page + PAGE_SIZE, beyond)]
         thread = Tracee(tid)
         try:
@@ -276,22 +295,25 @@ class Pager(ClientPages):
 
 
 def start_pager(
-    kernel: Kernel, thread: StoppedThread, space: MmAreas, parent: Pager | None = None
+    injector: Injector,
+    operations: Operations,
+    thread: StoppedThread,
+    space: MmAreas,
+    parent: FaultHandler | None = None,
 ) -> Pager:
     """Start a pager for `space`, in the stopped `thread` of its process.
 
     :param parent: the pager of the process that this one was forked from.
     :raises OSError: EPERM the machine does not allow it; EAGAIN, ENOMEM as for `start_agent`.
     """
-    with ExitStack() as unless_started:
-        userfault = make_in(thread, space.tgid)
-        unless_started.callback(userfault.close)
-        agent = start_agent(kernel, thread, parent.agent.page if parent else 0)
-        unless_started.callback(agent.close)
-        pager = Pager(kernel, space, agent, userfault)
-        unless_started.pop_all()
+    userfault = make_in(thread, space.tgid)
+    try:
+        pager = Pager(injector, operations, space, userfault, thread, parent.page if parent else 0)
+    except BaseException:
+        userfault.close()
+        raise
     if not userfault.kernel_too:
-        kernel.say_of(
+        injector.messages.say_of(
             "userfaultfd", space.tgid,
             "touches pages of a device inside system calls with EFAULT if they are not there yet, "
             "since this machine allows no userfaultfd for them: run as root, or set "

@@ -42,17 +42,22 @@ class Paths:
     """The nodes of all devices, and the walk that finds them.
 
     :param forbidden: device and inode number of physical memory, which no path may lead to.
+    :param mapped: returns what process, start and end of an area show, if that is a device.
     :ivar names: the last names of all nodes.
-    :ivar mapped: returns what process, start and end of an area show, if that is a device.
     :ivar roots_differ: some client may have another root or mount namespace than we.
     """
 
-    def __init__(self, files: Files, forbidden: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        files: Files,
+        forbidden: tuple[int, int],
+        mapped: Callable[[int, int, int], OpenFile | None],
+    ) -> None:
         self._files = files
         self._forbidden = forbidden
         self._nodes: dict[str, Device] = {}
         self.names: set[bytes] = set()
-        self.mapped: Callable[[int, int, int], OpenFile | None] = lambda _pid, _start, _end: None
+        self._mapped = mapped
         self.roots_differ = False
 
     def add(self, device: Device) -> None:
@@ -159,7 +164,7 @@ class Paths:
             return self._files.at(_process(tid, match[1]), int(match[2]))
         match = re.fullmatch(_MAPPED, path)
         if match is not None and has_capability(tid, CAP_SYS_ADMIN):
-            return self.mapped(_process(tid, match[1]), int(match[2], 16), int(match[3], 16))
+            return self._mapped(_process(tid, match[1]), int(match[2], 16), int(match[3], 16))
         return None
 
     def _link(self, tid: int, root: str, path: str) -> str | None:

@@ -7,16 +7,14 @@ every client thread that is stopped, so ptrace must be called nowhere else.
 from __future__ import annotations
 
 import errno
-import os
 import select
 import socket
-import threading
 import time
 from collections.abc import Callable, Generator
 from typing import Any
 
 from mapdev.host.core.call import Call as CoreCall
-from mapdev.host.core.loop import OWN_ERROR, Loop
+from mapdev.host.core.loop import OWN_ERROR, Jobs, Loop
 from mapdev.host.core.waiting import Waiting
 from mapdev.host.embedded.arch import ARCH, NAME_OF
 from mapdev.host.embedded.calls import HANDLERS
@@ -24,9 +22,11 @@ from mapdev.host.embedded.calls.path import foreign_open
 from mapdev.host.embedded.files import OpenFile
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.launch import receive_listener
+from mapdev.host.embedded.listeners import Listeners
 from mapdev.host.embedded.notify import Call, Listener, Notification
 from mapdev.host.embedded.quick import Events, Quick
 from mapdev.host.embedded.tracee import ClientGone
+from mapdev.host.embedded.watcher import Watcher
 from mapdev.linux.log import log
 
 _HANG_UP = select.EPOLLHUP | select.EPOLLERR
@@ -41,28 +41,24 @@ Calls = Generator[tuple[Events, Notification | None], float | None, None]
 class Server(Loop):
     """Serves clients by their listeners.
 
-    :param wake: an eventfd that makes the thread look up.
+    :param watcher: watches descriptors; it is what the thread waits for.
     """
 
-    def __init__(self, kernel: Kernel, lock: threading.RLock, waiting: Waiting, wake: int) -> None:
-        super().__init__(lock, waiting, kernel.polling, kernel.operations)
+    def __init__(
+        self, kernel: Kernel, jobs: Jobs, waiting: Waiting, watcher: Watcher, listeners: Listeners
+    ) -> None:
+        super().__init__(jobs, waiting, kernel.polling, kernel.operations)
         self._kernel = kernel
         self._signals = kernel.signals
-        self._wake = wake
-        self._epoll = select.epoll()
-        self._watched: dict[int, Callable[[int], None]] = {}
-        self._batch: dict[int, int] = {}  # events that are not handled yet, by descriptor
-        self._listeners: dict[int, Listener] = {}
+        self._watcher = watcher
+        self._epoll = watcher.epoll
+        self._watched = watcher.handlers
+        self._listeners = listeners.by_fd
+        self._postponed = listeners.postponed
         self._passes = 0  # how often a look has found more, while somebody waits for `settle`
         self._events = self._pass_on_and_wait()
         kernel.opened = self._watch_file
         kernel.closed = self._forget_file
-        kernel.next_call = self._next_call
-        self._watch(self._wake, select.EPOLLIN, lambda _: self._kicked())
-        kernel.in_host_thread = self.in_thread
-        kernel.spaces.watch = self._watch_input
-        kernel.spaces.forget = self._unwatch
-        kernel.machine.leases_begin = lambda leases: self._watch_input(leases.events, kernel.sweep)
 
     # --- from other threads -----------------------------------------------------------------
 
@@ -71,23 +67,18 @@ class Server(Loop):
         self.end_thread()
         # Nothing is watched any more. A process whose filter is gone may be about to end still.
         self._kernel.closed = lambda _: None
-        self._kernel.spaces.forget = lambda _: None
         self.abandon()
-        self._epoll.close()
+        self._watcher.close()
 
     def expect(self, channel: socket.socket) -> None:
         """Serve the client that will send its listener through `channel`, which is ours now."""
-        self.in_thread(lambda: self._watch(channel.fileno(), select.EPOLLIN,
+        self.jobs.in_thread(lambda: self._watch(channel.fileno(), select.EPOLLIN,
                                            lambda _: self._accept(channel)))  # fmt: skip
 
     def look_for_signals(self) -> None:
         """See at once what a signal that was just sent means to parked calls; does not wait."""
         if self._is_running:
-            self.submit(self._signals.look)
-
-    def kick(self) -> None:
-        """Make the thread look up."""
-        os.eventfd_write(self._wake, 1)
+            self.jobs.submit(self._signals.look)
 
     @property
     def has_clients(self) -> bool:
@@ -119,7 +110,7 @@ class Server(Loop):
                 self._handle_batch(events)
             else:
                 self._handle(self._listeners[events[0][0]].call(taken))
-                if self._kernel.postponed:
+                if self._postponed:
                     self._handle_postponed()
             self._signals.look_if_due()
         return True
@@ -147,19 +138,19 @@ class Server(Loop):
         # must have run when an open that follows is handled.
         if len(events) > 1:
             events.sort(key=lambda event: event[0] in self._listeners)
-        self._batch = dict(events)
+        batch = self._watcher.events = dict(events)
         if chores:
             self._try(self._do_chores)
-        while self._batch:
-            fd = next(iter(self._batch))
-            event = self._batch.pop(fd)
+        while batch:
+            fd = next(iter(batch))
+            event = batch.pop(fd)
             self._try(self._watched[fd], event)
             self._handle_postponed()
 
     def _do_chores(self) -> None:
         machine = self._kernel.machine
-        if machine.unsettled and machine.leases.events not in self._batch:
-            self._kernel.sweep()
+        if machine.unsettled and machine.leases.events not in self._watcher.events:
+            self._kernel.mappings.sweep()
         if self._kernel.spaces.restless:
             self._kernel.spaces.tick()
 
@@ -171,23 +162,16 @@ class Server(Loop):
             log.exception(OWN_ERROR)
 
     def _handle_postponed(self) -> None:
-        while self._kernel.postponed:
-            call = self._kernel.postponed.popleft()
+        while self._postponed:
+            call = self._postponed.popleft()
             if call.is_waited_for():  # its thread may have been killed meanwhile
                 self._handle(call)
 
-    def _kicked(self) -> None:
-        os.eventfd_read(self._wake)
-
-    def _watch(self, fd: int, events: int, handle: Callable[[int], None]) -> None:
-        self._watched[fd] = handle
-        self._epoll.register(fd, events)
+    def _watch(self, fd: int, events: int, handle: Callable[[int], object]) -> None:
+        self._watcher.register(fd, events, handle)
 
     def _unwatch(self, fd: int) -> None:
-        # The number may be another descriptor's soon, which an event of this batch is not for.
-        self._batch.pop(fd, None)
-        del self._watched[fd]
-        self._epoll.unregister(fd)
+        self._watcher.unwatch(fd)
 
     def _accept(self, channel: socket.socket) -> None:
         self._unwatch(channel.fileno())
@@ -213,24 +197,6 @@ class Server(Loop):
             self._unwatch(listener.fd)
             del self._listeners[listener.fd]
             listener.close()
-
-    def _next_call(self, timeout: float) -> Call | None:
-        """Receive a call out of turn; None when there was none for `timeout` seconds."""
-        poller = select.poll()
-        for fd in self._listeners:
-            poller.register(fd, select.POLLIN)
-        while ready := poller.poll(timeout * 1000):
-            for fd, event in ready:
-                call = None
-                if event & select.POLLIN:
-                    # It may have been the only one, and to receive the next would be to wait.
-                    self._batch.pop(fd, None)
-                    call = self._listeners[fd].receive()
-                if call is not None:
-                    return call
-                if not event & select.POLLIN:
-                    poller.unregister(fd)  # its clients are gone, which is handled later
-        return None
 
     def _handle(self, call: Call) -> None:
         """Carry out one call and answer or park it, whatever happens."""
@@ -260,9 +226,6 @@ class Server(Loop):
         for listener in self._listeners.values():
             listener.close()
         self._listeners.clear()
-
-    def _watch_input(self, fd: int, then: Callable[[], None]) -> None:
-        self._watch(fd, select.EPOLLIN, lambda _: then())
 
     def _watch_file(self, open_file: OpenFile) -> None:
         def moved(before: Any) -> None:

@@ -52,6 +52,12 @@ class SignalWatch:
         if not self._calls:
             self._stops.keep(set())
 
+    def end(self, call: Call) -> None:
+        """End `call` for a signal that is pending."""
+        from mapdev.host.embedded.interrupt import interrupt  # here, for a quick start
+
+        interrupt(call, call.has_private_signal)
+
     def look_if_due(self) -> None:
         """Look, if it is time."""
         if self._calls and time.monotonic() >= self._due:

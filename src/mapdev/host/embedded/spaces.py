@@ -19,14 +19,16 @@ from typing import TYPE_CHECKING
 
 from mapdev.host.core.operations import Operations
 from mapdev.host.embedded.files import OpenFile
+from mapdev.host.embedded.lease import Leases
 from mapdev.host.embedded.processes import tgid_of
+from mapdev.host.embedded.watcher import Watcher
 from mapdev.inspect.maps import MapsLine, read_maps
 from mapdev.linux.mm import TaskStruct
 from mapdev.linux.numbers import VM_EXEC, VM_READ, VM_WRITE
 
 if TYPE_CHECKING:
-    from mapdev.host.embedded.areas import DeviceArea, MmAreas
-    from mapdev.host.embedded.machine import EmbeddedMachine
+    from mapdev.host.embedded.areas import MmAreas
+    from mapdev.host.embedded.vma import DeviceArea
 
 _LONGEST_EXEC = 10.0  # seconds; one that fails leaves all as it was
 _ACCESS = {"r": VM_READ, "w": VM_WRITE, "x": VM_EXEC}
@@ -59,20 +61,18 @@ class _Exec:
 class Spaces:
     """The address spaces, by process.
 
-    :ivar watch: how `Server` is asked to call back when a descriptor is readable, or hung up.
-    :ivar forget: how it is told that this is not of interest any more.
-    :ivar ended: called when an address space has ended.
+    :param leases: the mappings that areas show.
+    :param watcher: watches descriptors.
+    :param ended: called when an address space has ended.
     """
 
-    def __init__(self, operations: Operations, machine: EmbeddedMachine) -> None:
-        self._operations = operations
-        self._machine = machine
+    def __init__(self, leases: Leases, watcher: Watcher, ended: Callable[[], None]) -> None:
+        self._leases = leases
+        self._watcher = watcher
+        self._ended = ended
         self._by_tgid: dict[int, MmAreas] = {}
         self._pidfds: dict[int, int] = {}
         self._executing: dict[int, _Exec] = {}
-        self.watch: Callable[[int, Callable[[], None]], None] = lambda _fd, _then: None
-        self.forget: Callable[[int], None] = lambda _: None
-        self.ended: Callable[[], None] = lambda: None
 
     def of(self, tid: int) -> MmAreas | None:
         """Return the address space of the process of thread `tid`, if it maps any device."""
@@ -99,13 +99,16 @@ class Spaces:
         is_it = area is not None and (area.vm_start, area.vm_end) == (start, end)
         return area.open_file if area is not None and is_it else None
 
-    def make(self, tgid: int) -> MmAreas:
-        """Return the address space of process `tgid`, a new one if there is none."""
+    def make(self, tgid: int, operations: Operations) -> MmAreas:
+        """Return the address space of process `tgid`, a new one if there is none.
+
+        :param operations: tells drivers of changes to their areas.
+        """
         from mapdev.host.embedded.areas import MmAreas  # here, for a quick start
 
         space = self.at(tgid)
         if space is None:
-            space = MmAreas(tgid, self._operations, self._machine.leases)
+            space = MmAreas(tgid, operations, self._leases)
             self._add(space)
         return space
 
@@ -134,16 +137,16 @@ class Spaces:
             raise
         self._by_tgid[tgid] = space
         self._pidfds[tgid] = pidfd
-        self.watch(pidfd, lambda: self._end(tgid))
+        self._watcher.watch(pidfd, lambda: self._end(tgid))
 
     def _end(self, tgid: int) -> None:
         space = self._by_tgid.pop(tgid)
         self._forget_exec(tgid)
         pidfd = self._pidfds.pop(tgid)
-        self.forget(pidfd)
+        self._watcher.unwatch(pidfd)
         os.close(pidfd)
         space.end()
-        self.ended()
+        self._ended()
 
     def close(self) -> None:
         """All processes have ended."""

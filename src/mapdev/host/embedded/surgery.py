@@ -12,41 +12,27 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property, partial
+from collections.abc import Callable
+from functools import cached_property
 from types import TracebackType
 from typing import Self
 
 from mapdev.host.embedded.areas import MmAreas
-from mapdev.host.embedded.batch import SIZE, CallError, Request, pack, pack_mmaps
+from mapdev.host.embedded.batch import SIZE, pack
 from mapdev.host.embedded.inject import StoppedThread
-from mapdev.host.embedded.kernel import Kernel
+from mapdev.host.embedded.injector import Injector
 from mapdev.host.embedded.loan import Loan, lend_to_caller, lend_to_helper
 from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.processes import is_single_threaded
 from mapdev.host.embedded.tracee import ClientGone, NotStoppable
-from mapdev.host.numbers import MADV_DONTFORK, MREMAP_FIXED, MREMAP_MAYMOVE, ULONG_MAX
+from mapdev.host.numbers import MADV_DONTFORK
 from mapdev.linux.numbers import (
-    MAP_ANONYMOUS,
-    MAP_FIXED,
     MAP_FIXED_NOREPLACE,
-    MAP_NORESERVE,
-    MAP_PRIVATE,
     MAP_SHARED,
-    PAGE_SHIFT,
     PAGE_SIZE,
     PROT_EXEC,
-    PROT_NONE,
     PROT_READ,
-    VM_EXEC,
-    VM_MAYSHARE,
-    VM_MAYWRITE,
-    VM_READ,
-    VM_WRITE,
 )
-from mapdev.linux.vma import VmAreaStruct
-
-_GAPS = [1 << 20, 1 << 24, 1 << 28, 1 << 32]  # bytes to the area before: no neighbours by chance
 
 
 class Surgery:
@@ -58,15 +44,15 @@ class Surgery:
     :raises OSError: EPERM another tracer holds the thread; then, if `later`.
     """
 
-    def __init__(self, kernel: Kernel, call: Call, why: str, later: bool = False) -> None:
+    def __init__(self, injector: Injector, call: Call, why: str, later: bool = False) -> None:
         self.result = -errno.EIO  # unless the block says otherwise before it loses the client
-        self._kernel = kernel
+        self.injector = injector
         self._call = call
         self._why = why
         self._loan: Loan | None = None
         self._later = later
         self._is_seized = False
-        self._thread: StoppedThread = kernel.stopped(call)
+        self._thread: StoppedThread = injector.stopped(call)
 
     def __enter__(self) -> Self:
         if not self._later:
@@ -97,7 +83,7 @@ class Surgery:
             self._is_seized = True
         except NotStoppable:
             text = f"is held by a debugger, so {self._why}; detach the debugger first"
-            self._kernel.say_once("traced", self._call, text)
+            self.injector.messages.say_once("traced", self._call.tid, text)
             raise OSError(errno.EPERM, os.strerror(errno.EPERM)) from None
 
     def __exit__(
@@ -131,13 +117,13 @@ class Surgery:
             loan.give_back()
             loan = self._loan = None
         if loan is None:
-            space = self._kernel.spaces.of(self._call.tid)
+            space = self.injector.spaces.of(self._call.tid)
             with_batch = space is not None and space.takes_batch and not space.batch
             if self.is_alone and not self._thread.is_stopped:
                 self._seize()
-                loan = lend_to_caller(self._kernel, self._call, self._thread, writable, with_batch)
+                loan = lend_to_caller(self.injector, self._call, self._thread, writable, with_batch)
             if loan is None:
-                loan = lend_to_helper(self._kernel, self.thread, writable, with_batch)
+                loan = lend_to_helper(self.injector, self.thread, writable, with_batch)
             self._loan = loan
             if loan.batch is not None and space is not None:
                 self._map_batch(loan.thread, loan.batch, space)
@@ -145,7 +131,7 @@ class Surgery:
 
     def _map_batch(self, thread: StoppedThread, batch: int, space: MmAreas) -> None:
         """Give the client the pages that make lists of calls, if it can have them."""
-        where = self._kernel.window.start + 2 * PAGE_SIZE  # before it there is room for an agent's
+        where = self.injector.window.start + 2 * PAGE_SIZE  # before it there is room for an agent's
         how = MAP_SHARED | MAP_FIXED_NOREPLACE
         space.takes_batch = False
         with contextlib.suppress(OSError):
@@ -165,119 +151,13 @@ class Surgery:
         :param meanwhile: called while the calls are being made, where that is possible.
         :raises CallError: that of the call that failed; those after it were not made.
         """
-        thread, space = loan.thread, self._kernel.spaces.of(self._call.tid)
+        thread, space = loan.thread, self.injector.spaces.of(self._call.tid)
         if last:
-            calls += pack(loan.closing(), self._kernel.secret << 32)
+            calls += pack(loan.closing(), self.injector.secret << 32)
         if space is not None and space.batch:
-            thread.run(self._kernel.batch, space.batch, calls, meanwhile)
+            thread.run(self.injector.batch, space.batch, calls, meanwhile)
         else:
             if meanwhile is not None:
                 meanwhile()
             thread.step(calls)
         loan.is_over = last
-
-
-class PlaceTaken(OSError):  # noqa: N818 - a condition of the client
-    """Something is mapped where nothing was thought to be."""
-
-
-def reserve(thread: StoppedThread, addr: int, length: int, flags: int) -> int:
-    """Make an inaccessible area and return its address; `flags` say where it may be.
-
-    :raises OSError: as mmap(2): ENOMEM, EEXIST, EPERM, EAGAIN.
-    """
-    name, args, descriptor = _reserving(addr, length, flags)
-    return thread.syscall(name, *args, descriptor=descriptor)
-
-
-def _reserving(addr: int, length: int, flags: int) -> Request:
-    how = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags
-    return "mmap", (addr, length, PROT_NONE, how, ULONG_MAX, 0), 4
-
-
-def places(kernel: Kernel, space: MmAreas, length: int) -> list[int]:
-    """Return addresses in the window at which nothing should be mapped, the best one first."""
-    window = kernel.window
-    above = max(window.first, space.highest(window.last))
-    return [above + gap for gap in _GAPS if above + gap + length <= window.last]
-
-
-def reserve_somewhere(
-    kernel: Kernel, space: MmAreas, thread: StoppedThread, length: int, flags: int = 0
-) -> int:
-    """Make an inaccessible area in the window, or where there is room; return its address.
-
-    :raises OSError: as mmap(2): ENOMEM, EPERM, EAGAIN.
-    """
-    for place in places(kernel, space, length):
-        try:
-            return reserve(thread, place, length, flags | MAP_FIXED_NOREPLACE)
-        except OSError as error:  # of what a munmap is about to end we know no more
-            if error.errno != errno.EEXIST:
-                raise
-    return reserve(thread, 0, length, flags)
-
-
-def map_frames(
-    surgery: Surgery, kernel: Kernel, vma: VmAreaStruct, flags: int = 0, new: bool = False,
-    count: Callable[[int], None] | None = None,
-) -> None:  # fmt: skip
-    """Map all of `vma` in the client: the runs that are noted in it, and SIGBUS elsewhere.
-
-    :param flags: MAP_POPULATE or 0.
-    :param new: nothing is reserved there, and nothing is left there if it fails.
-    :param count: counts the mapping, given the index of the description that is mapped. That takes
-        a while for many runs, so it is done meanwhile; if mapping fails then, the description ends.
-    :raises PlaceTaken: something is mapped there; only if `new`.
-    :raises OSError: as mmap(2).
-    """
-    loan = surgery.loan(may_be_written(vma))
-    how = (MAP_SHARED if vma.vm_flags & VM_MAYSHARE else MAP_PRIVATE) | MAP_NORESERVE | flags
-    prot = vma.vm_flags & (VM_READ | VM_WRITE | VM_EXEC)  # the same bits as PROT_*
-    mark = kernel.secret << 32
-    start, length = vma.vm_start, vma.vm_end - vma.vm_start
-    # A touch of what lies beyond the end of memory is SIGBUS.
-    addrs, pfns, counts = _runs(vma, kernel.machine.nr_frames)
-    calls = b""
-    if new and len(addrs) > 1:
-        calls = pack([_reserving(start, length, MAP_FIXED_NOREPLACE)], mark)
-    how |= MAP_FIXED_NOREPLACE if new and len(addrs) == 1 else MAP_FIXED
-    calls += pack_mmaps(addrs, pfns, counts, prot, how, loan.number, mark)
-    try:
-        surgery.run(loan, calls, new, partial(count, loan.index) if count is not None else None)
-    except CallError as error:
-        if new and error.index:
-            surgery.thread.syscall("munmap", start, length)
-        elif new and error.errno == errno.EEXIST:
-            raise PlaceTaken(errno.EEXIST, os.strerror(errno.EEXIST)) from None
-        raise
-
-
-def move_pieces(thread: StoppedThread, pieces: Iterable[tuple[int, int]], shift: int) -> None:
-    """Move real areas by `shift` bytes, each to where something inaccessible is in its way."""
-    for start, end in pieces:
-        length = end - start
-        how = MREMAP_MAYMOVE | MREMAP_FIXED
-        thread.syscall("mremap", start, length, length, how, start + shift)
-
-
-def may_be_written(vma: VmAreaStruct) -> bool:
-    """Say whether a client may write to the device's memory through the area, now or later."""
-    return vma.vm_flags & (VM_MAYWRITE | VM_MAYSHARE) == VM_MAYWRITE | VM_MAYSHARE
-
-
-def _runs(vma: VmAreaStruct, end_of_memory: int) -> Sequence[Sequence[int]]:
-    """Return addresses, first frames and numbers of pages for all of the area, holes included."""
-    mapped = sorted(vma.mapped)
-    if vma.is_full:
-        return list(zip(*mapped, strict=True))[:3]
-    at = vma.vm_start
-    runs = []
-    for addr, pfn, nr_pages, _, _ in mapped:
-        if addr > at:
-            runs.append((at, end_of_memory, addr - at >> PAGE_SHIFT))
-        runs.append((addr, pfn, nr_pages))
-        at = addr + (nr_pages << PAGE_SHIFT)
-    if at < vma.vm_end:
-        runs.append((at, end_of_memory, vma.vm_end - at >> PAGE_SHIFT))
-    return list(zip(*runs, strict=True))

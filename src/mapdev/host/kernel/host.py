@@ -17,6 +17,7 @@ from typing import Any
 from mapdev.host.core.coroutines import Coroutines
 from mapdev.host.core.device import Device
 from mapdev.host.core.host import PATIENCE, Host
+from mapdev.host.core.loop import Jobs
 from mapdev.host.core.trace import Trace, make_operations
 from mapdev.host.core.waiting import Waiting
 from mapdev.host.kernel.control import Control
@@ -42,15 +43,14 @@ class KernelHost(Host):
         super().__init__()
         self._control = Control(int(timeout * 1000))
         self._coroutines = Coroutines(self.lock)
+        jobs = Jobs(self.lock, self._control.kick)
         waiting = Waiting(self._coroutines, self._control.kick)
         self._devices = Devices(self._control)
         self.machine: KernelMachine = KernelMachine(
             self._control, waiting.wake, self._devices.unmap
         )
         operations = make_operations(self.machine, trace)
-        self._server = Server(
-            self._control, self.machine, operations, self._devices, self.lock, waiting
-        )
+        self._server = Server(self._control, self.machine, operations, self._devices, jobs, waiting)
         self._server.start()
         self._nodes: list[Path] = []  # those that we made
         self._started: list[Process] = []

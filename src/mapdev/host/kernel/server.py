@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 from mapdev.host.core.call import Call
 from mapdev.host.core.device import Device
 from mapdev.host.core.files import OpenFile, access_mode, new_file
-from mapdev.host.core.loop import Loop
+from mapdev.host.core.loop import Jobs, Loop
 from mapdev.host.core.operations import Operations
 from mapdev.host.core.polling import ALL_EVENTS, Polling
 from mapdev.host.core.waiting import Waiting, WouldWait
@@ -51,14 +50,14 @@ class Server(Loop):
         machine: KernelMachine,
         operations: Operations,
         devices: Devices,
-        lock: threading.RLock,
+        jobs: Jobs,
         waiting: Waiting,
     ) -> None:
-        super().__init__(lock, waiting, Polling(self._show_ready), operations)
+        super().__init__(jobs, waiting, Polling(self._show_ready), operations)
         self.control = control
         self.files: dict[int, KernelFile] = {}
         self._devices = devices
-        self.commands = Commands(control, self.in_thread, self._handle)
+        self.commands = Commands(control, jobs.in_thread, self._handle)
         self._areas = Areas(control, operations, machine, devices)
         self.known_area = self._areas.known
         self._handlers: dict[int, Callable[[KernelCall], Any]] = {
@@ -74,10 +73,6 @@ class Server(Loop):
         }
 
     # --- from other threads -----------------------------------------------------------------
-
-    def kick(self) -> None:
-        """Make the fetch of the next request return."""
-        self.control.kick()
 
     def stop(self) -> list[str]:
         """End the devices and stop serving; return a line for each file that was open."""

@@ -18,7 +18,7 @@ from functools import partial
 
 from mapdev.host.core.waiting import WouldWait
 from mapdev.host.embedded.arch import NAME_OF
-from mapdev.host.embedded.areas import DeviceArea, MmAreas
+from mapdev.host.embedded.areas import MmAreas
 from mapdev.host.embedded.calls.advice import (
     answer_of,
     flags_after,
@@ -28,7 +28,9 @@ from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Verdi
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.processes import has_capability
-from mapdev.host.embedded.surgery import Surgery, map_frames
+from mapdev.host.embedded.remote_mmap import map_frames
+from mapdev.host.embedded.surgery import Surgery
+from mapdev.host.embedded.vma import DeviceArea
 from mapdev.host.numbers import (
     CAP_IPC_LOCK,
     MADV_POPULATE_READ,
@@ -97,7 +99,7 @@ def _munmap(kernel: Kernel, call: Call, space: MmAreas, start: int, end: int) ->
     if not space.hides(start, end):
         space.unmap(call.task, start, end)
         return PASS_ON
-    with Surgery(kernel, call, "it can't unmap memory around the host's own") as surgery:
+    with Surgery(kernel.injector, call, "it can't unmap memory around the host's own") as surgery:
         space.unmap(call.task, start, end)
         for first, last in ((start, hidden.start), (hidden.stop, end)):
             if first < last:
@@ -119,7 +121,7 @@ def _mprotect(kernel: Kernel, call: Call, space: MmAreas, start: int, end: int) 
             if low == start:
                 raise
             # What lies before is changed all the same.
-            with Surgery(kernel, call, "its mapping can't be changed in part") as surgery:
+            with Surgery(kernel.injector, call, "its mapping can't be changed in part") as surgery:
                 surgery.thread.syscall(NAME_OF[call.nr], start, low - start, *call.args[2:4])
                 raise
             return ANSWERED
@@ -180,7 +182,7 @@ def _populate(
     areas = space.overlapping(start, end)
     if not all(area.vm_flags & (VM_WRITE if is_write else VM_READ) for area in areas):
         raise refused(errno.EINVAL)
-    kernel.bring_in(call.tid, start, end - start, is_write)
+    kernel.mappings.bring_in(call.tid, start, end - start, is_write)
     for area in areas:
         if any(area.holes(max(start, area.vm_start), min(end, area.vm_end))):
             raise refused(errno.EFAULT)
@@ -194,12 +196,12 @@ def _zap(kernel: Kernel, call: Call, space: MmAreas, start: int, end: int) -> in
         for area in areas:
             space.pager.zap(area, max(start, area.vm_start), min(end, area.vm_end))
         return 0
-    with Surgery(kernel, call, "its pages can't be taken away") as surgery:
+    with Surgery(kernel.injector, call, "its pages can't be taken away") as surgery:
         for area in areas:
             low, high = max(start, area.vm_start), min(end, area.vm_end)
             empty = area.piece(low, high)
             empty.forget(low, high)
-            map_frames(surgery, kernel, empty)
+            map_frames(surgery, empty)
             area.forget(low, high)
         surgery.result = 0
     return ANSWERED
@@ -252,7 +254,7 @@ def _mlock(kernel: Kernel, call: Call, space: MmAreas, start: int, end: int) -> 
     space.change(call.task, start, end, _locked)
     if not flags & MLOCK_ONFAULT:
         with contextlib.suppress(OSError):  # then the kernel asks for it, and says so
-            kernel.populate(call.tid, start, end)
+            kernel.mappings.populate(call.tid, start, end)
     return PASS_ON
 
 

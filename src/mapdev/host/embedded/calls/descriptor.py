@@ -34,7 +34,8 @@ _SETTABLE = os.O_APPEND | os.O_NONBLOCK | os.O_ASYNC | os.O_DIRECT | os.O_NOATIM
 def _duplicate(kernel: Kernel, call: Call, command: int, at_least: int) -> Verdict:
     """Answer `call` with a duplicate of its descriptor, numbered in the device range."""
     fd = call.args[0] & 0xFFFFFFFF
-    with Surgery(kernel, call, "a device's descriptor can't be duplicated in it") as surgery:
+    why = "a device's descriptor can't be duplicated in it"
+    with Surgery(kernel.injector, call, why) as surgery:
         surgery.result = _fcntl(kernel, surgery.thread, fd, command, at_least)
     return ANSWERED
 
@@ -55,7 +56,7 @@ def _fcntl(kernel: Kernel, thread: StoppedThread, fd: int, command: int, at_leas
 
 
 def _do_dup(kernel: Kernel, call: Call) -> int | Verdict:
-    if kernel.file(call) is None or kernel.standard_is_closed(call.tid):
+    if kernel.file(call) is None or kernel.fd_allocator.standard_is_closed(call.tid):
         return PASS_ON
     return _duplicate(kernel, call, F_DUPFD, 0)
 
@@ -65,9 +66,12 @@ def _do_dup2(kernel: Kernel, call: Call) -> int | Verdict:
     open_file = kernel.file(call)
     if open_file is None or new in kernel.descriptors or new >= 1 << 31:
         return PASS_ON
-    kernel.say_once("descriptor", call, f"wants {open_file.device.node} as descriptor {new}, but "
-                    f"mapdev sees only 0 to {kernel.descriptors.low - 1} and those from "
-                    f"{kernel.descriptors.base} on: use --descriptors all")  # fmt: skip
+    kernel.messages.say_once(
+        "descriptor", call.tid,
+        f"wants {open_file.device.node} as descriptor {new}, but mapdev sees only 0 to "
+        f"{kernel.descriptors.low - 1} and those from {kernel.descriptors.base} on: use "
+        "--descriptors all",
+    )  # fmt: skip
     raise OSError(errno.EBADF, os.strerror(errno.EBADF))
 
 

@@ -17,25 +17,27 @@ import resource
 from collections.abc import Iterator
 
 from mapdev.host.embedded.arch import ARCH
-from mapdev.host.embedded.areas import DeviceArea, MmAreas
+from mapdev.host.embedded.areas import MmAreas
 from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Verdict, signed32
 from mapdev.host.embedded.files import OpenFile
 from mapdev.host.embedded.inject import StoppedThread
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.pager import start_pager
-from mapdev.host.embedded.surgery import (
+from mapdev.host.embedded.remote_mmap import (
     PlaceTaken,
-    Surgery,
     map_frames,
     may_be_written,
     places,
     reserve,
     reserve_somewhere,
 )
+from mapdev.host.embedded.surgery import Surgery
 from mapdev.host.embedded.tracee import ClientGone
+from mapdev.host.embedded.vma import DeviceArea
 from mapdev.host.numbers import CLONE_NEWNS, MADV_DONTFORK, MLOCK_ONFAULT, ULONG_MAX
 from mapdev.linux.fs import FMODE_READ, FMODE_WRITE
+from mapdev.linux.log import log
 from mapdev.linux.mm import TaskStruct
 from mapdev.linux.numbers import (
     MAP_ANONYMOUS,
@@ -99,7 +101,7 @@ def _do_mmap(kernel: Kernel, call: Call) -> int | Verdict:
     length = -(-length // PAGE_SIZE) * PAGE_SIZE
     vma = DeviceArea(open_file, 0, length, offset >> PAGE_SHIFT, vma_flags)
     why = f"{open_file.device.node} can't be mapped in it"
-    with Surgery(kernel, call, why, later=True) as surgery:
+    with Surgery(kernel.injector, call, why, later=True) as surgery:
         surgery.result = _Mapping(kernel, call, surgery).run(vma, addr, flags)
     return ANSWERED
 
@@ -115,8 +117,8 @@ def check_not_hidden(kernel: Kernel, call: Call, addr: int, length: int) -> None
     if space.pager is None:
         space.give_up_batch()
     else:
-        kernel.say_once("hidden", call, f"wants to map something at {addr:#x}, where the host's "
-                        "agent is; it gets ENOMEM")  # fmt: skip
+        text = f"wants to map something at {addr:#x}, where the host's agent is; it gets ENOMEM"
+        kernel.messages.say_once("hidden", call.tid, text)
         raise _error(errno.ENOMEM)
 
 
@@ -174,7 +176,7 @@ class _Mapping:
         self._call = call
         self._surgery = surgery
         self._task: TaskStruct = call.task
-        self._space: MmAreas = kernel.spaces.make(self._task.tgid)
+        self._space: MmAreas = kernel.spaces.make(self._task.tgid, kernel.operations)
 
     def run(self, vma: DeviceArea, addr: int, flags: int) -> int:
         """Map `vma`, which has no address yet, and return its address."""
@@ -188,7 +190,7 @@ class _Mapping:
         space.seen = space.seen and self._kernel.window.holds(start, end)
         if vma.vm_flags & VM_LOCKED or flags & (MAP_POPULATE | MAP_NONBLOCK) == MAP_POPULATE:
             with contextlib.suppress(OSError):  # as in the kernel, whoever touches it will know
-                self._kernel.populate(self._call.tid, start, end)
+                self._kernel.mappings.populate(self._call.tid, start, end)
         if vma.vm_flags & VM_LOCKED:
             # What is not there yet must not be asked for by a thread for which we wait.
             with contextlib.suppress(OSError):
@@ -214,7 +216,7 @@ class _Mapping:
 
         The driver is asked before the thread is stopped.
         """
-        place = next(iter(places(self._kernel, self._space, vma.vm_end)), None)
+        place = next(iter(places(self._kernel.window, self._space, vma.vm_end)), None)
         if place is None:
             return None
         new = vma.piece(0, vma.vm_end, place)
@@ -260,7 +262,7 @@ class _Mapping:
                 length = vma.vm_end - vma.vm_start
                 surgery.thread.syscall("madvise", vma.vm_start, length, MADV_DONTFORK)
         if vma.faults:
-            kernel.mapped(vma.lease, vma, task.tgid)
+            kernel.mappings.mapped(vma.lease, vma, task.tgid)
         space.insert(vma)
 
     def _map_frames(self, vma: DeviceArea, flags: int, is_reserved: bool) -> None:
@@ -268,13 +270,13 @@ class _Mapping:
 
         def count(lease: int) -> None:
             vma.lease = lease
-            self._kernel.mapped(lease, vma, self._task.tgid)
+            self._kernel.mappings.mapped(lease, vma, self._task.tgid)
 
         try:
-            map_frames(self._surgery, self._kernel, vma, flags, not is_reserved, count)
+            map_frames(self._surgery, vma, flags, not is_reserved, count)
         except OSError as error:
             if error.errno == errno.ENOMEM:
-                self._kernel.log.error(
+                log.error(
                     "%d: no room for another area in the client: a mapping of scattered frames "
                     "takes one area for each run of neighbours; raise vm.max_map_count (sysctl)",
                     self._call.tid,
@@ -293,7 +295,7 @@ class _Mapping:
                     raise PlaceTaken(errno.EEXIST, os.strerror(errno.EEXIST)) from None
                 raise
         try:
-            pager = space.pager or start_pager(kernel, thread, space)
+            pager = space.pager or start_pager(kernel.injector, kernel.operations, thread, space)
             vma.lease = pager.adopt(vma)
             pager.fill(vma, start, vma.vm_end)
         except OSError:
@@ -338,19 +340,22 @@ def _place(
     flags &= _PLACEMENT
     if addr or flags & ~MAP_LOCKED:
         return reserve(thread, addr, length, flags)
-    return reserve_somewhere(kernel, space, thread, length, flags)
+    return reserve_somewhere(kernel.window, space, thread, length, flags)
 
 
 def _do_remap_file_pages(kernel: Kernel, call: Call) -> int | Verdict:
     """Refuse to point a device's area at other frames."""
-    if not kernel.shows_device(call, call.args[0]):
+    if not kernel.mappings.shows_device(call.tid, call.args[0]):
         return PASS_ON
     raise _error(errno.EINVAL)
 
 
 def _do_io_uring_setup(kernel: Kernel, call: Call) -> int | Verdict:
-    kernel.say_once("io_uring", call, "asked for io_uring, whose requests no host in user space "
-                    "can see; it gets ENOSYS and has to use plain system calls")  # fmt: skip
+    kernel.messages.say_once(
+        "io_uring", call.tid,
+        "asked for io_uring, whose requests no host in user space can see; it gets ENOSYS and has "
+        "to use plain system calls",
+    )  # fmt: skip
     raise _error(errno.ENOSYS)
 
 

@@ -90,8 +90,8 @@ def foreign_open(kernel: Kernel, call: Call) -> Verdict:
     found = kernel.paths.find(call.tid, dirfd, text) if text else None
     if found is None:
         return PASS_ON
-    kernel.say_once(
-        "arch", call,
+    kernel.messages.say_once(
+        "arch", call.tid,
         f"is a program for {name}; mapdev serves only programs of this machine's own "
         f"architecture, so {found.device.node} can't be opened",
     )  # fmt: skip
@@ -160,8 +160,8 @@ def _exec(kernel: Kernel, call: Call) -> Verdict:
     except OSError:
         mode = 0
     if stat.S_ISREG(mode) and mode & _S_PRIVILEGED:
-        kernel.say_once(
-            f"setuid {text}", call,
+        kernel.messages.say_once(
+            f"setuid {text}", call.tid,
             f"{text} is set-user-ID or set-group-ID; programs under mapdev get no new privileges, "
             "so it runs as the user who calls it",
         )  # fmt: skip

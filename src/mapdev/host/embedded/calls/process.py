@@ -15,10 +15,11 @@ from mapdev.host.embedded.arch import NAME_OF
 from mapdev.host.embedded.areas import MmAreas
 from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Verdict
 from mapdev.host.embedded.client import EmbeddedClient
+from mapdev.host.embedded.fault_handler import FaultHandler
 from mapdev.host.embedded.inject import StoppedThread
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.notify import Call
-from mapdev.host.embedded.pager import Pager, start_pager
+from mapdev.host.embedded.pager import start_pager
 from mapdev.host.embedded.surgery import Surgery
 from mapdev.host.numbers import CLONE_UNTRACED, CLONE_VFORK, CLONE_VM
 
@@ -34,7 +35,8 @@ def _do_fork(kernel: Kernel, call: Call) -> Verdict:
     name, args = NAME_OF[call.nr], call.args[:5]
     if name == "clone":
         args[0] &= ~_UNFIT
-    with Surgery(kernel, call, "the device mappings of its children are not followed") as surgery:
+    why = "the device mappings of its children are not followed"
+    with Surgery(kernel.injector, call, why) as surgery:
         surgery.result, child = surgery.thread.fork(name, *args)
         with child:
             task = EmbeddedClient(kernel.machine, child.tid)
@@ -44,13 +46,15 @@ def _do_fork(kernel: Kernel, call: Call) -> Verdict:
     return ANSWERED
 
 
-def _start_pager(kernel: Kernel, child: StoppedThread, space: MmAreas, parent: Pager) -> None:
+def _start_pager(
+    kernel: Kernel, child: StoppedThread, space: MmAreas, parent: FaultHandler
+) -> None:
     """Bring pages into a child too; without it would find other things there, so it must not run.
 
     :raises OSError: EAGAIN, ENOMEM, EMFILE: then it is dead, and fork has failed.
     """
     try:
-        start_pager(kernel, child, space, parent).inherit(parent)
+        start_pager(kernel.injector, kernel.operations, child, space, parent).inherit(parent)
     except OSError:
         os.kill(child.tid, signal.SIGKILL)
         raise

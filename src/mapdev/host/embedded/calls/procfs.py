@@ -31,7 +31,7 @@ def open_view(kernel: Kernel, call: Call, path: str, flags: int) -> int | None:
     if space is None or not (len(space) or space.hidden):
         return None
     if not space.seen:
-        kernel.refresh_areas()
+        kernel.mappings.refresh()
     try:
         text = _VIEWS[match[2]](tgid, space, space.hidden)
     except OSError:

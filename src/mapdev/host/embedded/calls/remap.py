@@ -8,19 +8,20 @@ from __future__ import annotations
 import errno
 import os
 
-from mapdev.host.embedded.areas import DeviceArea, MmAreas
+from mapdev.host.embedded.areas import MmAreas
 from mapdev.host.embedded.calls.mapping import check_not_hidden
 from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Verdict
 from mapdev.host.embedded.inject import StoppedThread
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.notify import Call
-from mapdev.host.embedded.surgery import (
-    Surgery,
+from mapdev.host.embedded.remote_mmap import (
     map_frames,
     move_pieces,
     reserve,
     reserve_somewhere,
 )
+from mapdev.host.embedded.surgery import Surgery
+from mapdev.host.embedded.vma import DeviceArea
 from mapdev.host.numbers import MREMAP_DONTUNMAP, MREMAP_FIXED, MREMAP_MAYMOVE
 from mapdev.inspect.maps import read_maps
 from mapdev.linux.mm import TaskStruct
@@ -52,11 +53,11 @@ def _do_mremap(kernel: Kernel, call: Call) -> int | Verdict:
     if space is None or area is None:
         if space is not None and flags & MREMAP_FIXED and space.overlapping(target, target + new):
             _replace(kernel, call, space, new)
-        elif kernel.shows_device(call, addr):
+        elif kernel.mappings.shows_device(call.tid, addr):
             raise _error(errno.EINVAL)  # not one that this process made: leave it as it is
         return PASS_ON
     _check(addr, old, new, flags, target, kernel.window.task_size)
-    with Surgery(kernel, call, "its mapping of a device can't be changed") as surgery:
+    with Surgery(kernel.injector, call, "its mapping of a device can't be changed") as surgery:
         job = _Remap(kernel, call, surgery, space, area)
         surgery.result = job.run(addr, old, new, flags, target)
     return ANSWERED
@@ -162,7 +163,7 @@ class _Remap:
         if target:
             reserve(self._thread, target, new, MAP_FIXED)
         else:
-            target = reserve_somewhere(self._kernel, self._space, self._thread, new)
+            target = reserve_somewhere(self._kernel.window, self._space, self._thread, new)
         pager = self._space.pager
         protected = pager.protected(addr, addr + old) if pager is not None else set()
         try:
@@ -217,7 +218,7 @@ class _Remap:
         if start < end and self._area.faults and pager is not None:
             pager.fill(self._area, start, end)
         elif start < end:
-            map_frames(self._surgery, self._kernel, self._area.piece(start, end))
+            map_frames(self._surgery, self._area.piece(start, end))
 
 
 HANDLERS: dict[str, Handler] = {"mremap": _do_mremap}

@@ -1,0 +1,69 @@
+"""What an address space asks of whoever maps the pages that its fault-driven areas lack.
+
+Memory management (`areas`, `spaces`, `mappings`) knows this interface; `pager` implements it. So
+neither the list of areas nor the calls on it depend on how touches are noticed and pages mapped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Protocol
+
+from mapdev.host.embedded.vma import DeviceArea
+from mapdev.linux.mm import TaskStruct
+
+
+class FaultHandler(Protocol):
+    """Maps pages of one client's areas when they are touched; addresses and ends are bytes."""
+
+    @property
+    def stale(self) -> Collection[object]:
+        """Pages that can't be touched for a moment; `renew` ends that."""
+
+    @property
+    def page(self) -> int:
+        """The address of the two pages that the host has in the client for this."""
+
+    def adopt(self, area: DeviceArea) -> int:
+        """Get ready to map memory in `area`; return the index of its lease."""
+
+    def fill(self, area: DeviceArea, start: int, end: int) -> None:
+        """Map what is mapped in [`start`, `end`) of `area`, and have the rest ask when touched."""
+
+    def reserve(self, area: DeviceArea, holes: Iterable[tuple[int, int]]) -> None:
+        """Have touches of `holes` ask the driver."""
+
+    def bring_in(
+        self, start: int, end: int, is_write: bool, task: TaskStruct, area: DeviceArea
+    ) -> bool:
+        """Pre-fault all pages of [`start`, `end`) of `area`; False if one can't be had."""
+
+    def zap(self, area: DeviceArea, start: int, end: int) -> None:
+        """Take the pages of [`start`, `end`) away: the next touch asks the driver again."""
+
+    def protected(self, start: int, end: int) -> set[int]:
+        """Return the pages of [`start`, `end`) of whose first write the driver will be told."""
+
+    def protect(self, pages: Iterable[int]) -> None:
+        """Have the driver be told of the next write to each of `pages`."""
+
+    def forget(self, area: DeviceArea) -> None:
+        """Note that `area` is gone, or will be as soon as the client's call goes on."""
+
+    def let_go(self, lease: int) -> None:
+        """Take the memory of a lease back if no area has it any more."""
+
+    def is_told_of(self, page: int) -> bool:
+        """Say whether a touch of the page at address `page`, were it not there, would be told."""
+
+    def settle(self) -> None:
+        """Wait until all is mapped in the client that is noted as mapped."""
+
+    def renew(self) -> None:
+        """Let touches ask the driver again where pages were `stale` long enough."""
+
+    def about_to_exit(self, tid: int) -> None:
+        """Note that thread `tid` is about to end; after the last one nothing keeps the process."""
+
+    def close(self) -> None:
+        """Note that the client is gone, or has executed another program."""

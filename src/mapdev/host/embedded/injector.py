@@ -1,0 +1,73 @@
+"""What it takes to run system calls inside a client, whichever of its threads makes them.
+
+`Injector` is made once and handed to all that change a client from outside: `inject` (the calling
+thread, stopped), `loan` (a helper thread), `agent` (a thread that stays), `surgery` (mappings).
+None of them needs more of the host. Used in the host's thread only.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from mapdev.host.embedded.batch import Batch
+from mapdev.host.embedded.listeners import Listeners
+from mapdev.host.embedded.mappings import Mappings
+from mapdev.host.embedded.messages import Messages
+from mapdev.host.embedded.notify import Call
+
+if TYPE_CHECKING:
+    from mapdev.host.embedded.inject import StoppedThread
+    from mapdev.host.embedded.tracee import Tracee
+
+# A call that the filter always hands over and that has no effect before we answer it.
+HELPERS_CALL = "remap_file_pages"
+_PATIENCE = 0.02  # seconds between two looks whether the helper was killed, or stopped
+
+
+class Injector:
+    """The means by which system calls are injected.
+
+    :param scratch_descriptor: the number at which physical memory is in a client for the moment of
+        a mapping.
+    :ivar mappings: of all clients; `leases`, `spaces` and `window` are its.
+    :ivar secret: 32 bits that mark the host's own calls in clients, see `filter`.
+    :ivar batch: makes lists of calls in clients.
+    """
+
+    def __init__(
+        self, mappings: Mappings, scratch_descriptor: int, listeners: Listeners, messages: Messages
+    ) -> None:
+        self.mappings = mappings
+        self.leases = mappings.leases
+        self.spaces = mappings.spaces
+        self.window = mappings.window
+        self.scratch_descriptor = scratch_descriptor
+        self.messages = messages
+        self.secret = int.from_bytes(os.urandom(4), "little") | 1
+        self.batch = Batch()
+        self._listeners = listeners
+
+    def stopped(self, call: Call) -> StoppedThread:
+        """Return the thread of `call`, to be stopped and used for calls of ours."""
+        from mapdev.host.embedded.inject import StoppedThread  # here, for a quick start
+
+        return StoppedThread(call, self.secret)
+
+    def call_of(self, helper: Tracee) -> Call:
+        """Return the call that the helper makes; other clients' calls are kept for later.
+
+        :raises ClientGone: it was killed.
+        """
+        while True:
+            call = self._listeners.next_call(_PATIENCE)
+            if call is not None and call.tid == helper.tid:
+                return call
+            if call is not None:
+                self._listeners.postponed.append(call)
+            else:
+                helper.keep_going()
+
+    def close(self) -> None:
+        """Give back what was made here."""
+        self.batch.close()
