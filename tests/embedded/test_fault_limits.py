@@ -48,7 +48,7 @@ peek(p + 5 * P)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs a user without other processes")
-def test_a_fork_without_room_for_the_agent_fails(mapdev: EmbeddedHost, client: Client) -> None:
+def test_a_fork_without_room_for_the_worker_fails(mapdev: EmbeddedHost, client: Client) -> None:
     mapdev.add(Asked, "/dev/x")
     client(
         ASKED

@@ -233,22 +233,22 @@ def test_a_client_that_maps_again_and_again(steady: Any, client: Client) -> None
     )
 
 
-def test_the_agent_s_pages(mapdev: EmbeddedHost, steady: Any, client: Client) -> None:
+def test_the_worker_s_pages(mapdev: EmbeddedHost, steady: Any, client: Client) -> None:
     """A program that unmaps, protects or replaces what it has not mapped itself."""
     page = mapdev.kernel.window.start
     client(
         BOTH
         + f"""
-p = raw_mmap(None, 4 * P, R | W, SHARED, faults); poke(p, b'x'); agent = {page}
-assert libc.munmap(agent, 2 * P) == 0
-assert code(libc.mprotect(agent, P, 0)) == 'ENOMEM' and code(libc.madvise(agent, 2 * P, 4)) == 'ENOMEM'
+p = raw_mmap(None, 4 * P, R | W, SHARED, faults); poke(p, b'x'); worker = {page}
+assert libc.munmap(worker, 2 * P) == 0
+assert code(libc.mprotect(worker, P, 0)) == 'ENOMEM' and code(libc.madvise(worker, 2 * P, 4)) == 'ENOMEM'
 libc.mremap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int, ctypes.c_void_p]
-assert code(libc.mremap(agent, P, 2 * P, 1, None)) == 'EFAULT'
-raises(errno.ENOMEM, raw_mmap, agent, P, R | W, PRIVATE | ANON | FIXED, -1)
+assert code(libc.mremap(worker, P, 2 * P, 1, None)) == 'EFAULT'
+raises(errno.ENOMEM, raw_mmap, worker, P, R | W, PRIVATE | ANON | FIXED, -1)
 poke(p + P, b'alive')
-rest = raw_mmap(agent + 2 * P, P, R | W, PRIVATE | ANON | FIXED, -1)
-assert libc.munmap(agent, 4 * P) == 0   # more than those
-raises(errno.EEXIST, raw_mmap, agent, P, R, PRIVATE | ANON | NOREPLACE, -1)
+rest = raw_mmap(worker + 2 * P, P, R | W, PRIVATE | ANON | FIXED, -1)
+assert libc.munmap(worker, 4 * P) == 0   # more than those
+raises(errno.EEXIST, raw_mmap, worker, P, R, PRIVATE | ANON | NOREPLACE, -1)
 poke(raw_mmap(rest, P, R | W, PRIVATE | ANON | NOREPLACE, -1), b'there was room')
 poke(p + 2 * P, b'alive')
 """
@@ -261,7 +261,7 @@ def test_limits(steady: Any, client: Client) -> None:
         + """
 import resource
 p = raw_mmap(None, 4 * P, R | W, SHARED, faults)
-os.dup(0); resource.setrlimit(resource.RLIMIT_NOFILE, (4, 1024))  # the agent has two itself
+os.dup(0); resource.setrlimit(resource.RLIMIT_NOFILE, (4, 1024))  # the worker has two itself
 raises(errno.EMFILE, raw_mmap, None, P, R | W, SHARED, frames)
 for _ in range(2): libc.munmap(raw_mmap(None, P, R, SHARED, faults), P)
 raises(errno.EMFILE, lambda: [raw_mmap(None, P, R, SHARED, faults) for _ in range(9)])

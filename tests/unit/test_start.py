@@ -15,7 +15,7 @@ HEAVY = {
     "argparse", "asyncio", "dataclasses", "importlib.metadata", "importlib.util", "inspect",
     "json", "logging", "pathlib", "platform", "queue", "shutil", "tempfile", "urllib.parse",
     "mapdev.doctor", "mapdev.gallery", "mapdev.host.embedded.pager",
-    "mapdev.host.embedded.surgery",
+    "mapdev.host.embedded.inject.injection",
 }  # fmt: skip
 RUN = """
 import sys

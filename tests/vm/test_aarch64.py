@@ -15,7 +15,7 @@ from vm_image import PROJECT
 from mapdev.support.tools import UnavailableError
 
 # Of tests/hosts and tests/embedded, run again is what depends on the processor: its system-call numbers and
-# structures, the filter, registers and stops (ptrace), signals, page faults with the agent's machine
+# structures, the filter, registers and stops (ptrace), signals, page faults with the worker's machine
 # code. Not run again is what Python code decides alone, what only takes longer to come to the same
 # limits, and, as a user, what does not depend on who runs it. Of each family of calls that is left out
 # some tests remain, so that each number is used. MAPDEV_AARCH64=all runs all, and tests/unit: that

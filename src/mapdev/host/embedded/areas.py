@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from mapdev.host.core.operations import Operations
-from mapdev.host.embedded import batch
 from mapdev.host.embedded.fault_handler import FaultHandler
+from mapdev.host.embedded.inject import batch
 from mapdev.host.embedded.lease import Leases
 from mapdev.host.embedded.vma import DeviceArea
 from mapdev.linux.mm import TaskStruct
@@ -72,10 +72,10 @@ class MmAreas:
     @property
     def hidden(self) -> range:
         """The addresses of the host's own memory in the process: for clients there is nothing."""
-        agent = self.pager.page if self.pager is not None else 0
-        start = agent or self.batch
-        end = self.batch + batch.SIZE if self.batch else agent + 2 * PAGE_SIZE if agent else 0
-        return range(start, end)  # the batch is behind the agent's two pages
+        worker = self.pager.page if self.pager is not None else 0
+        start = worker or self.batch
+        end = self.batch + batch.SIZE if self.batch else worker + 2 * PAGE_SIZE if worker else 0
+        return range(start, end)  # the batch is behind the worker's two pages
 
     def give_up_batch(self) -> None:
         """The client puts something else where the batch is, or nothing: it has none any more."""

@@ -1,10 +1,10 @@
 """What is in the page table of one client's areas that fault, and who is told of the rest.
 
 What is not there yet is anonymous memory, registered with a userfaultfd that tells of each touch.
-The client's `Agent` maps frames over it. Each area has a description of memory of its own in the
-agent's table, so that its `Lease` ends when the area does. Who answers the touches is `Pager`.
+The client's `Worker` maps frames over it. Each area has a description of memory of its own in the
+worker's table, so that its `Lease` ends when the area does. Who answers the touches is `Pager`.
 
-Objects: a `ClientPages` lives as long as its client's address space; it owns the `Agent` and the
+Objects: a `ClientPages` lives as long as its client's address space; it owns the `Worker` and the
 `UserFault`. Used in the host's thread only.
 """
 
@@ -15,15 +15,15 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from mapdev.host.embedded.agent import Agent
 from mapdev.host.embedded.arch import NUMBER_OF
 from mapdev.host.embedded.areas import MmAreas
-from mapdev.host.embedded.batch import CALL, Request
 from mapdev.host.embedded.fault_handler import FaultHandler
-from mapdev.host.embedded.injector import Injector
+from mapdev.host.embedded.inject.batch import CALL, Request
+from mapdev.host.embedded.inject.injector import Injector
+from mapdev.host.embedded.inject.tracee import ClientGone
+from mapdev.host.embedded.inject.worker import Worker
 from mapdev.host.embedded.processes import live_threads
 from mapdev.host.embedded.remote_mmap import may_be_written
-from mapdev.host.embedded.tracee import ClientGone
 from mapdev.host.embedded.userfault import (
     MODE_MINOR,
     MODE_MISSING,
@@ -61,52 +61,52 @@ class ClientPages:
 
     :param injector: makes calls in clients.
     :param space: the client's areas.
-    :param agent: who maps in the client.
+    :param worker: who maps in the client.
     :param userfault: who tells of touches.
     """
 
     def __init__(
-        self, injector: Injector, space: MmAreas, agent: Agent, userfault: UserFault
+        self, injector: Injector, space: MmAreas, worker: Worker, userfault: UserFault
     ) -> None:
-        self.agent = agent
+        self.worker = worker
         self._mappings = injector.mappings
         self._watcher = injector.mappings.watcher
         self._space = space
         self._userfault = userfault
-        self._numbers: dict[int, int] = {}  # descriptors in the agent, by lease
+        self._numbers: dict[int, int] = {}  # descriptors in the worker, by lease
         self._protected: set[int] = set()  # pages of whose first write the driver will be told
         self._exiting: set[int] = set()
         self._closed = False
         self._mark = injector.secret << 32
-        self._wakes = agent.lend(userfault.fd)  # the userfaultfd's number in the agent
-        self._watcher.watch(agent.tie.fileno(), self._heard)
+        self._wakes = worker.lend(userfault.fd)  # the userfaultfd's number in the worker
+        self._watcher.watch(worker.socket.fileno(), self._heard)
 
     @property
     def page(self) -> int:
-        """The address of the agent's two pages in the client."""
-        return self.agent.page
+        """The address of the worker's two pages in the client."""
+        return self.worker.page
 
     def _heard(self) -> None:
-        """The agent speaks unasked: something that was posted has failed, or it has ended."""
+        """The worker speaks unasked: something that was posted has failed, or it has ended."""
         try:
-            error = self.agent.failure()
+            error = self.worker.failure()
         except ClientGone:
             self.close()
         else:
             if error is not None:
-                self.agent.failed(error)
+                self.worker.failed(error)
 
     def settle(self) -> None:
         """Have all in the client as it is noted here."""
-        if self.agent.has_posts:
-            self._in_client(self.agent.settle)
+        if self.worker.has_posts:
+            self._in_client(self.worker.settle)
 
     def adopt(self, area: DeviceArea) -> int:
-        """Lend the agent memory for `area` and return the index of its lease."""
+        """Lend the worker memory for `area` and return the index of its lease."""
         leases = self._mappings.leases
         description, index = leases.open_description(may_be_written(area))
         try:
-            self._numbers[index] = self.agent.lend(description)
+            self._numbers[index] = self.worker.lend(description)
         finally:
             os.close(description)
         return index
@@ -124,7 +124,7 @@ class ClientPages:
         holes = list(holes)
         for start, end in holes:
             arguments = (start, end - start, _access(area), how, ULONG_MAX, 0)
-            self.agent.run([("mmap", arguments, 4), *_not_for_children(area, start, end)])
+            self.worker.run([("mmap", arguments, 4), *_not_for_children(area, start, end)])
         for start, end in holes:
             self._userfault.register(start, end, MODE_MISSING)
 
@@ -153,7 +153,7 @@ class ClientPages:
     def let_go(self, lease: int) -> None:
         """Take the memory of a lease back if no area has it any more."""
         if lease in self._numbers and not any(area.lease == lease for area in self._space):
-            self._in_client(self.agent.take_back, self._numbers.pop(lease))
+            self._in_client(self.worker.take_back, self._numbers.pop(lease))
 
     def protected(self, start: int, end: int) -> set[int]:
         """Return the pages of [`start`, `end`) of whose first write the driver will be told."""
@@ -183,13 +183,13 @@ class ClientPages:
                 continue
             self._userfault.register(run.addr, run.end, MODE_MISSING | MODE_MINOR)
             where = run.addr, run.end - run.addr
-            self.agent.run([("munlock", where, None), ("madvise", (*where, MADV_DONTNEED), None)])
+            self.worker.run([("munlock", where, None), ("madvise", (*where, MADV_DONTNEED), None)])
 
     def _renew(self, area: DeviceArea, start: int, end: int) -> None:
         """Fill [`start`, `end`) anew, which the client may touch in between."""
         self.fill(area, start, end)
         for first, last in area.holes(start, end):
-            self.agent.run([("madvise", (first, last - first, MADV_DONTNEED), None)])
+            self.worker.run([("madvise", (first, last - first, MADV_DONTNEED), None)])
 
     def is_told_of(self, page: int) -> bool:
         """Say whether a touch of the page at address `page`, were it not there, would be told."""
@@ -197,7 +197,7 @@ class ClientPages:
 
     def about_to_exit(self, tid: int) -> None:
         """Thread `tid` is about to end; after the last one nobody must keep the process."""
-        live = live_threads(self._space.tgid) - {self.agent.tid}
+        live = live_threads(self._space.tgid) - {self.worker.tid}
         self._exiting = self._exiting & live | {tid}
         if live <= self._exiting:
             self.close()
@@ -207,9 +207,9 @@ class ClientPages:
         if not self._closed:
             self._closed = True
             self._watcher.unwatch(self._userfault.fd)
-            self._watcher.unwatch(self.agent.tie.fileno())
+            self._watcher.unwatch(self.worker.socket.fileno())
             self._userfault.close()
-            self.agent.close()
+            self.worker.close()
 
     def _in_client(self, work: Callable[..., None], *args: Any) -> None:
         try:
@@ -227,7 +227,7 @@ class ClientPages:
         for run in runs:
             requests.append(self._mmap(area, run.addr, run.end, run.pfn))
             requests += _not_for_children(area, run.addr, run.end)
-        self.agent.run(requests)
+        self.worker.run(requests)
 
     def _post(self, area: DeviceArea, runs: Sequence[Mapped]) -> None:
         """Map `runs` and let those who wait there go on, some time soon."""
@@ -237,12 +237,12 @@ class ClientPages:
             CALL.pack(_MMAP, addr, nr_pages << PAGE_SHIFT, access, how, number, pfn << PAGE_SHIFT)
             for addr, pfn, nr_pages, _, _ in runs
         ]
-        where = self.agent.behind(len(runs) + 1)
+        where = self.worker.behind(len(runs) + 1)
         calls.append(CALL.pack(_IOCTL, self._wakes | mark, UFFDIO_WAKE, where, 0, 0, mark))
         start, end = runs[0].addr, runs[-1].end
         if len(runs) > 1:
             start, end = min(run.addr for run in runs), max(run.end for run in runs)
-        self.agent.post(b"".join(calls), WAKE_RANGE.pack(start, end - start))
+        self.worker.post(b"".join(calls), WAKE_RANGE.pack(start, end - start))
 
     def _mmap(self, area: DeviceArea, start: int, end: int, pfn: int) -> Request:
         number = self._numbers[area.lease]

@@ -13,15 +13,15 @@ from __future__ import annotations
 import contextlib
 import errno
 
-from mapdev.host.embedded.notify import Call
-from mapdev.host.embedded.processes import is_single_threaded
-from mapdev.host.embedded.tracee import (
+from mapdev.host.embedded.inject.tracee import (
     PTRACE_DETACH,
     PTRACE_INTERRUPT,
     ClientGone,
     NotStoppable,
     Tracee,
 )
+from mapdev.host.embedded.notify import Call
+from mapdev.host.embedded.processes import is_single_threaded
 from mapdev.host.numbers import ERESTARTSYS
 
 

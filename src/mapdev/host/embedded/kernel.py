@@ -22,7 +22,7 @@ from mapdev.host.embedded.arch import ARCH
 from mapdev.host.embedded.descriptors import FdAllocator
 from mapdev.host.embedded.files import Files, OpenFile
 from mapdev.host.embedded.filter import Descriptors
-from mapdev.host.embedded.injector import Injector
+from mapdev.host.embedded.inject.injector import Injector
 from mapdev.host.embedded.listeners import Listeners
 from mapdev.host.embedded.machine import EmbeddedMachine
 from mapdev.host.embedded.messages import Messages

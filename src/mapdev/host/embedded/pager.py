@@ -1,7 +1,7 @@
 """Pages that appear when they are touched: the faults of one client's areas, asked of the driver.
 
 What is not there yet is anonymous memory of which a userfaultfd tells us each touch. The driver
-says which frame it shall be, and the client's `Agent` maps it there; then the thread that waits
+says which frame it shall be, and the client's `Worker` maps it there; then the thread that waits
 goes on. Where the driver says SIGBUS, the thread is stepped over its instruction while there is a
 page beyond the end of memory: the signal is the kernel's own, with the address as it was touched.
 
@@ -20,24 +20,24 @@ from collections import deque
 
 from mapdev.host.core.faults import Faults, is_refused
 from mapdev.host.core.operations import Operations
-from mapdev.host.embedded.agent import start_agent
 from mapdev.host.embedded.areas import MmAreas
-from mapdev.host.embedded.batch import Request
 from mapdev.host.embedded.client_pages import ClientPages
 from mapdev.host.embedded.fault_handler import FaultHandler
-from mapdev.host.embedded.inject import PTRACE_EVENT_STOP, PTRACE_SINGLESTEP, StoppedThread
-from mapdev.host.embedded.injector import Injector
-from mapdev.host.embedded.processes import (
-    has_memory,
-    is_in_user_mode,
-    is_thread_of,
-)
-from mapdev.host.embedded.tracee import (
+from mapdev.host.embedded.inject.batch import Request
+from mapdev.host.embedded.inject.injector import Injector
+from mapdev.host.embedded.inject.thread import PTRACE_EVENT_STOP, PTRACE_SINGLESTEP, StoppedThread
+from mapdev.host.embedded.inject.tracee import (
     PTRACE_DETACH,
     PTRACE_INTERRUPT,
     ClientGone,
     NotStoppable,
     Tracee,
+)
+from mapdev.host.embedded.inject.worker import start_worker
+from mapdev.host.embedded.processes import (
+    has_memory,
+    is_in_user_mode,
+    is_thread_of,
 )
 from mapdev.host.embedded.userfault import (
     Fault,
@@ -77,8 +77,8 @@ class Pager(ClientPages):
     """Answers the touches of one client's pages that are not there.
 
     :param operations: calls the driver.
-    :param thread: a stopped thread of the client, in which its agent is started.
-    :param page: the memory of its parent's agent, of which it has a copy, or 0.
+    :param thread: a stopped thread of the client, in which its worker is started.
+    :param page: the memory of its parent's worker, of which it has a copy, or 0.
     :ivar stale: pages that can't be touched for a moment, so that a system call fails.
     """
 
@@ -91,11 +91,11 @@ class Pager(ClientPages):
         thread: StoppedThread,
         page: int,
     ) -> None:
-        agent = start_agent(injector, thread, page, self._give_up)
+        worker = start_worker(injector, thread, page, self._give_up)
         try:
-            super().__init__(injector, space, agent, userfault)
+            super().__init__(injector, space, worker, userfault)
         except BaseException:
-            agent.close()
+            worker.close()
             raise
         self._messages = injector.messages
         self._operations = operations
@@ -158,7 +158,7 @@ class Pager(ClientPages):
         :param wait: until it is mapped; else only those who touch it have to wait.
         """
         if area.lease not in self._mappings.leases:
-            raise ClientGone  # killed: its agent is gone already, this thread is about to go
+            raise ClientGone  # killed: its worker is gone already, this thread is about to go
         vmf = VmFault(area, page, _FLAGS | (FAULT_FLAG_WRITE if is_write else 0))
         area.fresh = []
         try:
@@ -264,7 +264,7 @@ class Pager(ClientPages):
                 raise NotStoppable
             thread.seize()
         except NotStoppable:
-            self.agent.run(hole)
+            self.worker.run(hole)
             self._userfault.wake(page, page + PAGE_SIZE)
             self.stale.append((page, time.monotonic() + _ENOUGH))
             return
@@ -278,7 +278,7 @@ class Pager(ClientPages):
         thread.ptrace(PTRACE_INTERRUPT)
         status = thread.wait()
         if status >> 8 == PTRACE_EVENT_STOP:
-            self.agent.run(hole)
+            self.worker.run(hole)
             thread.ptrace(PTRACE_SINGLESTEP)
             status = thread.wait()
         is_signal = not status >> 8 and status != signal.SIGTRAP
@@ -304,7 +304,7 @@ def start_pager(
     """Start a pager for `space`, in the stopped `thread` of its process.
 
     :param parent: the pager of the process that this one was forked from.
-    :raises OSError: EPERM the machine does not allow it; EAGAIN, ENOMEM as for `start_agent`.
+    :raises OSError: EPERM the machine does not allow it; EAGAIN, ENOMEM as for `start_worker`.
     """
     userfault = make_in(thread, space.tgid)
     try:

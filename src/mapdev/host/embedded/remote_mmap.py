@@ -1,7 +1,8 @@
 """mmap(2) in a client: reserve a range, map frames over it, move what is mapped.
 
-Frames are mapped from physical memory's memfd, which the client is lent for that (`Surgery.loan`).
-What the driver left out is mapped from beyond the memfd's end, so that a touch is SIGBUS.
+Frames are mapped from physical memory's memfd, of which the client gets a descriptor for that
+(`Injection.memory_fd`). What the driver left out is mapped from beyond the memfd's end, so that a
+touch is SIGBUS.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from mapdev.host.embedded.areas import MmAreas
-from mapdev.host.embedded.batch import CallError, Request, pack, pack_mmaps
-from mapdev.host.embedded.inject import StoppedThread
-from mapdev.host.embedded.surgery import Surgery
+from mapdev.host.embedded.inject.batch import CallError, Request, pack, pack_mmaps
+from mapdev.host.embedded.inject.injection import Injection
+from mapdev.host.embedded.inject.thread import StoppedThread
 from mapdev.host.embedded.window import Window
 from mapdev.host.numbers import MREMAP_FIXED, MREMAP_MAYMOVE, ULONG_MAX
 from mapdev.linux.numbers import (
@@ -78,7 +79,7 @@ def reserve_somewhere(
 
 
 def map_frames(
-    surgery: Surgery, vma: VmAreaStruct, flags: int = 0, new: bool = False,
+    injection: Injection, vma: VmAreaStruct, flags: int = 0, new: bool = False,
     count: Callable[[int], None] | None = None,
 ) -> None:  # fmt: skip
     """Map all of `vma` in the client: the runs that are noted in it, and SIGBUS elsewhere.
@@ -90,23 +91,25 @@ def map_frames(
     :raises PlaceTaken: something is mapped there; only if `new`.
     :raises OSError: as mmap(2).
     """
-    loan = surgery.loan(may_be_written(vma))
+    memory_fd = injection.memory_fd(may_be_written(vma))
     how = (MAP_SHARED if vma.vm_flags & VM_MAYSHARE else MAP_PRIVATE) | MAP_NORESERVE | flags
     prot = vma.vm_flags & (VM_READ | VM_WRITE | VM_EXEC)  # the same bits as PROT_*
-    mark = surgery.injector.secret << 32
+    mark = injection.injector.secret << 32
     start, length = vma.vm_start, vma.vm_end - vma.vm_start
     # A touch of what lies beyond the end of memory is SIGBUS.
-    addrs, pfns, counts = _runs(vma, surgery.injector.mappings.nr_frames)
+    addrs, pfns, counts = _runs(vma, injection.injector.mappings.nr_frames)
     calls = b""
     if new and len(addrs) > 1:
         calls = pack([_reserving(start, length, MAP_FIXED_NOREPLACE)], mark)
     how |= MAP_FIXED_NOREPLACE if new and len(addrs) == 1 else MAP_FIXED
-    calls += pack_mmaps(addrs, pfns, counts, prot, how, loan.number, mark)
+    calls += pack_mmaps(addrs, pfns, counts, prot, how, memory_fd.number, mark)
     try:
-        surgery.run(loan, calls, new, partial(count, loan.index) if count is not None else None)
+        injection.run(
+            memory_fd, calls, new, partial(count, memory_fd.index) if count is not None else None
+        )
     except CallError as error:
         if new and error.index:
-            surgery.thread.syscall("munmap", start, length)
+            injection.thread.syscall("munmap", start, length)
         elif new and error.errno == errno.EEXIST:
             raise PlaceTaken(errno.EEXIST, os.strerror(errno.EEXIST)) from None
         raise

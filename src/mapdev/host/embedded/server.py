@@ -20,12 +20,12 @@ from mapdev.host.embedded.arch import ARCH, NAME_OF
 from mapdev.host.embedded.calls import HANDLERS
 from mapdev.host.embedded.calls.path import foreign_open
 from mapdev.host.embedded.files import OpenFile
+from mapdev.host.embedded.inject.tracee import ClientGone
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.launch import receive_listener
 from mapdev.host.embedded.listeners import Listeners
 from mapdev.host.embedded.notify import Call, Listener, Notification
 from mapdev.host.embedded.quick import Events, Quick
-from mapdev.host.embedded.tracee import ClientGone
 from mapdev.host.embedded.watcher import Watcher
 from mapdev.linux.log import log
 

@@ -14,7 +14,7 @@ import os
 import struct
 from typing import NamedTuple
 
-from mapdev.host.embedded.inject import StoppedThread
+from mapdev.host.embedded.inject.thread import StoppedThread
 from mapdev.host.embedded.syscalls import pidfd_getfd
 from mapdev.linux.numbers import PAGE_SIZE
 

@@ -14,14 +14,14 @@ PC, RESULT, NUMBER = 32, 0, 8
 ARGUMENTS = (0, 1, 2, 3, 4, 5)
 NO_RESTART: int | None = None  # the kernel decides on a restart before the stop
 
-# The code of an agent, made of aarch64_agent.S, and which registers hold what it works with.
-AGENT = bytes.fromhex(
+# The code of a worker, made of aarch64_worker.S, and which registers hold what it works with.
+WORKER = bytes.fromhex(
     "e81980d2e00314aae10313aa020082d2e3031faae4031faae5031faa010000d41f0000f12d030054"
     "f50313aa7602008ba80240f9a08640a9a28e41a9a49642a9010000d4a08603f81f0440b1c8000054"
     "a0e200911f0016ebc9feff54bf0216eb03fdff54c81980d2e00314aae10313aaa20213cb030088d2"
     "e4031faae5031faa010000d4dfffff17a80b80d2e0031faa010000d4"
 )
-AGENT_PAGE, AGENT_SOCKET = 19, 20  # x19, x20
+WORKER_PAGE, WORKER_SOCKET = 19, 20  # x19, x20
 
 # The code of a batch, made of aarch64_batch.S; where in it the program counter is at its trap.
 BATCH = bytes.fromhex(

@@ -13,14 +13,14 @@ PC, RESULT, NUMBER = 16, 10, 10  # rip, rax, rax
 ARGUMENTS = (14, 13, 12, 7, 9, 8)  # rdi, rsi, rdx, r10, r8, r9
 NO_RESTART: int | None = 15  # orig_rax: -1 tells the kernel that no system call is to be restarted
 
-# The code of an agent, made of x86_64_agent.S, and which registers hold what it works with.
-AGENT = bytes.fromhex(
+# The code of a worker, made of x86_64_worker.S, and which registers hold what it works with.
+WORKER = bytes.fromhex(
     "b82d0000004489e74889deba001000004531d24531c04531c90f054885c07e674889dd4c8d2c0348"
     "8b4500488b7d08488b7510488b55184c8b55204c8b45284c8b4d300f05488945004883c538483d00"
     "f0ffff770e488d45384c39e876c94c39ed729db82c0000004489e74889de4889ea4829da41ba0040"
     "00004531c04531c90f05e979ffffffb83c00000031ff0f05"
 )
-AGENT_PAGE, AGENT_SOCKET = 5, 3  # rbx, r12
+WORKER_PAGE, WORKER_SOCKET = 5, 3  # rbx, r12
 
 # The code of a batch, made of x86_64_batch.S; where in it the program counter is at its trap.
 BATCH = bytes.fromhex(

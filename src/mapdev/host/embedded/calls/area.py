@@ -25,11 +25,11 @@ from mapdev.host.embedded.calls.advice import (
     is_zap,
 )
 from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Verdict
+from mapdev.host.embedded.inject.injection import Injection
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.processes import has_capability
 from mapdev.host.embedded.remote_mmap import map_frames
-from mapdev.host.embedded.surgery import Surgery
 from mapdev.host.embedded.vma import DeviceArea
 from mapdev.host.numbers import (
     CAP_IPC_LOCK,
@@ -99,12 +99,14 @@ def _munmap(kernel: Kernel, call: Call, space: MmAreas, start: int, end: int) ->
     if not space.hides(start, end):
         space.unmap(call.task, start, end)
         return PASS_ON
-    with Surgery(kernel.injector, call, "it can't unmap memory around the host's own") as surgery:
+    with Injection(
+        kernel.injector, call, "it can't unmap memory around the host's own"
+    ) as injection:
         space.unmap(call.task, start, end)
         for first, last in ((start, hidden.start), (hidden.stop, end)):
             if first < last:
-                surgery.thread.syscall("munmap", first, last - first)
-        surgery.result = 0
+                injection.thread.syscall("munmap", first, last - first)
+        injection.result = 0
     return ANSWERED
 
 
@@ -121,8 +123,10 @@ def _mprotect(kernel: Kernel, call: Call, space: MmAreas, start: int, end: int) 
             if low == start:
                 raise
             # What lies before is changed all the same.
-            with Surgery(kernel.injector, call, "its mapping can't be changed in part") as surgery:
-                surgery.thread.syscall(NAME_OF[call.nr], start, low - start, *call.args[2:4])
+            with Injection(
+                kernel.injector, call, "its mapping can't be changed in part"
+            ) as injection:
+                injection.thread.syscall(NAME_OF[call.nr], start, low - start, *call.args[2:4])
                 raise
             return ANSWERED
     return PASS_ON
@@ -196,14 +200,14 @@ def _zap(kernel: Kernel, call: Call, space: MmAreas, start: int, end: int) -> in
         for area in areas:
             space.pager.zap(area, max(start, area.vm_start), min(end, area.vm_end))
         return 0
-    with Surgery(kernel.injector, call, "its pages can't be taken away") as surgery:
+    with Injection(kernel.injector, call, "its pages can't be taken away") as injection:
         for area in areas:
             low, high = max(start, area.vm_start), min(end, area.vm_end)
             empty = area.piece(low, high)
             empty.forget(low, high)
-            map_frames(surgery, empty)
+            map_frames(injection, empty)
             area.forget(low, high)
-        surgery.result = 0
+        injection.result = 0
     return ANSWERED
 
 

@@ -21,10 +21,10 @@ from mapdev.host.embedded.calls.verdict import (
     Verdict,
     signed32,
 )
-from mapdev.host.embedded.inject import StoppedThread
+from mapdev.host.embedded.inject.injection import Injection
+from mapdev.host.embedded.inject.thread import StoppedThread
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.notify import Call
-from mapdev.host.embedded.surgery import Surgery
 from mapdev.linux.numbers import EPOLLET, EPOLLEXCLUSIVE
 
 EPOLL_CTL_ADD, EPOLL_CTL_MOD = 1, 3
@@ -35,8 +35,8 @@ def _duplicate(kernel: Kernel, call: Call, command: int, at_least: int) -> Verdi
     """Answer `call` with a duplicate of its descriptor, numbered in the device range."""
     fd = call.args[0] & 0xFFFFFFFF
     why = "a device's descriptor can't be duplicated in it"
-    with Surgery(kernel.injector, call, why) as surgery:
-        surgery.result = _fcntl(kernel, surgery.thread, fd, command, at_least)
+    with Injection(kernel.injector, call, why) as injection:
+        injection.result = _fcntl(kernel, injection.thread, fd, command, at_least)
     return ANSWERED
 
 

@@ -2,8 +2,8 @@
 
 mmap runs in the client's own thread, stopped for the purpose: reserve the range, ask the driver,
 map what it asked for run by run from physical memory, fill what it left out with pages beyond the
-end of memory (a touch is SIGBUS, as in the kernel). For that the client is lent a descriptor of
-physical memory, see `loan`.
+end of memory (a touch is SIGBUS, as in the kernel). For that the client gets a descriptor of
+physical memory, see `memory_fd`.
 
 Source: mm/mmap.c (do_mmap), mm/mremap.c
 """
@@ -20,7 +20,9 @@ from mapdev.host.embedded.arch import ARCH
 from mapdev.host.embedded.areas import MmAreas
 from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Verdict, signed32
 from mapdev.host.embedded.files import OpenFile
-from mapdev.host.embedded.inject import StoppedThread
+from mapdev.host.embedded.inject.injection import Injection
+from mapdev.host.embedded.inject.thread import StoppedThread
+from mapdev.host.embedded.inject.tracee import ClientGone
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.pager import start_pager
@@ -32,8 +34,6 @@ from mapdev.host.embedded.remote_mmap import (
     reserve,
     reserve_somewhere,
 )
-from mapdev.host.embedded.surgery import Surgery
-from mapdev.host.embedded.tracee import ClientGone
 from mapdev.host.embedded.vma import DeviceArea
 from mapdev.host.numbers import CLONE_NEWNS, MADV_DONTFORK, MLOCK_ONFAULT, ULONG_MAX
 from mapdev.linux.fs import FMODE_READ, FMODE_WRITE
@@ -101,8 +101,8 @@ def _do_mmap(kernel: Kernel, call: Call) -> int | Verdict:
     length = -(-length // PAGE_SIZE) * PAGE_SIZE
     vma = DeviceArea(open_file, 0, length, offset >> PAGE_SHIFT, vma_flags)
     why = f"{open_file.device.node} can't be mapped in it"
-    with Surgery(kernel.injector, call, why, later=True) as surgery:
-        surgery.result = _Mapping(kernel, call, surgery).run(vma, addr, flags)
+    with Injection(kernel.injector, call, why, later=True) as injection:
+        injection.result = _Mapping(kernel, call, injection).run(vma, addr, flags)
     return ANSWERED
 
 
@@ -117,7 +117,7 @@ def check_not_hidden(kernel: Kernel, call: Call, addr: int, length: int) -> None
     if space.pager is None:
         space.give_up_batch()
     else:
-        text = f"wants to map something at {addr:#x}, where the host's agent is; it gets ENOMEM"
+        text = f"wants to map something at {addr:#x}, where the host's worker is; it gets ENOMEM"
         kernel.messages.say_once("hidden", call.tid, text)
         raise _error(errno.ENOMEM)
 
@@ -171,10 +171,10 @@ def _check(open_file: OpenFile, length: int, prot: int, flags: int, offset: int)
 class _Mapping:
     """One mmap call, carried out in its thread."""
 
-    def __init__(self, kernel: Kernel, call: Call, surgery: Surgery) -> None:
+    def __init__(self, kernel: Kernel, call: Call, injection: Injection) -> None:
         self._kernel = kernel
         self._call = call
-        self._surgery = surgery
+        self._injection = injection
         self._task: TaskStruct = call.task
         self._space: MmAreas = kernel.spaces.make(self._task.tgid, kernel.operations)
 
@@ -194,7 +194,7 @@ class _Mapping:
         if vma.vm_flags & VM_LOCKED:
             # What is not there yet must not be asked for by a thread for which we wait.
             with contextlib.suppress(OSError):
-                self._surgery.thread.syscall("mlock2", start, length, MLOCK_ONFAULT)
+                self._injection.thread.syscall("mlock2", start, length, MLOCK_ONFAULT)
         space.merge(start, end)
         return start
 
@@ -204,7 +204,7 @@ class _Mapping:
         No other thread may be there to take it, and no limit on address space that the kernel would
         check before it asks the driver.
         """
-        if not self._space.is_tidy or not self._surgery.is_alone:
+        if not self._space.is_tidy or not self._injection.is_alone:
             return False
         with contextlib.suppress(ProcessLookupError):  # it has been killed
             limit = resource.prlimit(self._call.tid, resource.RLIMIT_AS)[0]
@@ -230,26 +230,26 @@ class _Mapping:
 
     def _map_where_there_is_room(self, vma: DeviceArea, addr: int, flags: int) -> int:
         """Reserve the range first, so that its address is known, then map."""
-        surgery, space, task, length = self._surgery, self._space, self._task, vma.vm_end
+        injection, space, task, length = self._injection, self._space, self._task, vma.vm_end
         vma.vm_mm = task.mm
-        if surgery.is_alone:
-            surgery.loan(may_be_written(vma))  # while the call is pending
+        if injection.is_alone:
+            injection.memory_fd(may_be_written(vma))  # while the call is pending
         if flags & MAP_FIXED and not addr % PAGE_SIZE:
             space.isolate(task, addr, addr + length)  # a driver may refuse that: first of all, then
-        start = _place(self._kernel, space, surgery.thread, addr, length, flags)
+        start = _place(self._kernel, space, injection.thread, addr, length, flags)
         vma.vm_start, vma.vm_end = start, start + length
         try:
             space.unmap(task, start, start + length)
             if not _extend(space, vma):
                 self._fill(vma, flags, is_reserved=True)
         except OSError:
-            surgery.thread.syscall("munmap", start, length)
+            injection.thread.syscall("munmap", start, length)
             raise
         return start
 
     def _fill(self, vma: DeviceArea, flags: int, is_reserved: bool) -> None:
         """Ask the driver what `vma` shall show, and map it."""
-        kernel, surgery, space, task = self._kernel, self._surgery, self._space, self._task
+        kernel, injection, space, task = self._kernel, self._injection, self._space, self._task
         kernel.operations.mmap(task, vma.open_file, vma)
         if vma.vm_flags & VM_SPECIAL:
             vma.vm_flags &= ~VM_LOCKED
@@ -260,7 +260,7 @@ class _Mapping:
                 self._map_frames(vma, flags & MAP_POPULATE, is_reserved)
             if vma.vm_flags & VM_DONTCOPY:
                 length = vma.vm_end - vma.vm_start
-                surgery.thread.syscall("madvise", vma.vm_start, length, MADV_DONTFORK)
+                injection.thread.syscall("madvise", vma.vm_start, length, MADV_DONTFORK)
         if vma.faults:
             kernel.mappings.mapped(vma.lease, vma, task.tgid)
         space.insert(vma)
@@ -273,7 +273,7 @@ class _Mapping:
             self._kernel.mappings.mapped(lease, vma, self._task.tgid)
 
         try:
-            map_frames(self._surgery, vma, flags, not is_reserved, count)
+            map_frames(self._injection, vma, flags, not is_reserved, count)
         except OSError as error:
             if error.errno == errno.ENOMEM:
                 log.error(
@@ -285,7 +285,7 @@ class _Mapping:
 
     def _map_what_faults(self, vma: DeviceArea, is_reserved: bool) -> None:
         """Map what the driver asked for; pages that it left out are asked of it when touched."""
-        kernel, space, thread = self._kernel, self._space, self._surgery.thread
+        kernel, space, thread = self._kernel, self._space, self._injection.thread
         start, length = vma.vm_start, vma.vm_end - vma.vm_start
         if not is_reserved:
             try:

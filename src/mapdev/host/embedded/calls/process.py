@@ -16,11 +16,11 @@ from mapdev.host.embedded.areas import MmAreas
 from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Verdict
 from mapdev.host.embedded.client import EmbeddedClient
 from mapdev.host.embedded.fault_handler import FaultHandler
-from mapdev.host.embedded.inject import StoppedThread
+from mapdev.host.embedded.inject.injection import Injection
+from mapdev.host.embedded.inject.thread import StoppedThread
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.pager import start_pager
-from mapdev.host.embedded.surgery import Surgery
 from mapdev.host.numbers import CLONE_UNTRACED, CLONE_VFORK, CLONE_VM
 
 # With these the child is not ours to hold, and a parent that waits for it would keep us waiting.
@@ -36,8 +36,8 @@ def _do_fork(kernel: Kernel, call: Call) -> Verdict:
     if name == "clone":
         args[0] &= ~_UNFIT
     why = "the device mappings of its children are not followed"
-    with Surgery(kernel.injector, call, why) as surgery:
-        surgery.result, child = surgery.thread.fork(name, *args)
+    with Injection(kernel.injector, call, why) as injection:
+        injection.result, child = injection.thread.fork(name, *args)
         with child:
             task = EmbeddedClient(kernel.machine, child.tid)
             copy = kernel.spaces.fork(space, call.task, task)
@@ -82,7 +82,7 @@ def _do_clone3(kernel: Kernel, call: Call) -> Verdict:
 
 
 def _do_exit(kernel: Kernel, call: Call) -> Verdict:
-    """Let the agent end with the last of the client's own threads, as a process does then."""
+    """Let the worker end with the last of the client's own threads, as a process does then."""
     space = kernel.spaces.of(call.tid)
     if space is not None and space.pager is not None:
         space.pager.about_to_exit(call.tid)

@@ -11,7 +11,8 @@ import os
 from mapdev.host.embedded.areas import MmAreas
 from mapdev.host.embedded.calls.mapping import check_not_hidden
 from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Verdict
-from mapdev.host.embedded.inject import StoppedThread
+from mapdev.host.embedded.inject.injection import Injection
+from mapdev.host.embedded.inject.thread import StoppedThread
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.remote_mmap import (
@@ -20,7 +21,6 @@ from mapdev.host.embedded.remote_mmap import (
     reserve,
     reserve_somewhere,
 )
-from mapdev.host.embedded.surgery import Surgery
 from mapdev.host.embedded.vma import DeviceArea
 from mapdev.host.numbers import MREMAP_DONTUNMAP, MREMAP_FIXED, MREMAP_MAYMOVE
 from mapdev.inspect.maps import read_maps
@@ -57,9 +57,9 @@ def _do_mremap(kernel: Kernel, call: Call) -> int | Verdict:
             raise _error(errno.EINVAL)  # not one that this process made: leave it as it is
         return PASS_ON
     _check(addr, old, new, flags, target, kernel.window.task_size)
-    with Surgery(kernel.injector, call, "its mapping of a device can't be changed") as surgery:
-        job = _Remap(kernel, call, surgery, space, area)
-        surgery.result = job.run(addr, old, new, flags, target)
+    with Injection(kernel.injector, call, "its mapping of a device can't be changed") as injection:
+        job = _Remap(kernel, call, injection, space, area)
+        injection.result = job.run(addr, old, new, flags, target)
     return ANSWERED
 
 
@@ -94,11 +94,11 @@ class _Remap:
     """One mremap call on `area`, its thread stopped."""
 
     def __init__(
-        self, kernel: Kernel, call: Call, surgery: Surgery, space: MmAreas, area: DeviceArea
+        self, kernel: Kernel, call: Call, injection: Injection, space: MmAreas, area: DeviceArea
     ) -> None:
         self._kernel = kernel
-        self._surgery = surgery
-        self._thread: StoppedThread = surgery.thread
+        self._injection = injection
+        self._thread: StoppedThread = injection.thread
         self._space = space
         self._area = area
         self._task: TaskStruct = call.task
@@ -218,7 +218,7 @@ class _Remap:
         if start < end and self._area.faults and pager is not None:
             pager.fill(self._area, start, end)
         elif start < end:
-            map_frames(self._surgery, self._area.piece(start, end))
+            map_frames(self._injection, self._area.piece(start, end))
 
 
 HANDLERS: dict[str, Handler] = {"mremap": _do_mremap}

@@ -1,10 +1,10 @@
 """Lists of system calls that are made in a client in one go, without a stop for each.
 
-A call is seven words: its number and six arguments. Both who makes lists of them there, the `Agent`
-and a stopped thread, take them so. For a stopped thread the client has some pages of ours, a
-`Batch`: a few instructions (`ARCH.BATCH`) that make the calls of the list behind them, up to the
-first that fails, and trap. The client can read and execute these pages, and not write to them; the
-host writes the list through a mapping of its own. A child of fork does not get them.
+A call is seven words: its number and six arguments. A `Worker` and a stopped thread both take lists
+of them. For a stopped thread the client has some pages of the host, a `Batch`: a few instructions
+(`ARCH.BATCH`) that make the calls of the list behind them, up to the first that fails, and trap.
+The client can read and execute these pages, and not write to them; the host writes the list through
+a mapping of its own. A child of fork does not get them.
 
 Objects: one `Batch` for a host, as the host waits for each list's end. Which clients have it
 mapped, and where, their `MmAreas` know.

@@ -1,4 +1,4 @@
-"""The agent's machine code is what its source says, on both processors."""
+"""The worker's machine code is what its source says, on both processors."""
 
 import shutil
 import subprocess
@@ -25,9 +25,9 @@ def test_code_and_source_agree(
     if assembler is None or copier is None:
         package = f"binutils-{name.replace('_', '-')}-linux-gnu"
         require_program(f"{prefix}as", package)
-    source = SOURCES / f"{name}_agent.S"
+    source = SOURCES / f"{name}_worker.S"
     # What cc -E would do to this source is to drop its comments; as does that by itself.
-    built, code = tmp_path / "agent.o", tmp_path / "agent.bin"
+    built, code = tmp_path / "worker.o", tmp_path / "worker.bin"
     subprocess.run([str(assembler), "-o", built, source], check=True)
     subprocess.run([str(copier), "-O", "binary", "-j", ".text", built, code], check=True)
-    assert code.read_bytes() == module.AGENT
+    assert code.read_bytes() == module.WORKER

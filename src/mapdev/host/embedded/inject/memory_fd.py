@@ -1,4 +1,4 @@
-"""Physical memory lent to a client for the moment of a mapping: a descriptor, and who maps with it.
+"""A descriptor of physical memory in a client, for the moment of a mapping, and who maps with it.
 
 Only a descriptor can be mapped, so the client has to have one. In a process with one thread that
 thread gets it, stopped as it is. In any other, a fork or an open of /proc/self/fd by a sibling
@@ -12,15 +12,15 @@ import contextlib
 import errno
 import os
 
-from mapdev.host.embedded.batch import Request
-from mapdev.host.embedded.inject import StoppedThread
-from mapdev.host.embedded.injector import HELPERS_CALL, Injector
+from mapdev.host.embedded.inject.batch import Request
+from mapdev.host.embedded.inject.injector import HELPERS_CALL, Injector
+from mapdev.host.embedded.inject.thread import StoppedThread
+from mapdev.host.embedded.inject.tracee import ClientGone
 from mapdev.host.embedded.notify import Call
-from mapdev.host.embedded.tracee import ClientGone
 
 
-class Loan:
-    """Physical memory as descriptor `number` of `thread`, until `give_back`.
+class MemoryFd:
+    """A descriptor of physical memory: `number` in `thread`, until `give_back`.
 
     :ivar index: the index of the description, see `Leases`.
     :ivar writable: whether what is mapped with it can be made writable.
@@ -56,7 +56,7 @@ class Loan:
 
 def lend_to_caller(
     injector: Injector, call: Call, thread: StoppedThread, writable: bool, with_batch: bool
-) -> Loan | None:
+) -> MemoryFd | None:
     """Lend memory to the thread of `call`, which is stopped as `thread` by that.
 
     :return: None if its call was cancelled by the stop, as before Linux 5.19.
@@ -81,7 +81,7 @@ def lend_to_caller(
     finally:
         os.close(description)
     if lent and isinstance(lent[0], int):
-        return Loan(thread, (lent[0], index, batch), writable, is_helper=False)
+        return MemoryFd(thread, (lent[0], index, batch), writable, is_helper=False)
     if batch is not None:
         thread.syscall("close", batch)
     if lent and isinstance(lent[0], OSError):
@@ -91,7 +91,7 @@ def lend_to_caller(
 
 def lend_to_helper(
     injector: Injector, thread: StoppedThread, writable: bool, with_batch: bool
-) -> Loan:
+) -> MemoryFd:
     """Lend memory to a helper of the stopped `thread`."""
     started = thread.start_helper(HELPERS_CALL)
     call = injector.call_of(started)
@@ -107,7 +107,7 @@ def lend_to_helper(
         helper.stop()
         helper.leave()
         raise
-    return Loan(helper, lent, writable, is_helper=True)
+    return MemoryFd(helper, lent, writable, is_helper=True)
 
 
 def _put(

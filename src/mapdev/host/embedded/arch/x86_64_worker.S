@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The agent: a thread of a client that makes system calls for the host (see agent.py). Position-
- * independent; a test compares it with AGENT in x86_64.py.
+ * The worker: a thread of a client that makes system calls for the host (see inject/worker.py). Position-
+ * independent; a test compares it with WORKER in x86_64.py.
  *
  * Given: rbx a page of memory to work in, r12 a socket's descriptor. A message is a list of calls,
  * each of 7 words: number, six arguments. They are made in order, up to the first that fails. The

@@ -1,4 +1,4 @@
-"""System calls made inside a client: stop the thread, re-run its own `syscall` instruction, let go.
+"""Injects system calls by ptrace: stop a thread, re-run its own `syscall` instruction, detach.
 
 `StoppedThread` is a context manager around one thread that waits in a notified call. While it is
 held, its registers are ours; at the end they are as they were, with the result of the call in
@@ -20,10 +20,8 @@ from types import TracebackType
 from typing import Self
 
 from mapdev.host.embedded.arch import ARCH, NUMBER_OF
-from mapdev.host.embedded.batch import CALL, Batch, CallError, is_error, marked
-from mapdev.host.embedded.notify import Call
-from mapdev.host.embedded.processes import traced_by_us
-from mapdev.host.embedded.tracee import (
+from mapdev.host.embedded.inject.batch import CALL, Batch, CallError, is_error, marked
+from mapdev.host.embedded.inject.tracee import (
     PTRACE_CONT,
     PTRACE_DETACH,
     PTRACE_INTERRUPT,
@@ -31,6 +29,8 @@ from mapdev.host.embedded.tracee import (
     ClientGone,
     Tracee,
 )
+from mapdev.host.embedded.notify import Call
+from mapdev.host.embedded.processes import traced_by_us
 from mapdev.host.numbers import (
     CLONE_FS,
     CLONE_SIGHAND,
@@ -234,12 +234,12 @@ class StoppedThread(Tracee):
             if not self.gone:
                 self.ptrace(PTRACE_SETOPTIONS, 0, PTRACE_O_EXITKILL)
 
-    def become_agent(self, code: int, page: int, tie: int) -> None:
+    def become_worker(self, code: int, page: int, channel: int) -> None:
         """Let the thread, a helper, go on in code of ours, with all signals blocked for good."""
         self._take_trap()
         registers = self._saved
         registers[ARCH.PC] = code
-        registers[ARCH.AGENT_PAGE], registers[ARCH.AGENT_SOCKET] = page, tie
+        registers[ARCH.WORKER_PAGE], registers[ARCH.WORKER_SOCKET] = page, channel
         if ARCH.NO_RESTART is not None:
             registers[ARCH.NO_RESTART] = ULONG_MAX
         self.set_registers(registers)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The agent, as in x86_64_agent.S. A test compares it with AGENT in aarch64.py.
+ * The worker, as in x86_64_worker.S. A test compares it with WORKER in aarch64.py.
  * Given: x19 a page of memory to work in, x20 a socket's descriptor.
  */
 	.text

@@ -1,7 +1,7 @@
 """What it takes to run system calls inside a client, whichever of its threads makes them.
 
-`Injector` is made once and handed to all that change a client from outside: `inject` (the calling
-thread, stopped), `loan` (a helper thread), `agent` (a thread that stays), `surgery` (mappings).
+`Injector` is made once and handed to all that change a client from outside: `injection` (in the
+thread of a pending call), `memory_fd` (in a helper thread too), `worker` (in a thread that stays).
 None of them needs more of the host. Used in the host's thread only.
 """
 
@@ -10,15 +10,15 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from mapdev.host.embedded.batch import Batch
+from mapdev.host.embedded.inject.batch import Batch
 from mapdev.host.embedded.listeners import Listeners
 from mapdev.host.embedded.mappings import Mappings
 from mapdev.host.embedded.messages import Messages
 from mapdev.host.embedded.notify import Call
 
 if TYPE_CHECKING:
-    from mapdev.host.embedded.inject import StoppedThread
-    from mapdev.host.embedded.tracee import Tracee
+    from mapdev.host.embedded.inject.thread import StoppedThread
+    from mapdev.host.embedded.inject.tracee import Tracee
 
 # A call that the filter always hands over and that has no effect before we answer it.
 HELPERS_CALL = "remap_file_pages"
@@ -50,7 +50,7 @@ class Injector:
 
     def stopped(self, call: Call) -> StoppedThread:
         """Return the thread of `call`, to be stopped and used for calls of ours."""
-        from mapdev.host.embedded.inject import StoppedThread  # here, for a quick start
+        from mapdev.host.embedded.inject.thread import StoppedThread  # here, for a quick start
 
         return StoppedThread(call, self.secret)
 

@@ -1,13 +1,13 @@
-"""A thread of ours in a client, which makes system calls there while the client's own threads wait.
+"""A worker thread in a client makes system calls there while the client's own threads wait.
 
-Pages that appear when they are touched have to be mapped by somebody in the client, at any moment,
-without disturbing the thread that waits for its page. So a client with such areas gets one thread
-more, which runs a few instructions of ours (`ARCH.AGENT`): it reads calls from a socket, makes them
-and answers with the results, or, for what was posted, with failures only. It has a table of
+On a page fault somebody in the client has to map the page, at any moment, without disturbing the
+thread that waits for it. So a client with areas that fault gets one thread more, which runs a few
+instructions of the host (`ARCH.WORKER`): it reads calls from a socket, makes them and answers with
+the results, or, for what was posted, with failures only. It has a table of
 descriptors of its own, in which are the socket and what is lent to it; no code of the client ever
 runs with them.
 
-Objects: an `Agent` lives until its client's process ends or executes a program, or until `close`.
+Objects: an `Worker` lives until its client's process ends or executes a program, or until `close`.
 Used in the host's thread only.
 """
 
@@ -21,12 +21,12 @@ import socket
 from collections.abc import Callable, Sequence
 
 from mapdev.host.embedded.arch import ARCH, NUMBER_OF
-from mapdev.host.embedded.batch import CALL, CallError, Request, is_error, pack
-from mapdev.host.embedded.inject import StoppedThread
-from mapdev.host.embedded.injector import HELPERS_CALL, Injector
+from mapdev.host.embedded.inject.batch import CALL, CallError, Request, is_error, pack
+from mapdev.host.embedded.inject.injector import HELPERS_CALL, Injector
+from mapdev.host.embedded.inject.thread import StoppedThread
+from mapdev.host.embedded.inject.tracee import ClientGone, Wakeful
 from mapdev.host.embedded.processes import tgid_of
 from mapdev.host.embedded.syscalls import write_memory
-from mapdev.host.embedded.tracee import ClientGone, Wakeful
 from mapdev.host.numbers import ULONG_MAX
 from mapdev.linux.numbers import (
     MAP_ANONYMOUS,
@@ -38,14 +38,14 @@ from mapdev.linux.numbers import (
     PROT_WRITE,
 )
 
-_MESSAGE = 4096  # bytes, what the agent takes at once; a page is no smaller
+_MESSAGE = 4096  # bytes, what the worker takes at once; a page is no smaller
 _AT_ONCE = _MESSAGE // CALL.size * CALL.size
-_TIE = 0  # the socket's number in the agent's own table
+_SOCKET = 0  # the socket's number in the worker's own table
 _AT_ONCE_OR_NOT = int(socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
 _PATIENCE = 20  # milliseconds between two looks whether the thread was stopped
 
 
-class Agent:
+class Worker:
     """The thread, and our end of its socket.
 
     :ivar tid: its number.
@@ -59,18 +59,18 @@ class Agent:
         injector: Injector,
         tid: int,
         page: int,
-        tie: socket.socket,
+        channel: socket.socket,
         failed: Callable[[OSError], None],
     ) -> None:
         self.tid = tid
         self.page = page
-        self.tie = tie
+        self.socket = channel
         self._injector = injector
         self._mark = injector.secret << 32
         self._sent = b""
         self.has_posts = False
         self.failed = failed
-        self._numbers = {_TIE}
+        self._numbers = {_SOCKET}
 
     def run(self, requests: Sequence[Request]) -> None:
         """Have calls made one after another, up to the first that fails.
@@ -94,7 +94,7 @@ class Agent:
         """
         message = calls + left_over
         try:
-            self.tie.send(message, _AT_ONCE_OR_NOT)
+            self.socket.send(message, _AT_ONCE_OR_NOT)
         except BlockingIOError:  # so many threads wait, and the process is stopped
             self.settle()
             self.post(calls, left_over)
@@ -116,12 +116,12 @@ class Agent:
             self.run([("madvise", (0, 0, 0), None)])  # of no memory: nothing
 
     def failure(self) -> OSError | None:
-        """Return why something posted failed, now that the agent speaks unasked.
+        """Return why something posted failed, now that the worker speaks unasked.
 
         :raises ClientGone: it has ended.
         """
         try:
-            answer = self.tie.recv(_MESSAGE, socket.MSG_DONTWAIT)
+            answer = self.socket.recv(_MESSAGE, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return None  # it was heard already
         except OSError:
@@ -131,7 +131,7 @@ class Agent:
         return _error_in(answer, 0, b"")
 
     def lend(self, description: int) -> int:
-        """Put a copy of our descriptor into the agent's table and return its number there.
+        """Put a copy of our descriptor into the worker's table and return its number there.
 
         :raises OSError: EMFILE the client's limit.
         :raises ClientGone: as above.
@@ -160,12 +160,12 @@ class Agent:
 
     def close(self) -> None:
         """Let the thread end."""
-        self.tie.close()
+        self.socket.close()
 
     def _send(self, calls: bytes) -> None:
         self._sent = calls
         try:
-            self.tie.send(calls, socket.MSG_NOSIGNAL)
+            self.socket.send(calls, socket.MSG_NOSIGNAL)
         except OSError:
             raise ClientGone from None
 
@@ -177,7 +177,7 @@ class Agent:
     def _receive(self, before: int, thread: Wakeful | None = None) -> None:
         self._wait(thread or self._thread())
         try:
-            answer = self.tie.recv(_MESSAGE)
+            answer = self.socket.recv(_MESSAGE)
         except OSError:
             answer = b""
         if not answer:
@@ -192,7 +192,7 @@ class Agent:
     def _wait(self, thread: Wakeful) -> None:
         """Wait for an answer, which must come though the process may be stopped (SIGSTOP)."""
         poller = select.poll()
-        poller.register(self.tie, select.POLLIN)
+        poller.register(self.socket, select.POLLIN)
         while not poller.poll(_PATIENCE):
             thread.keep_going()
         thread.let_go()
@@ -212,14 +212,14 @@ def _error_in(answer: bytes, before: int, sent: bytes) -> CallError | None:
     return CallError(result, number, before + last // CALL.size)
 
 
-def start_agent(
+def start_worker(
     injector: Injector, thread: StoppedThread, page: int, failed: Callable[[OSError], None]
-) -> Agent:
-    """Start an agent in the process of the stopped `thread`.
+) -> Worker:
+    """Start a worker in the process of the stopped `thread`.
 
-    :param page: the memory of the agent that the process's parent had, of which it has a copy; 0:
+    :param page: the memory of the worker that the process's parent had, of which it has a copy; 0:
         there is none.
-    :param failed: see `Agent`.
+    :param failed: see `Worker`.
     :raises OSError: EAGAIN the client may have no more threads, ENOMEM no more memory.
     :raises ClientGone: it was killed.
     """
@@ -229,25 +229,25 @@ def start_agent(
         call = injector.call_of(thread.start_helper(HELPERS_CALL))
         helper = injector.stopped(call)
         try:
-            call.add_descriptor(theirs.fileno(), _TIE, cloexec=True)
+            call.add_descriptor(theirs.fileno(), _SOCKET, cloexec=True)
         except OSError:
             helper.wait_for_death()
             raise ClientGone from None
         helper.stop()
-        helper.syscall("close_range", _TIE + 1, 0xFFFFFFFF, 0)
-        helper.become_agent(page + PAGE_SIZE, page, _TIE)
+        helper.syscall("close_range", _SOCKET + 1, 0xFFFFFFFF, 0)
+        helper.become_worker(page + PAGE_SIZE, page, _SOCKET)
     except BaseException:
         ours.close()
         raise
     finally:
         theirs.close()
-    return Agent(injector, helper.tid, page, ours, failed)
+    return Worker(injector, helper.tid, page, ours, failed)
 
 
 def _make_pages(injector: Injector, thread: StoppedThread) -> int:
     how = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE
     page = thread.syscall("mmap", injector.window.start, 2 * PAGE_SIZE, PROT_READ | PROT_WRITE, how,
                           ULONG_MAX, 0, descriptor=4)  # fmt: skip
-    write_memory(thread.tid, page + PAGE_SIZE, ARCH.AGENT)
+    write_memory(thread.tid, page + PAGE_SIZE, ARCH.WORKER)
     thread.syscall("mprotect", page + PAGE_SIZE, PAGE_SIZE, PROT_READ | PROT_EXEC)
     return page

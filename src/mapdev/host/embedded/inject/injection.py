@@ -1,10 +1,10 @@
-"""Changing a client's address space from outside, in the middle of one of its calls.
+"""Injects system calls into the thread of a pending call, which then returns with a result.
 
-A `Surgery` is a context manager around a call that waits: the calling thread is stopped when it is
-needed and made to carry out what there is to do (`StoppedThread.syscall`), and lends a hand to
-whoever maps physical memory (`Loan`). At its end the thread returns from its call with `result`; an
-OSError inside the block becomes the call's errno. If the client dies in the middle, the block is
-left and nobody is told.
+An `Injection` is a context manager around a call that waits. Its thread is stopped (ptrace) when it
+is first needed, and carries out system calls (`StoppedThread.syscall`). To map physical memory it,
+or a helper thread, gets a descriptor of that (`MemoryFd`). At the end of the block the thread
+returns from its own call with `result`; an OSError inside the block becomes the call's errno. If
+the client dies in the middle, the block is left and nobody is told.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from types import TracebackType
 from typing import Self
 
 from mapdev.host.embedded.areas import MmAreas
-from mapdev.host.embedded.batch import SIZE, pack
-from mapdev.host.embedded.inject import StoppedThread
-from mapdev.host.embedded.injector import Injector
-from mapdev.host.embedded.loan import Loan, lend_to_caller, lend_to_helper
+from mapdev.host.embedded.inject.batch import SIZE, pack
+from mapdev.host.embedded.inject.injector import Injector
+from mapdev.host.embedded.inject.memory_fd import MemoryFd, lend_to_caller, lend_to_helper
+from mapdev.host.embedded.inject.thread import StoppedThread
+from mapdev.host.embedded.inject.tracee import ClientGone, NotStoppable
 from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.processes import is_single_threaded
-from mapdev.host.embedded.tracee import ClientGone, NotStoppable
 from mapdev.host.numbers import MADV_DONTFORK
 from mapdev.linux.numbers import (
     MAP_FIXED_NOREPLACE,
@@ -35,7 +35,7 @@ from mapdev.linux.numbers import (
 )
 
 
-class Surgery:
+class Injection:
     """The thread of `call`, traced, with what it takes to map memory in its process.
 
     :param why: what can't be done if the thread can't be stopped, for the log.
@@ -49,7 +49,7 @@ class Surgery:
         self.injector = injector
         self._call = call
         self._why = why
-        self._loan: Loan | None = None
+        self._memory_fd: MemoryFd | None = None
         self._later = later
         self._is_seized = False
         self._thread: StoppedThread = injector.stopped(call)
@@ -97,8 +97,8 @@ class Surgery:
         try:
             if self._is_seized:
                 thread = self.thread  # stopped: a result is nothing but a number then, even -512
-                if self._loan is not None:
-                    self._loan.give_back()
+                if self._memory_fd is not None:
+                    self._memory_fd.give_back()
                 thread.result = self.result
                 thread.__exit__(kind, error, trace)
             elif not self._thread.gone:
@@ -107,31 +107,33 @@ class Surgery:
             return True
         return isinstance(error, OSError | ClientGone)
 
-    def loan(self, writable: bool) -> Loan:
+    def memory_fd(self, writable: bool) -> MemoryFd:
         """Return physical memory to map from, writable or not, for the rest of the block.
 
         If the thread is the only one and not stopped yet, it gets the memory itself.
         """
-        loan = self._loan
-        if loan is not None and (loan.is_over or loan.writable != writable):
-            loan.give_back()
-            loan = self._loan = None
-        if loan is None:
+        memory_fd = self._memory_fd
+        if memory_fd is not None and (memory_fd.is_over or memory_fd.writable != writable):
+            memory_fd.give_back()
+            memory_fd = self._memory_fd = None
+        if memory_fd is None:
             space = self.injector.spaces.of(self._call.tid)
             with_batch = space is not None and space.takes_batch and not space.batch
             if self.is_alone and not self._thread.is_stopped:
                 self._seize()
-                loan = lend_to_caller(self.injector, self._call, self._thread, writable, with_batch)
-            if loan is None:
-                loan = lend_to_helper(self.injector, self.thread, writable, with_batch)
-            self._loan = loan
-            if loan.batch is not None and space is not None:
-                self._map_batch(loan.thread, loan.batch, space)
-        return loan
+                memory_fd = lend_to_caller(
+                    self.injector, self._call, self._thread, writable, with_batch
+                )
+            if memory_fd is None:
+                memory_fd = lend_to_helper(self.injector, self.thread, writable, with_batch)
+            self._memory_fd = memory_fd
+            if memory_fd.batch is not None and space is not None:
+                self._map_batch(memory_fd.thread, memory_fd.batch, space)
+        return memory_fd
 
     def _map_batch(self, thread: StoppedThread, batch: int, space: MmAreas) -> None:
         """Give the client the pages that make lists of calls, if it can have them."""
-        where = self.injector.window.start + 2 * PAGE_SIZE  # before it there is room for an agent's
+        where = self.injector.window.start + 2 * PAGE_SIZE  # before it there is room for a worker's
         how = MAP_SHARED | MAP_FIXED_NOREPLACE
         space.takes_batch = False
         with contextlib.suppress(OSError):
@@ -142,22 +144,22 @@ class Surgery:
             space.takes_batch = True
 
     def run(
-        self, loan: Loan, calls: bytes, last: bool = False,
+        self, memory_fd: MemoryFd, calls: bytes, last: bool = False,
         meanwhile: Callable[[], None] | None = None,
     ) -> None:  # fmt: skip
-        """Have a list of calls made by who has the loan.
+        """Have a list of calls made by the thread that has `memory_fd`.
 
-        :param last: the loan is not needed any more.
+        :param last: the descriptor is not needed any more, and closed.
         :param meanwhile: called while the calls are being made, where that is possible.
         :raises CallError: that of the call that failed; those after it were not made.
         """
-        thread, space = loan.thread, self.injector.spaces.of(self._call.tid)
+        thread, space = memory_fd.thread, self.injector.spaces.of(self._call.tid)
         if last:
-            calls += pack(loan.closing(), self.injector.secret << 32)
+            calls += pack(memory_fd.closing(), self.injector.secret << 32)
         if space is not None and space.batch:
             thread.run(self.injector.batch, space.batch, calls, meanwhile)
         else:
             if meanwhile is not None:
                 meanwhile()
             thread.step(calls)
-        loan.is_over = last
+        memory_fd.is_over = last

@@ -1,0 +1,1 @@
+"""System calls made inside a client: by a stopped thread, a helper, or a worker thread."""
