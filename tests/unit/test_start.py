@@ -14,7 +14,7 @@ from mapdev.host.loading import DriverError, check_parameters
 HEAVY = {
     "argparse", "asyncio", "dataclasses", "importlib.metadata", "importlib.util", "inspect",
     "json", "logging", "pathlib", "platform", "queue", "shutil", "tempfile", "urllib.parse",
-    "mapdev.doctor", "mapdev.gallery", "mapdev.host.embedded.pager",
+    "mapdev.doctor", "mapdev.gallery", "mapdev.host.embedded.faults.handler",
     "mapdev.host.embedded.inject.injection",
 }  # fmt: skip
 RUN = """

@@ -35,7 +35,7 @@ class MmAreas:
     :ivar batch: where the host's `Batch` is mapped; 0: nowhere.
     :ivar takes_batch: whether it can be mapped, as far as we know.
     :ivar is_tidy: whether nothing but devices is mapped in the window, as far as we know.
-    :ivar pager: who brings in pages that are touched, if any area has such.
+    :ivar fault_handler: maps pages that are touched, if any area has such.
     :ivar seen: whether all calls on the areas are handed over; otherwise `Spaces.refresh` has to
         look what became of them.
     """
@@ -47,7 +47,7 @@ class MmAreas:
         self.takes_batch = True
         self.is_tidy = True
         self._leases = leases
-        self.pager: FaultHandler | None = None
+        self.fault_handler: FaultHandler | None = None
         self._operations = operations
         self._areas: list[DeviceArea] = []
 
@@ -72,7 +72,7 @@ class MmAreas:
     @property
     def hidden(self) -> range:
         """The addresses of the host's own memory in the process: for clients there is nothing."""
-        worker = self.pager.page if self.pager is not None else 0
+        worker = self.fault_handler.page if self.fault_handler is not None else 0
         start = worker or self.batch
         end = self.batch + batch.SIZE if self.batch else worker + 2 * PAGE_SIZE if worker else 0
         return range(start, end)  # the batch is behind the worker's two pages
@@ -140,8 +140,8 @@ class MmAreas:
         gone = self.isolate(task, start, end)
         for area in gone:
             self._drop(area)
-            if self.pager is not None:
-                self.pager.forget(area)
+            if self.fault_handler is not None:
+                self.fault_handler.forget(area)
             self.tell(task, area, "close")
         return gone
 
@@ -168,8 +168,8 @@ class MmAreas:
                     before.record(run.addr, run.pfn, run.nr_pages, run.kind, run.prot)
                 before.vm_end = after.vm_end
                 self._drop(after)
-                if self.pager is not None:
-                    self.pager.let_go(after.lease)
+                if self.fault_handler is not None:
+                    self.fault_handler.let_go(after.lease)
             else:
                 at += 1
 
@@ -231,9 +231,9 @@ class MmAreas:
 
     def end(self) -> None:
         """The process has ended, or executes another program: close all areas."""
-        if self.pager is not None:
-            self.pager.close()
-            self.pager = None
+        if self.fault_handler is not None:
+            self.fault_handler.close()
+            self.fault_handler = None
         for area in self:
             self._drop(area)
             self.tell(None, area, "close")

@@ -1,7 +1,8 @@
 """What an address space asks of whoever maps the pages that its fault-driven areas lack.
 
-Memory management (`areas`, `spaces`, `mappings`) knows this interface; `pager` implements it. So
-neither the list of areas nor the calls on it depend on how touches are noticed and pages mapped.
+Memory management (`areas`, `spaces`, `mappings`) knows this interface; `faults.handler` implements
+it. So neither the list of areas nor the calls on it depend on how touches are noticed and pages
+mapped.
 """
 
 from __future__ import annotations

@@ -137,8 +137,8 @@ class Mappings:
 
         :raises OSError: EFAULT a driver does not give a page.
         """
-        space = self.spaces.of(tid) if self.spaces.have_pagers else None
-        if space is None or space.pager is None:
+        space = self.spaces.of(tid) if self.spaces.have_fault_handlers else None
+        if space is None or space.fault_handler is None:
             return
         if not space.seen and space.overlapping(addr, addr + size):
             self.refresh()  # what is there by now must not be replaced by a page
@@ -148,7 +148,7 @@ class Mappings:
             start, end = max(addr, area.vm_start), min(addr + size, area.vm_end)
             if not area.faults or not area.vm_flags & needed:
                 continue
-            if not space.pager.bring_in(start, end, is_write, task, area):
+            if not space.fault_handler.bring_in(start, end, is_write, task, area):
                 raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
 
     def populate(self, tid: int, start: int, end: int) -> None:
@@ -179,11 +179,11 @@ class Mappings:
             self.refresh()
         for space in self.spaces:
             for area in space:
-                if area.open_file.file.f_inode is inode and area.faults and space.pager:
+                if area.open_file.file.f_inode is inode and area.faults and space.fault_handler:
                     last = area.vm_pgoff + vma_pages(area)
                     low, high = max(first, area.vm_pgoff), min(end, last)
                     if low < high:
                         base = area.vm_start - (area.vm_pgoff << PAGE_SHIFT)
-                        space.pager.zap(
+                        space.fault_handler.zap(
                             area, base + (low << PAGE_SHIFT), base + (high << PAGE_SHIFT)
                         )

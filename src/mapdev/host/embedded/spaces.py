@@ -88,8 +88,8 @@ class Spaces:
         if execing is not None and execing.is_done():
             self._end(tgid)
         space = self._by_tgid.get(tgid)
-        if space is not None and space.pager is not None:
-            space.pager.settle()  # so that what is done now is done to what is noted here
+        if space is not None and space.fault_handler is not None:
+            space.fault_handler.settle()  # so that what is done now is done to what is noted here
         return space
 
     def mapped(self, tid: int, start: int, end: int) -> OpenFile | None:
@@ -183,7 +183,7 @@ class Spaces:
     def restless(self) -> bool:
         """Whether a `tick` is due soon."""
         for space in self._by_tgid.values():  # most calls are made when there is none
-            if space.pager is not None and space.pager.stale:
+            if space.fault_handler is not None and space.fault_handler.stale:
                 return True
         return bool(self._executing)
 
@@ -196,8 +196,8 @@ class Spaces:
             elif now > execing.until:
                 self._forget_exec(tgid)
         for space in self:
-            if space.pager is not None:
-                space.pager.renew()
+            if space.fault_handler is not None:
+                space.fault_handler.renew()
 
     def __len__(self) -> int:
         return len(self._by_tgid)
@@ -205,13 +205,13 @@ class Spaces:
     @property
     def attentive(self) -> bool:
         """Whether calls matter that are on no device: they may end or need what we know."""
-        return bool(self._by_tgid) and (bool(self._executing) or self.have_pagers)
+        return bool(self._by_tgid) and (bool(self._executing) or self.have_fault_handlers)
 
     @property
-    def have_pagers(self) -> bool:
+    def have_fault_handlers(self) -> bool:
         """Whether any process has areas whose pages come when they are touched."""
         return bool(self._by_tgid) and any(
-            space.pager is not None for space in self._by_tgid.values()
+            space.fault_handler is not None for space in self._by_tgid.values()
         )
 
     @property
@@ -246,9 +246,9 @@ def _lines(tgid: int) -> list[MapsLine]:
 
 def _is_yet_to_come(space: MmAreas, area: DeviceArea, line: MapsLine) -> bool:
     """Say whether what `line` shows in `area` are pages that come when they are touched."""
-    if not area.faults or line.inode or space.pager is None:
+    if not area.faults or line.inode or space.fault_handler is None:
         return False
-    return space.pager.is_told_of(max(area.vm_start, line.start))
+    return space.fault_handler.is_told_of(max(area.vm_start, line.start))
 
 
 def _refresh(space: MmAreas, area: DeviceArea, left: list[MapsLine]) -> None:

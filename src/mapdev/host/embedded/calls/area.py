@@ -94,7 +94,7 @@ def _munmap(kernel: Kernel, call: Call, space: MmAreas, start: int, end: int) ->
     hidden = space.hidden
     if end > kernel.window.task_size:
         return PASS_ON  # the kernel refuses it
-    if space.hides(start, end) and space.pager is None:
+    if space.hides(start, end) and space.fault_handler is None:
         space.give_up_batch()
     if not space.hides(start, end):
         space.unmap(call.task, start, end)
@@ -196,9 +196,9 @@ def _populate(
 def _zap(kernel: Kernel, call: Call, space: MmAreas, start: int, end: int) -> int | Verdict:
     """Take the pages away that the driver put in: it is asked again, or there is nothing."""
     areas = space.overlapping(start, end)
-    if all(area.faults for area in areas) and space.pager is not None:
+    if all(area.faults for area in areas) and space.fault_handler is not None:
         for area in areas:
-            space.pager.zap(area, max(start, area.vm_start), min(end, area.vm_end))
+            space.fault_handler.zap(area, max(start, area.vm_start), min(end, area.vm_end))
         return 0
     with Injection(kernel.injector, call, "its pages can't be taken away") as injection:
         for area in areas:

@@ -19,13 +19,13 @@ from collections.abc import Iterator
 from mapdev.host.embedded.arch import ARCH
 from mapdev.host.embedded.areas import MmAreas
 from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Verdict, signed32
+from mapdev.host.embedded.faults.handler import start_fault_handler
 from mapdev.host.embedded.files import OpenFile
 from mapdev.host.embedded.inject.injection import Injection
 from mapdev.host.embedded.inject.thread import StoppedThread
 from mapdev.host.embedded.inject.tracee import ClientGone
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.notify import Call
-from mapdev.host.embedded.pager import start_pager
 from mapdev.host.embedded.remote_mmap import (
     PlaceTaken,
     map_frames,
@@ -114,7 +114,7 @@ def check_not_hidden(kernel: Kernel, call: Call, addr: int, length: int) -> None
     space = kernel.spaces.of(call.tid)
     if space is None or not space.hides(addr, addr + length):
         return
-    if space.pager is None:
+    if space.fault_handler is None:
         space.give_up_batch()
     else:
         text = f"wants to map something at {addr:#x}, where the host's worker is; it gets ENOMEM"
@@ -295,9 +295,11 @@ class _Mapping:
                     raise PlaceTaken(errno.EEXIST, os.strerror(errno.EEXIST)) from None
                 raise
         try:
-            pager = space.pager or start_pager(kernel.injector, kernel.operations, thread, space)
-            vma.lease = pager.adopt(vma)
-            pager.fill(vma, start, vma.vm_end)
+            fault_handler = space.fault_handler or start_fault_handler(
+                kernel.injector, kernel.operations, thread, space
+            )
+            vma.lease = fault_handler.adopt(vma)
+            fault_handler.fill(vma, start, vma.vm_end)
         except OSError:
             if not is_reserved:
                 thread.syscall("munmap", start, length)
@@ -306,12 +308,12 @@ class _Mapping:
 
 def _extend(space: MmAreas, vma: DeviceArea) -> bool:
     """Let the area before `vma` reach over it, if the kernel would; False if it would not."""
-    start, pager = vma.vm_start, space.pager
-    extended = space.extend(vma) if pager is not None else None
-    if extended is None or pager is None:
+    start, fault_handler = vma.vm_start, space.fault_handler
+    extended = space.extend(vma) if fault_handler is not None else None
+    if extended is None or fault_handler is None:
         return False
     try:
-        pager.fill(extended, start, vma.vm_end)
+        fault_handler.fill(extended, start, vma.vm_end)
     except OSError:
         extended.vm_end = start
         raise
@@ -327,8 +329,8 @@ def _closed_unless_mapped(space: MmAreas, task: TaskStruct, vma: DeviceArea) -> 
     try:
         yield
     except (OSError, ClientGone):
-        if space.pager is not None:
-            space.pager.forget(vma)
+        if space.fault_handler is not None:
+            space.fault_handler.forget(vma)
         space.tell(task, vma, "close")
         raise
 

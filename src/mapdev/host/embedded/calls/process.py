@@ -16,11 +16,11 @@ from mapdev.host.embedded.areas import MmAreas
 from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Verdict
 from mapdev.host.embedded.client import EmbeddedClient
 from mapdev.host.embedded.fault_handler import FaultHandler
+from mapdev.host.embedded.faults.handler import start_fault_handler
 from mapdev.host.embedded.inject.injection import Injection
 from mapdev.host.embedded.inject.thread import StoppedThread
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.notify import Call
-from mapdev.host.embedded.pager import start_pager
 from mapdev.host.numbers import CLONE_UNTRACED, CLONE_VFORK, CLONE_VM
 
 # With these the child is not ours to hold, and a parent that waits for it would keep us waiting.
@@ -41,12 +41,12 @@ def _do_fork(kernel: Kernel, call: Call) -> Verdict:
         with child:
             task = EmbeddedClient(kernel.machine, child.tid)
             copy = kernel.spaces.fork(space, call.task, task)
-            if space.pager is not None:
-                _start_pager(kernel, child, copy, space.pager)
+            if space.fault_handler is not None:
+                _start_fault_handler(kernel, child, copy, space.fault_handler)
     return ANSWERED
 
 
-def _start_pager(
+def _start_fault_handler(
     kernel: Kernel, child: StoppedThread, space: MmAreas, parent: FaultHandler
 ) -> None:
     """Bring pages into a child too; without it would find other things there, so it must not run.
@@ -54,7 +54,9 @@ def _start_pager(
     :raises OSError: EAGAIN, ENOMEM, EMFILE: then it is dead, and fork has failed.
     """
     try:
-        start_pager(kernel.injector, kernel.operations, child, space, parent).inherit(parent)
+        start_fault_handler(kernel.injector, kernel.operations, child, space, parent).inherit(
+            parent
+        )
     except OSError:
         os.kill(child.tid, signal.SIGKILL)
         raise
@@ -84,8 +86,8 @@ def _do_clone3(kernel: Kernel, call: Call) -> Verdict:
 def _do_exit(kernel: Kernel, call: Call) -> Verdict:
     """Let the worker end with the last of the client's own threads, as a process does then."""
     space = kernel.spaces.of(call.tid)
-    if space is not None and space.pager is not None:
-        space.pager.about_to_exit(call.tid)
+    if space is not None and space.fault_handler is not None:
+        space.fault_handler.about_to_exit(call.tid)
     return PASS_ON
 
 

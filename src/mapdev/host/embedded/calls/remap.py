@@ -164,8 +164,10 @@ class _Remap:
             reserve(self._thread, target, new, MAP_FIXED)
         else:
             target = reserve_somewhere(self._kernel.window, self._space, self._thread, new)
-        pager = self._space.pager
-        protected = pager.protected(addr, addr + old) if pager is not None else set()
+        fault_handler = self._space.fault_handler
+        protected = (
+            fault_handler.protected(addr, addr + old) if fault_handler is not None else set()
+        )
         try:
             places = range(addr, addr + old), range(target, target + new)
             moved = self._space.move(self._task, self._area, *places, keep)
@@ -174,9 +176,9 @@ class _Remap:
             raise
         self._move_pieces(moved, addr, addr + old, target - addr)
         self._area = moved
-        if moved.faults and pager is not None:
-            pager.reserve(moved, moved.holes(target, target + old))
-            pager.protect(page + target - addr for page in protected)
+        if moved.faults and fault_handler is not None:
+            fault_handler.reserve(moved, moved.holes(target, target + old))
+            fault_handler.protect(page + target - addr for page in protected)
         self._fill(target + old, target + new)
         if keep:
             left = self._space.find(addr)
@@ -214,9 +216,9 @@ class _Remap:
 
     def _fill(self, start: int, end: int) -> None:
         """Make the new part of the area one where nothing is mapped yet."""
-        pager = self._space.pager
-        if start < end and self._area.faults and pager is not None:
-            pager.fill(self._area, start, end)
+        fault_handler = self._space.fault_handler
+        if start < end and self._area.faults and fault_handler is not None:
+            fault_handler.fill(self._area, start, end)
         elif start < end:
             map_frames(self._injection, self._area.piece(start, end))
 

@@ -1,11 +1,11 @@
-"""What is in the page table of one client's areas that fault, and who is told of the rest.
+"""The pages mapped so far in one client's fault-driven areas; a userfaultfd reports all others.
 
-What is not there yet is anonymous memory, registered with a userfaultfd that tells of each touch.
+What is not mapped yet is anonymous memory, registered with that userfaultfd.
 The client's `Worker` maps frames over it. Each area has a description of memory of its own in the
-worker's table, so that its `Lease` ends when the area does. Who answers the touches is `Pager`.
+worker's table, so that its `Lease` ends when the area does. `UserfaultHandler` answers touches.
 
-Objects: a `ClientPages` lives as long as its client's address space; it owns the `Worker` and the
-`UserFault`. Used in the host's thread only.
+Objects: a `ClientPageTable` lives as long as its client's address space; it owns the `Worker` and
+the `UserFault`. Used in the host's thread only.
 """
 
 from __future__ import annotations
@@ -18,13 +18,7 @@ from typing import Any
 from mapdev.host.embedded.arch import NUMBER_OF
 from mapdev.host.embedded.areas import MmAreas
 from mapdev.host.embedded.fault_handler import FaultHandler
-from mapdev.host.embedded.inject.batch import CALL, Request
-from mapdev.host.embedded.inject.injector import Injector
-from mapdev.host.embedded.inject.tracee import ClientGone
-from mapdev.host.embedded.inject.worker import Worker
-from mapdev.host.embedded.processes import live_threads
-from mapdev.host.embedded.remote_mmap import may_be_written
-from mapdev.host.embedded.userfault import (
+from mapdev.host.embedded.faults.userfault import (
     MODE_MINOR,
     MODE_MISSING,
     MODE_WP,
@@ -32,6 +26,12 @@ from mapdev.host.embedded.userfault import (
     WAKE_RANGE,
     UserFault,
 )
+from mapdev.host.embedded.inject.batch import CALL, Request
+from mapdev.host.embedded.inject.injector import Injector
+from mapdev.host.embedded.inject.tracee import ClientGone
+from mapdev.host.embedded.inject.worker import Worker
+from mapdev.host.embedded.processes import live_threads
+from mapdev.host.embedded.remote_mmap import may_be_written
 from mapdev.host.embedded.vma import DeviceArea
 from mapdev.host.numbers import MADV_DONTFORK, MADV_DONTNEED, ULONG_MAX
 from mapdev.linux.numbers import (
@@ -56,7 +56,7 @@ from mapdev.linux.vma import Mapped
 _MMAP, _IOCTL = NUMBER_OF["mmap"], NUMBER_OF["ioctl"]
 
 
-class ClientPages:
+class ClientPageTable:
     """The pages of one client's areas.
 
     :param injector: makes calls in clients.

@@ -1,4 +1,4 @@
-"""userfaultfd(2): a descriptor that tells of pages which are touched and not there.
+"""userfaultfd(2): a descriptor that reports touches of pages that are not mapped.
 
 Made in a client, since it belongs to an address space, and fetched from there. No policy.
 

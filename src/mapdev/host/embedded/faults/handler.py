@@ -1,11 +1,12 @@
-"""Pages that appear when they are touched: the faults of one client's areas, asked of the driver.
+"""Handles page faults of one client: asks the driver for the page and has it mapped.
 
-What is not there yet is anonymous memory of which a userfaultfd tells us each touch. The driver
+What is not mapped yet is anonymous memory, each touch of which a userfaultfd reports. The driver
 says which frame it shall be, and the client's `Worker` maps it there; then the thread that waits
 goes on. Where the driver says SIGBUS, the thread is stepped over its instruction while there is a
 page beyond the end of memory: the signal is the kernel's own, with the address as it was touched.
 
-Objects: a `Pager` lives as long as its client's address space. Used in the host's thread only.
+Objects: a `UserfaultHandler` lives as long as its client's address space. Used in the host's thread
+only.
 
 Source: mm/memory.c (do_read_fault, do_shared_fault, do_cow_fault, wp_page_shared)
 """
@@ -21,8 +22,13 @@ from collections import deque
 from mapdev.host.core.faults import Faults, is_refused
 from mapdev.host.core.operations import Operations
 from mapdev.host.embedded.areas import MmAreas
-from mapdev.host.embedded.client_pages import ClientPages
 from mapdev.host.embedded.fault_handler import FaultHandler
+from mapdev.host.embedded.faults.page_table import ClientPageTable
+from mapdev.host.embedded.faults.userfault import (
+    Fault,
+    UserFault,
+    make_in,
+)
 from mapdev.host.embedded.inject.batch import Request
 from mapdev.host.embedded.inject.injector import Injector
 from mapdev.host.embedded.inject.thread import PTRACE_EVENT_STOP, PTRACE_SINGLESTEP, StoppedThread
@@ -38,11 +44,6 @@ from mapdev.host.embedded.processes import (
     has_memory,
     is_in_user_mode,
     is_thread_of,
-)
-from mapdev.host.embedded.userfault import (
-    Fault,
-    UserFault,
-    make_in,
 )
 from mapdev.host.embedded.vma import DeviceArea
 from mapdev.linux.mm import TaskStruct
@@ -73,7 +74,7 @@ _TRIES = 8  # how often a driver may answer VM_FAULT_RETRY where nobody else can
 _AROUND = 16  # pages that a driver's map_pages is asked for at once, as fault_around_bytes
 
 
-class Pager(ClientPages):
+class UserfaultHandler(ClientPageTable):
     """Answers the touches of one client's pages that are not there.
 
     :param operations: calls the driver.
@@ -294,21 +295,23 @@ class Pager(ClientPages):
                 self._in_client(self._renew, area, page, page + PAGE_SIZE)
 
 
-def start_pager(
+def start_fault_handler(
     injector: Injector,
     operations: Operations,
     thread: StoppedThread,
     space: MmAreas,
     parent: FaultHandler | None = None,
-) -> Pager:
-    """Start a pager for `space`, in the stopped `thread` of its process.
+) -> UserfaultHandler:
+    """Start a fault handler for `space`, in the stopped `thread` of its process.
 
-    :param parent: the pager of the process that this one was forked from.
+    :param parent: the fault handler of the process that this one was forked from.
     :raises OSError: EPERM the machine does not allow it; EAGAIN, ENOMEM as for `start_worker`.
     """
     userfault = make_in(thread, space.tgid)
     try:
-        pager = Pager(injector, operations, space, userfault, thread, parent.page if parent else 0)
+        fault_handler = UserfaultHandler(
+            injector, operations, space, userfault, thread, parent.page if parent else 0
+        )
     except BaseException:
         userfault.close()
         raise
@@ -319,8 +322,8 @@ def start_pager(
             "since this machine allows no userfaultfd for them: run as root, or set "
             "vm.unprivileged_userfaultfd=1 (sysctl)",
         )  # fmt: skip
-    space.pager = pager
-    return pager
+    space.fault_handler = fault_handler
+    return fault_handler
 
 
 def _is_told_of_writes(area: DeviceArea) -> bool:
