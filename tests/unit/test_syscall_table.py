@@ -11,8 +11,8 @@ from kernel_headers import numbers_of
 from mapdev.host.embedded import calls, quick
 from mapdev.host.embedded.arch import ARCH, NUMBER_OF, SUPPORTED
 from mapdev.host.embedded.filter import Descriptors, build
+from mapdev.host.embedded.mm.window import Window
 from mapdev.host.embedded.syscall_table import BY_NUMBER, NO_FLAGS, SYSCALLS, Syscall
-from mapdev.host.embedded.window import Window
 
 ARCHES = {name: importlib.import_module(f"mapdev.host.embedded.arch.{name}") for name in SUPPORTED}
 FAMILIES = sorted({call.family for call in SYSCALLS})

@@ -3,6 +3,6 @@
 The way of one call: `filter` lets the kernel stop a client's system call, `notify` receives it,
 `server` hands it to a handler in `calls`, which works on the state in `kernel`; `inject` makes
 calls inside the client where a mapping is to change. `machine` and `memory` are the physical
-memory behind it, `lease` knows what clients still map, `launch` starts clients, `arch` holds what
+memory behind it, `mm` knows what clients still map, `launch` starts clients, `arch` holds what
 differs between processors.
 """

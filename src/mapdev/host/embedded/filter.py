@@ -23,8 +23,8 @@ from fcntl import F_GETFD, F_SETFD
 from types import ModuleType
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
+from mapdev.host.embedded.mm.window import Window
 from mapdev.host.embedded.syscall_table import SYSCALLS, Syscall
-from mapdev.host.embedded.window import Window
 from mapdev.host.numbers import AT_EMPTY_PATH, CLONE_VM
 from mapdev.linux.numbers import MAP_ANONYMOUS, MAP_DENYWRITE, MAP_FIXED
 

@@ -28,11 +28,11 @@ from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.launch import ClientProcess
 from mapdev.host.embedded.listeners import Listeners
 from mapdev.host.embedded.machine import EmbeddedMachine
+from mapdev.host.embedded.mm.window import Window
 from mapdev.host.embedded.processes import comm_of
 from mapdev.host.embedded.server import Server
 from mapdev.host.embedded.signals import SignalWatch
 from mapdev.host.embedded.watcher import Watcher
-from mapdev.host.embedded.window import Window
 
 __all__ = ["EmbeddedHost"]
 

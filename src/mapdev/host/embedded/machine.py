@@ -8,12 +8,12 @@ from typing import Any
 from mapdev.host.core.machine import Activity, Wake
 from mapdev.host.embedded.client import EmbeddedClient
 from mapdev.host.embedded.files import OpenFile
-from mapdev.host.embedded.lease import Lease
-from mapdev.host.embedded.mappings import InThread, Mappings
 from mapdev.host.embedded.memory.physical import PhysicalMemory
+from mapdev.host.embedded.mm.lifetime import Lease
+from mapdev.host.embedded.mm.mappings import InThread, Mappings
+from mapdev.host.embedded.mm.window import Window
 from mapdev.host.embedded.syscalls import read_memory, write_memory
 from mapdev.host.embedded.watcher import Watcher
-from mapdev.host.embedded.window import Window
 from mapdev.inspect.maps import MapsLine, read_maps
 from mapdev.linux.fs import Inode
 from mapdev.linux.mm import TaskStruct
@@ -63,9 +63,9 @@ class EmbeddedMachine(Activity, PhysicalMemory):
         self.spaces = self.mappings.spaces
 
     @property
-    def unsettled(self) -> bool:
+    def needs_sweep(self) -> bool:
         """Whether the leases are to be swept again soon."""
-        return self.leases.unsettled
+        return self.leases.needs_sweep
 
     def read_user(self, tid: int, addr: int, size: int) -> bytes:
         """Read up to `size` bytes at `addr` of thread `tid`; see `syscalls.read_memory`."""

@@ -113,13 +113,13 @@ class Quick:
         call: Notification | None = None
         events: Events = []
         due = yield events, call
-        attentive = spaces.attentive
+        needs_all_calls = spaces.needs_all_calls
         while True:
             events = poll(None if due is None else max(0.0, due - clock()), _MANY)
             fd, event = events[0] if len(events) == 1 else (-1, 0)
             if event != select.EPOLLIN or fd not in listeners:
                 due = yield events, None
-                attentive = spaces.attentive
+                needs_all_calls = spaces.needs_all_calls
                 continue
             buffer[:] = _NOTHING
             try:
@@ -130,7 +130,7 @@ class Quick:
             fd_at, path_at, bits_at, bits = checks.get(call[_NR], unknown)
             if not path_at and call[fd_at] & _INT >= base:
                 passes = False  # on what is probably a device, which `_handle` will look for
-            elif attentive or call[_ARCH] != native:
+            elif needs_all_calls or call[_ARCH] != native:
                 passes = False
             else:
                 try:
@@ -139,7 +139,7 @@ class Quick:
                     passes = False  # a call must not be lost, whatever is wrong here
             if not passes:
                 due = yield events, call
-                attentive = spaces.attentive
+                needs_all_calls = spaces.needs_all_calls
                 continue
             pack_into(response, 0, call[0], 0, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE)
             try:

@@ -30,7 +30,7 @@ from mapdev.host.embedded.watcher import Watcher
 from mapdev.linux.log import log
 
 _HANG_UP = select.EPOLLHUP | select.EPOLLERR
-_SWEEP_AGAIN = 0.002  # seconds, see Leases.sweep and Spaces.tick
+_SWEEP_AGAIN = 0.002  # seconds, see Leases.sweep and AddressSpaces.tick
 _MANY = 64  # events at a time
 _ENOUGH_PASSES = 20  # what had ended when settle was called is handled by then
 
@@ -90,11 +90,11 @@ class Server(Loop):
     def serve(self, is_busy: bool) -> bool:
         """Wait for what clients do, pass on what concerns no device, and handle the rest."""
         machine, spaces = self._kernel.machine, self._kernel.spaces
-        if machine.unsettled or spaces.restless:
+        if machine.needs_sweep or spaces.needs_tick:
             self._once(0.0 if is_busy else _SWEEP_AGAIN)
             return True
         if is_busy:
-            more = self._once(0.0) or machine.unsettled
+            more = self._once(0.0) or machine.needs_sweep
             self._passes = self._passes + 1 if more else 0
             if self._passes <= _ENOUGH_PASSES:
                 return more
@@ -149,9 +149,9 @@ class Server(Loop):
 
     def _do_chores(self) -> None:
         machine = self._kernel.machine
-        if machine.unsettled and machine.leases.events not in self._watcher.events:
+        if machine.needs_sweep and machine.leases.events not in self._watcher.events:
             self._kernel.mappings.sweep()
-        if self._kernel.spaces.restless:
+        if self._kernel.spaces.needs_tick:
             self._kernel.spaces.tick()
 
     def _try(self, function: Callable[..., object], *args: Any) -> None:

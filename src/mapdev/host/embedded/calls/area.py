@@ -18,7 +18,6 @@ from functools import partial
 
 from mapdev.host.core.waiting import WouldWait
 from mapdev.host.embedded.arch import NAME_OF
-from mapdev.host.embedded.areas import MmAreas
 from mapdev.host.embedded.calls.advice import (
     answer_of,
     flags_after,
@@ -27,10 +26,11 @@ from mapdev.host.embedded.calls.advice import (
 from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Verdict
 from mapdev.host.embedded.inject.injection import Injection
 from mapdev.host.embedded.kernel import Kernel
+from mapdev.host.embedded.mm.remote_mmap import map_frames
+from mapdev.host.embedded.mm.vma import DeviceArea
+from mapdev.host.embedded.mm.vma_tree import MmAreas
 from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.processes import has_capability
-from mapdev.host.embedded.remote_mmap import map_frames
-from mapdev.host.embedded.vma import DeviceArea
 from mapdev.host.numbers import (
     CAP_IPC_LOCK,
     MADV_POPULATE_READ,

@@ -17,7 +17,6 @@ import resource
 from collections.abc import Iterator
 
 from mapdev.host.embedded.arch import ARCH
-from mapdev.host.embedded.areas import MmAreas
 from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Verdict, signed32
 from mapdev.host.embedded.faults.handler import start_fault_handler
 from mapdev.host.embedded.files import OpenFile
@@ -25,8 +24,7 @@ from mapdev.host.embedded.inject.injection import Injection
 from mapdev.host.embedded.inject.thread import StoppedThread
 from mapdev.host.embedded.inject.tracee import ClientGone
 from mapdev.host.embedded.kernel import Kernel
-from mapdev.host.embedded.notify import Call
-from mapdev.host.embedded.remote_mmap import (
+from mapdev.host.embedded.mm.remote_mmap import (
     PlaceTaken,
     map_frames,
     may_be_written,
@@ -34,7 +32,9 @@ from mapdev.host.embedded.remote_mmap import (
     reserve,
     reserve_somewhere,
 )
-from mapdev.host.embedded.vma import DeviceArea
+from mapdev.host.embedded.mm.vma import DeviceArea
+from mapdev.host.embedded.mm.vma_tree import MmAreas
+from mapdev.host.embedded.notify import Call
 from mapdev.host.numbers import CLONE_NEWNS, MADV_DONTFORK, MLOCK_ONFAULT, ULONG_MAX
 from mapdev.linux.fs import FMODE_READ, FMODE_WRITE
 from mapdev.linux.log import log

@@ -12,14 +12,14 @@ import signal
 import struct
 
 from mapdev.host.embedded.arch import NAME_OF
-from mapdev.host.embedded.areas import MmAreas
 from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Verdict
 from mapdev.host.embedded.client import EmbeddedClient
-from mapdev.host.embedded.fault_handler import FaultHandler
 from mapdev.host.embedded.faults.handler import start_fault_handler
 from mapdev.host.embedded.inject.injection import Injection
 from mapdev.host.embedded.inject.thread import StoppedThread
 from mapdev.host.embedded.kernel import Kernel
+from mapdev.host.embedded.mm.fault_handler import FaultHandler
+from mapdev.host.embedded.mm.vma_tree import MmAreas
 from mapdev.host.embedded.notify import Call
 from mapdev.host.numbers import CLONE_UNTRACED, CLONE_VFORK, CLONE_VM
 

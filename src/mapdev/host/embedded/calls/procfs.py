@@ -6,16 +6,16 @@ import os
 import re
 from collections.abc import Callable
 
-from mapdev.host.embedded import view
-from mapdev.host.embedded.areas import MmAreas
 from mapdev.host.embedded.kernel import Kernel
+from mapdev.host.embedded.mm import procmaps
+from mapdev.host.embedded.mm.vma_tree import MmAreas
 from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.processes import tgid_of
 
 _FILE = re.compile(r"/proc/(self|thread-self|[0-9]+)(?:/task/[0-9]+)?/(maps|smaps)")
 _VIEWS: dict[str, Callable[[int, MmAreas, range], bytes]] = {
-    "maps": view.maps,
-    "smaps": view.smaps,
+    "maps": procmaps.maps,
+    "smaps": procmaps.smaps,
 }
 
 

@@ -8,20 +8,20 @@ from __future__ import annotations
 import errno
 import os
 
-from mapdev.host.embedded.areas import MmAreas
 from mapdev.host.embedded.calls.mapping import check_not_hidden
 from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Verdict
 from mapdev.host.embedded.inject.injection import Injection
 from mapdev.host.embedded.inject.thread import StoppedThread
 from mapdev.host.embedded.kernel import Kernel
-from mapdev.host.embedded.notify import Call
-from mapdev.host.embedded.remote_mmap import (
+from mapdev.host.embedded.mm.remote_mmap import (
     map_frames,
     move_pieces,
     reserve,
     reserve_somewhere,
 )
-from mapdev.host.embedded.vma import DeviceArea
+from mapdev.host.embedded.mm.vma import DeviceArea
+from mapdev.host.embedded.mm.vma_tree import MmAreas
+from mapdev.host.embedded.notify import Call
 from mapdev.host.numbers import MREMAP_DONTUNMAP, MREMAP_FIXED, MREMAP_MAYMOVE
 from mapdev.inspect.maps import read_maps
 from mapdev.linux.mm import TaskStruct

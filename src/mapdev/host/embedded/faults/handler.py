@@ -21,8 +21,6 @@ from collections import deque
 
 from mapdev.host.core.faults import Faults, is_refused
 from mapdev.host.core.operations import Operations
-from mapdev.host.embedded.areas import MmAreas
-from mapdev.host.embedded.fault_handler import FaultHandler
 from mapdev.host.embedded.faults.page_table import ClientPageTable
 from mapdev.host.embedded.faults.userfault import (
     Fault,
@@ -40,12 +38,14 @@ from mapdev.host.embedded.inject.tracee import (
     Tracee,
 )
 from mapdev.host.embedded.inject.worker import start_worker
+from mapdev.host.embedded.mm.fault_handler import FaultHandler
+from mapdev.host.embedded.mm.vma import DeviceArea
+from mapdev.host.embedded.mm.vma_tree import MmAreas
 from mapdev.host.embedded.processes import (
     has_memory,
     is_in_user_mode,
     is_thread_of,
 )
-from mapdev.host.embedded.vma import DeviceArea
 from mapdev.linux.mm import TaskStruct
 from mapdev.linux.numbers import (
     PAGE_MASK,

@@ -16,8 +16,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from mapdev.host.embedded.arch import NUMBER_OF
-from mapdev.host.embedded.areas import MmAreas
-from mapdev.host.embedded.fault_handler import FaultHandler
 from mapdev.host.embedded.faults.userfault import (
     MODE_MINOR,
     MODE_MISSING,
@@ -30,9 +28,11 @@ from mapdev.host.embedded.inject.batch import CALL, Request
 from mapdev.host.embedded.inject.injector import Injector
 from mapdev.host.embedded.inject.tracee import ClientGone
 from mapdev.host.embedded.inject.worker import Worker
+from mapdev.host.embedded.mm.fault_handler import FaultHandler
+from mapdev.host.embedded.mm.remote_mmap import may_be_written
+from mapdev.host.embedded.mm.vma import DeviceArea
+from mapdev.host.embedded.mm.vma_tree import MmAreas
 from mapdev.host.embedded.processes import live_threads
-from mapdev.host.embedded.remote_mmap import may_be_written
-from mapdev.host.embedded.vma import DeviceArea
 from mapdev.host.numbers import MADV_DONTFORK, MADV_DONTNEED, ULONG_MAX
 from mapdev.linux.numbers import (
     MAP_ANONYMOUS,

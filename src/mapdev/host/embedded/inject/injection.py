@@ -17,12 +17,12 @@ from functools import cached_property
 from types import TracebackType
 from typing import Self
 
-from mapdev.host.embedded.areas import MmAreas
 from mapdev.host.embedded.inject.batch import SIZE, pack
 from mapdev.host.embedded.inject.injector import Injector
 from mapdev.host.embedded.inject.memory_fd import MemoryFd, lend_to_caller, lend_to_helper
 from mapdev.host.embedded.inject.thread import StoppedThread
 from mapdev.host.embedded.inject.tracee import ClientGone, NotStoppable
+from mapdev.host.embedded.mm.vma_tree import MmAreas
 from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.processes import is_single_threaded
 from mapdev.host.numbers import MADV_DONTFORK

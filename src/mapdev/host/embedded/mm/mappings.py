@@ -1,8 +1,8 @@
 """The device mappings of all clients: which live, what they show, which file each one uses.
 
 A mapping is a `Lease`, alive as long as the kernel has an area of it, and one or more areas in the
-address spaces of clients (`Spaces`). `Mappings` makes both and does what concerns several of them:
-pre-faulting, zapping, finding out what ended. A mapping is a use of its open file.
+address spaces of clients (`AddressSpaces`). `Mappings` makes both and does what concerns several of
+them: pre-faulting, zapping, finding out what ended. A mapping is a use of its open file.
 
 Used in the host's thread only, but for `zap`.
 
@@ -17,11 +17,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mapdev.host.embedded.files import OpenFile
-from mapdev.host.embedded.lease import Leases
 from mapdev.host.embedded.memory.physical import PhysicalMemory
-from mapdev.host.embedded.spaces import Spaces
+from mapdev.host.embedded.mm.address_spaces import AddressSpaces
+from mapdev.host.embedded.mm.lifetime import Leases
+from mapdev.host.embedded.mm.window import Window
 from mapdev.host.embedded.watcher import Watcher
-from mapdev.host.embedded.window import Window
 from mapdev.inspect.maps import MapsLine, read_maps
 from mapdev.linux.fs import Inode
 from mapdev.linux.mm import TaskStruct
@@ -37,7 +37,7 @@ from mapdev.linux.numbers import (
 from mapdev.linux.vma import vma_pages
 
 if TYPE_CHECKING:
-    from mapdev.host.embedded.vma import DeviceArea
+    from mapdev.host.embedded.mm.vma import DeviceArea
 
 InThread = Callable[[Callable[[], None]], object]
 MakeClient = Callable[[int, int], TaskStruct]
@@ -73,7 +73,7 @@ class Mappings:
         self._in_thread = in_thread
         self.nr_frames = memory.nr_frames
         self.leases = Leases(memory, watcher, self.sweep)
-        self.spaces = Spaces(self.leases, watcher, self.sweep)
+        self.spaces = AddressSpaces(self.leases, watcher, self.sweep)
         self._mapped = mapped
         self._unmapped = unmapped
         self.client = client

@@ -1,4 +1,4 @@
-"""Mappings that clients hold, tracked by the kernel itself.
+"""The lifetime of mappings: finds out from the kernel which have ended in all clients.
 
 Each mapping is made through an open file description of its own of physical memory's memfd. Every
 area that comes of it (also by fork, by a split, by mremap) refers to that description, and the
@@ -175,7 +175,7 @@ class Leases:
 
         Only those are looked at of which no area is known any more: there may be thousands of
         others. The kernel announces the end of a description just before it drops the lock, so one
-        that was announced may look alive for an instant: after an announcement `unsettled` asks
+        that was announced may look alive for an instant: after an announcement `needs_sweep` asks
         for a few more sweeps.
         """
         if self.events is None:
@@ -192,7 +192,7 @@ class Leases:
         return ended
 
     @property
-    def unsettled(self) -> bool:
+    def needs_sweep(self) -> bool:
         """Whether another sweep is due soon, without a new event."""
         return bool(self._due and self._dying)
 

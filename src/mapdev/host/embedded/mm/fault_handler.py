@@ -1,8 +1,7 @@
 """What an address space asks of whoever maps the pages that its fault-driven areas lack.
 
-Memory management (`areas`, `spaces`, `mappings`) knows this interface; `faults.handler` implements
-it. So neither the list of areas nor the calls on it depend on how touches are noticed and pages
-mapped.
+The modules of this folder know this interface; `faults.handler` implements it. So neither the
+list of areas nor the calls on it depend on how touches are noticed and pages mapped.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Protocol
 
-from mapdev.host.embedded.vma import DeviceArea
+from mapdev.host.embedded.mm.vma import DeviceArea
 from mapdev.linux.mm import TaskStruct
 
 

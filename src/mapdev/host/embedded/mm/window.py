@@ -1,9 +1,9 @@
-"""Where devices are mapped in clients: a range of addresses that is otherwise empty.
+"""The range of addresses in which devices are mapped in clients; it is otherwise empty.
 
 The filter sees addresses, not areas. So devices are mapped where nothing else is, and calls like
 munmap are handed over only if they concern that range: all other memory is managed at full speed.
 A client that insists on another address (MAP_FIXED, a hint) gets it; what it does to such an area
-is found out later, see `areas`.
+is found out later, see `address_spaces`.
 """
 
 from __future__ import annotations

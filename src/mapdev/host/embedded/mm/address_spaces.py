@@ -1,4 +1,4 @@
-"""Which processes map devices, and when they stop to: all address spaces of all clients.
+"""The address spaces of all clients that map devices, from their first mapping to their end.
 
 An address space begins with a process's first mapping of a device, or with the fork of one that
 has some, and ends with the process (its pidfd says when) or when it executes a program. That nobody
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from mapdev.host.core.operations import Operations
 from mapdev.host.embedded.files import OpenFile
-from mapdev.host.embedded.lease import Leases
+from mapdev.host.embedded.mm.lifetime import Leases
 from mapdev.host.embedded.processes import tgid_of
 from mapdev.host.embedded.watcher import Watcher
 from mapdev.inspect.maps import MapsLine, read_maps
@@ -27,8 +27,8 @@ from mapdev.linux.mm import TaskStruct
 from mapdev.linux.numbers import VM_EXEC, VM_READ, VM_WRITE
 
 if TYPE_CHECKING:
-    from mapdev.host.embedded.areas import MmAreas
-    from mapdev.host.embedded.vma import DeviceArea
+    from mapdev.host.embedded.mm.vma import DeviceArea
+    from mapdev.host.embedded.mm.vma_tree import MmAreas
 
 _LONGEST_EXEC = 10.0  # seconds; one that fails leaves all as it was
 _ACCESS = {"r": VM_READ, "w": VM_WRITE, "x": VM_EXEC}
@@ -58,7 +58,7 @@ class _Exec:
         os.close(self._fd)
 
 
-class Spaces:
+class AddressSpaces:
     """The address spaces, by process.
 
     :param leases: the mappings that areas show.
@@ -104,7 +104,7 @@ class Spaces:
 
         :param operations: tells drivers of changes to their areas.
         """
-        from mapdev.host.embedded.areas import MmAreas  # here, for a quick start
+        from mapdev.host.embedded.mm.vma_tree import MmAreas  # here, for a quick start
 
         space = self.at(tgid)
         if space is None:
@@ -180,7 +180,7 @@ class Spaces:
             execing.close()
 
     @property
-    def restless(self) -> bool:
+    def needs_tick(self) -> bool:
         """Whether a `tick` is due soon."""
         for space in self._by_tgid.values():  # most calls are made when there is none
             if space.fault_handler is not None and space.fault_handler.stale:
@@ -203,7 +203,7 @@ class Spaces:
         return len(self._by_tgid)
 
     @property
-    def attentive(self) -> bool:
+    def needs_all_calls(self) -> bool:
         """Whether calls matter that are on no device: they may end or need what we know."""
         return bool(self._by_tgid) and (bool(self._executing) or self.have_fault_handlers)
 

@@ -12,11 +12,11 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
-from mapdev.host.embedded.areas import MmAreas
 from mapdev.host.embedded.inject.batch import CallError, Request, pack, pack_mmaps
 from mapdev.host.embedded.inject.injection import Injection
 from mapdev.host.embedded.inject.thread import StoppedThread
-from mapdev.host.embedded.window import Window
+from mapdev.host.embedded.mm.vma_tree import MmAreas
+from mapdev.host.embedded.mm.window import Window
 from mapdev.host.numbers import MREMAP_FIXED, MREMAP_MAYMOVE, ULONG_MAX
 from mapdev.linux.numbers import (
     MAP_ANONYMOUS,

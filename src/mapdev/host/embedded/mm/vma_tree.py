@@ -1,4 +1,4 @@
-"""The device areas of clients, as the kernel's own list of areas would have them.
+"""The device areas (VMAs) of one process: split, merged, moved and ended as the kernel would.
 
 A client's real areas are mappings of physical memory's memfd, one for each run of frames. What the
 kernel knows of a device's area beside that (its limits, flags, `vm_ops`) is kept here: an
@@ -19,10 +19,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from mapdev.host.core.operations import Operations
-from mapdev.host.embedded.fault_handler import FaultHandler
 from mapdev.host.embedded.inject import batch
-from mapdev.host.embedded.lease import Leases
-from mapdev.host.embedded.vma import DeviceArea
+from mapdev.host.embedded.mm.fault_handler import FaultHandler
+from mapdev.host.embedded.mm.lifetime import Leases
+from mapdev.host.embedded.mm.vma import DeviceArea
 from mapdev.linux.mm import TaskStruct
 from mapdev.linux.numbers import PAGE_SHIFT, PAGE_SIZE, VM_DONTCOPY, VM_SPECIAL
 from mapdev.linux.vma import vm_get_page_prot
@@ -36,8 +36,8 @@ class MmAreas:
     :ivar takes_batch: whether it can be mapped, as far as we know.
     :ivar is_tidy: whether nothing but devices is mapped in the window, as far as we know.
     :ivar fault_handler: maps pages that are touched, if any area has such.
-    :ivar seen: whether all calls on the areas are handed over; otherwise `Spaces.refresh` has to
-        look what became of them.
+    :ivar seen: whether all calls on the areas are handed over; if not, `AddressSpaces.refresh` has
+        to look what became of them.
     """
 
     def __init__(self, tgid: int, operations: Operations, leases: Leases) -> None:

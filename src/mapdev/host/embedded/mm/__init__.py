@@ -1,0 +1,1 @@
+"""Memory management: the device areas of clients, which mappings live, and mapping itself."""
