@@ -1,4 +1,4 @@
-"""Descriptor numbers in clients: which one a device gets.
+"""Chooses the descriptor number that a device gets in a client.
 
 The filter sees numbers, not files, so a device's descriptor is put where calls on it are handed
 over: see `filter.Descriptors`. Used in the host's thread only.

@@ -1,4 +1,4 @@
-"""Descriptors that the host's thread watches, and who is called when something comes.
+"""The epoll instance of the host's thread: which descriptors it watches, and for whom.
 
 `Watcher` is made before all else, so that whoever has a descriptor to be watched gets it in its
 constructor. It owns the epoll instance; `Server` waits for it. Used in the host's thread only, or

@@ -1,4 +1,4 @@
-"""What it takes to run system calls inside a client, whichever of its threads makes them.
+"""The means to run system calls inside a client, whichever of its threads makes them.
 
 `Injector` is made once and handed to all that change a client from outside: `injection` (in the
 thread of a pending call), `memory_fd` (in a helper thread too), `worker` (in a thread that stays).

@@ -1,4 +1,4 @@
-"""What an address space asks of whoever maps the pages that its fault-driven areas lack.
+"""The interface by which address spaces and calls on areas reach the page fault handler.
 
 The modules of this folder know this interface; `faults.handler` implements it. So neither the
 list of areas nor the calls on it depend on how touches are noticed and pages mapped.

@@ -1,4 +1,4 @@
-"""The device mappings of all clients: which live, what they show, which file each one uses.
+"""All device mappings of all clients: pre-faults, zaps, and ends the use of their files.
 
 A mapping is a `Lease`, alive as long as the kernel has an area of it, and one or more areas in the
 address spaces of clients (`AddressSpaces`). `Mappings` makes both and does what concerns several of
