@@ -23,6 +23,9 @@ UNEXPLAINED = "?"
 NO_ANSWER = "no answer"
 """The observation of a row that the client never came to speak of."""
 
+UNSTABLE = "*"
+"""A known difference that is another one each time, so that nothing more can be said of it."""
+
 NOT_ASKED = "-"
 """In expected.tsv: that kernel was not asked."""
 
@@ -161,7 +164,7 @@ def updated(
 
     def reason_for(pair: Pair, seen: str) -> str:
         before = known.get(pair)
-        if before and before.observed == seen:
+        if before and before.observed in (seen, UNSTABLE):
             return before.reason
         if reason := reason_in_maps(seen, expected[pair]):
             return reason
@@ -176,7 +179,9 @@ def updated(
             if pair in known:  # it could not be asked: what was known is not refuted
                 differences[pair] = known[pair]
         elif not is_equal(seen, expected[pair]):
-            differences[pair] = Known(normalise(seen), reason_for(pair, normalise(seen)))
+            text = normalise(seen)
+            same = pair not in known or known[pair].observed != UNSTABLE
+            differences[pair] = Known(text if same else UNSTABLE, reason_for(pair, text))
     return differences
 
 

@@ -86,7 +86,7 @@ static void fcntl_path(void)
 	say("getfl=%s", text_of_flags(sys_fcntl(fd, F_GETFL, 0)));
 	say(" getfd=%s", amount(sys_fcntl(fd, F_GETFD, 0)));
 	say(" setfd=%s", status(sys_fcntl(fd, F_SETFD, FD_CLOEXEC)));
-	say(" dupfd=%s", amount(sys_fcntl(fd, F_DUPFD, 100)));
+	say(" dupfd=%s", amount(sys_fcntl(fd, F_DUPFD, 600)));
 	say(" setfl=%s", status(sys_fcntl(fd, F_SETFL, O_NONBLOCK)));
 	say(" setlk=%s", status(sys_fcntl(fd, F_SETLK, (long)&lock)));
 	say(" getown=%s", status(sys_fcntl(fd, F_GETOWN, 0)));
@@ -234,25 +234,25 @@ static void fcntl_other_files(void)
 /* Copies of a descriptor, and numbers at the edge. */
 static void fcntl_dup(void)
 {
-	struct rlimit limit = { 200, 200 };
+	struct rlimit limit = { 700, 700 };
 	int fd = open_device(O_RDWR);
 
 	setrlimit(RLIMIT_NOFILE, &limit);
 	watch();
-	say("100=%s", amount(sys_fcntl(fd, F_DUPFD, 100)));
-	say(" again=%s", amount(sys_fcntl(fd, F_DUPFD, 100)));
-	say(" cloexec=%s", amount(sys_fcntl(fd, F_DUPFD_CLOEXEC, 150)));
-	say(":%s", amount(sys_fcntl(150, F_GETFD, 0)));
-	say(" last=%s", amount(sys_fcntl(fd, F_DUPFD, 199)));
-	say(" full=%s", status(sys_fcntl(fd, F_DUPFD, 199)));
-	say(" limit=%s", status(sys_fcntl(fd, F_DUPFD, 200)));
+	say("600=%s", amount(sys_fcntl(fd, F_DUPFD, 600)));
+	say(" again=%s", amount(sys_fcntl(fd, F_DUPFD, 600)));
+	say(" cloexec=%s", amount(sys_fcntl(fd, F_DUPFD_CLOEXEC, 650)));
+	say(":%s", amount(sys_fcntl(650, F_GETFD, 0)));
+	say(" last=%s", amount(sys_fcntl(fd, F_DUPFD, 699)));
+	say(" full=%s", status(sys_fcntl(fd, F_DUPFD, 699)));
+	say(" limit=%s", status(sys_fcntl(fd, F_DUPFD, 700)));
 	say(" -1=%s", status(sys_fcntl(fd, F_DUPFD, -1)));
 	say(" dup2_self=%s", status(dup2(fd, fd) - fd));
 	say(" dup3_self=%s", status(syscall(SYS_dup3, fd, fd, 0)));
-	say(" dup3_flags=%s", status(syscall(SYS_dup3, fd, 120, O_NONBLOCK)));
-	say(" dup3=%s", amount(syscall(SYS_dup3, fd, 120, O_CLOEXEC)));
-	say(":%s", amount(sys_fcntl(120, F_GETFD, 0)));
-	say(" dup2_limit=%s", status(dup2(fd, 200)));
+	say(" dup3_flags=%s", status(syscall(SYS_dup3, fd, 620, O_NONBLOCK)));
+	say(" dup3=%s", amount(syscall(SYS_dup3, fd, 620, O_CLOEXEC)));
+	say(":%s", amount(sys_fcntl(620, F_GETFD, 0)));
+	say(" dup2_limit=%s", status(dup2(fd, 700)));
 	say(" dup2_-1=%s", status(dup2(fd, -1)));
 	say_ran("drv");
 }

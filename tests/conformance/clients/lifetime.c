@@ -152,7 +152,6 @@ static void life_exec(void)
 		close(in[1]);
 		snprintf(a, sizeof(a), "%d", out[1]);
 		snprintf(b, sizeof(b), "%d", in[0]);
-		close_range(20, ~0U, 0);
 		execl("/proc/self/exe", "client", "--hold", a, b, NULL);
 		_exit(1);
 	}
