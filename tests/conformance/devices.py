@@ -124,9 +124,12 @@ class Reference(Pages):
         if pos >= SIZE:
             raise OSError(errno.ENOSPC, "past the end")
         data = data[: SIZE - pos]
-        for offset, byte in enumerate(data, pos):
-            page, at = self.locate(offset)
-            page[at] = byte
+        done = 0
+        while done < len(data):
+            page, at = self.locate(pos + done)
+            part = data[done : done + len(page) - at]
+            page[at : at + len(part)] = part
+            done += len(part)
         return len(data)
 
     def llseek(self, file: File, offset: int, whence: int) -> int:
