@@ -15,7 +15,7 @@ from mapdev import Driver, ioctl, linux
 from mapdev.linux import _IOWR, PAGE_SHIFT, File, page_to_pfn
 
 if TYPE_CHECKING:
-    from .devices import Reference
+    from .devices import Pages
 
 NPAGES = 16  # REF_NPAGES
 
@@ -38,6 +38,10 @@ class Operation(IntEnum):
     ACCESS = 12
     READ = 13
     WRITE = 14
+    LLSEEK = 15
+    IOCTL = 16
+    FLUSH = 17
+    FASYNC = 18
 
 
 class ApiUse(IntEnum):
@@ -69,6 +73,12 @@ class Request(ctypes.Structure):
         ("fault_pgoff", ctypes.c_uint64),
         ("fault_address", ctypes.c_uint64),
         ("fault_flags", ctypes.c_uint64),
+        ("open_flags", ctypes.c_uint64),
+        ("file_flags", ctypes.c_uint64),
+        ("count", ctypes.c_uint64),
+        ("pos", ctypes.c_int64),
+        ("command", ctypes.c_uint64),
+        ("argument", ctypes.c_uint64),
     )
 
 
@@ -79,10 +89,10 @@ def _command(number: int) -> int:
 class Control(Driver):
     """/dev/ref_ctl."""
 
-    def probe(self, devices: dict[str, Reference]) -> None:
+    def probe(self, devices: dict[str, Pages]) -> None:
         self.devices = devices
 
-    def _device(self, request: Request) -> Reference:
+    def _device(self, request: Request) -> Pages:
         device = self.devices.get(request.device.decode())
         if device is None:
             raise OSError(errno.ENOENT, f"no device {request.device!r}")
@@ -96,6 +106,10 @@ class Control(Driver):
         request.fault_pgoff = device.fault_pgoff
         request.fault_address = device.fault_address
         request.fault_flags = device.fault_flags
+        request.open_flags = device.open_flags
+        request.file_flags = device.opened.f_flags if device.opened else 0
+        request.count, request.pos = device.asked
+        request.command, request.argument = device.command
 
     @ioctl(_command(2), Request)
     def reset(self, file: File, request: Request) -> None:
@@ -126,3 +140,9 @@ class Control(Driver):
     def poke(self, file: File, request: Request) -> None:
         page, at = self._device(request).locate(request.offset)
         page[at] = request.value & 0xFF
+
+    @ioctl(_command(7), Request)
+    def mask(self, file: File, request: Request) -> None:
+        device = self._device(request)
+        device.mask = request.value
+        linux.wake_up_interruptible(device.queue)

@@ -27,6 +27,7 @@ from mapdev.linux import (
     VmAreaStruct,
     VmFault,
     VmOperationsStruct,
+    WaitQueueHead,
     alloc_page,
     alloc_pages,
     fixed_size_llseek,
@@ -63,12 +64,13 @@ def contiguous_pages() -> list[Page]:
     return [pfn_to_page(first + number) for number in range(NPAGES)]
 
 
-class Reference(Driver):
-    """What all have in common: memory to read and write, and counters. It can't be mapped."""
+class Pages(Driver):
+    """What all have in common: memory and counters. It can't be read or written."""
 
     def probe(self) -> None:
         self.pages = self.allocate()
         self.opened: File | None = None  # the last that was opened
+        self.queue = WaitQueueHead()  # woken when the mask changes
         self.reset()
 
     def allocate(self) -> list[Page]:
@@ -79,6 +81,9 @@ class Reference(Driver):
         self.ran = [0] * len(Operation)
         self.result = 0  # what operations return that can be told to: an errno, negative, or a code
         self.mmap_pgoff = self.fault_pgoff = self.fault_address = self.fault_flags = 0
+        self.open_flags = self.mask = 0
+        self.asked = (0, 0)  # how many bytes the last read or write was asked for, and where
+        self.command = (0, 0)  # the last ioctl, and its argument
         for number, page in enumerate(self.pages):
             bytes_of(page)[:] = f"PAGE{number:02}".encode().ljust(PAGE_SIZE, b"\0")
 
@@ -96,26 +101,39 @@ class Reference(Driver):
 
     def open(self, inode: Inode, file: File) -> None:
         self.count(Operation.OPEN)
+        self.open_flags = file.f_flags
         self.opened = file
 
     def release(self, inode: Inode, file: File) -> None:
+        if self.opened is file:
+            self.opened = None
         self.count(Operation.RELEASE)
+
+
+class Reference(Pages):
+    """Memory to read and write. It can't be mapped."""
 
     def read(self, file: File, count: int, pos: int) -> bytes:
         self.count(Operation.READ)
+        self.asked = (count, pos)
         return b"".join(bytes_of(page) for page in self.pages)[pos : pos + count]
 
     def write(self, file: File, data: bytes, pos: int) -> int:
         self.count(Operation.WRITE)
+        self.asked = (len(data), pos)
         if pos >= SIZE:
             raise OSError(errno.ENOSPC, "past the end")
         data = data[: SIZE - pos]
-        for offset, byte in enumerate(data, pos):
-            page, at = self.locate(offset)
-            page[at] = byte
+        done = 0
+        while done < len(data):
+            page, at = self.locate(pos + done)
+            part = data[done : done + len(page) - at]
+            page[at : at + len(part)] = part
+            done += len(part)
         return len(data)
 
     def llseek(self, file: File, offset: int, whence: int) -> int:
+        self.count(Operation.LLSEEK)
         return fixed_size_llseek(file, offset, whence, SIZE)
 
 

@@ -16,11 +16,18 @@ KNOWN = HERE / "known_differences.tsv"
 KNOWN_HEADER = ("host", "row", "device", "observed", "reason")
 
 COMMON_DEVICES = ("pfn", "vmalloc", "insert", "inserts", "fault", "faultpfn")
+FILE_DEVICES = ("nommap", "bare", "stream", "seekless", "ready", "commands", "refuse")
 UNEXPLAINED = "?"
 """How a reason begins that somebody has to write."""
 
 NO_ANSWER = "no answer"
 """The observation of a row that the client never came to speak of."""
+
+UNSTABLE = "*"
+"""A known difference that is another one each time, so that nothing more can be said of it."""
+
+NOT_ASKED = "-"
+"""In expected.tsv: that kernel was not asked."""
 
 CANNOT = "cannot: "
 """How an observation begins when the machine lacks what the row needs."""
@@ -73,11 +80,28 @@ def kernels() -> list[str]:
 
 
 def load_expected() -> dict[Pair, list[str]]:
-    """What each kernel gave, in the order of `kernels`; an empty field is as in the first."""
+    """What each kernel gave, in the order of `kernels`; an empty field is as in the first.
+
+    `NOT_ASKED` stands for a kernel that was not asked; nothing is equal to that.
+    """
     return {
         Pair(row, device): [seen or first for seen in (first, *others)]
         for row, device, first, *others in _lines(EXPECTED)
     }
+
+
+def record_expected(recorded: dict[Pair, dict[int, str]]) -> None:
+    """Write down what kernels gave, by column; pairs that are new come last."""
+    expected = load_expected()
+    for pair, columns in recorded.items():
+        seen = expected.setdefault(pair, [NOT_ASKED] * len(kernels()))
+        for at, observation in columns.items():
+            seen[at] = observation
+    lines = ["\t".join(("row", "device", *kernels()))]
+    for pair, (first, *others) in expected.items():
+        fields = (first, *("" if seen == first else seen for seen in others))
+        lines.append("\t".join((*pair, *fields)))
+    EXPECTED.write_text("\n".join(lines) + "\n")
 
 
 def load_known(host: str, kernel: str = "") -> dict[Pair, Known]:
@@ -140,7 +164,7 @@ def updated(
 
     def reason_for(pair: Pair, seen: str) -> str:
         before = known.get(pair)
-        if before and before.observed == seen:
+        if before and before.observed in (seen, UNSTABLE):
             return before.reason
         if reason := reason_in_maps(seen, expected[pair]):
             return reason
@@ -155,7 +179,9 @@ def updated(
             if pair in known:  # it could not be asked: what was known is not refuted
                 differences[pair] = known[pair]
         elif not is_equal(seen, expected[pair]):
-            differences[pair] = Known(normalise(seen), reason_for(pair, normalise(seen)))
+            text = normalise(seen)
+            same = pair not in known or known[pair].observed != UNSTABLE
+            differences[pair] = Known(text if same else UNSTABLE, reason_for(pair, text))
     return differences
 
 

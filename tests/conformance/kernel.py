@@ -7,14 +7,14 @@ first device is asked for, and runs the rows of all devices.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mapdev.module.build import build
 from mapdev.support.tools import UnavailableError
 from mapdev.vm import kernels, machine
 
-from .expectations import load_expected
+from .expectations import Pair, load_expected
 
 SOURCE = Path(__file__).parent / "reference"
 FLAGS = ("W=1", "KCFLAGS=-Werror")
@@ -44,15 +44,22 @@ class Kernel:
 
     name = "kernel"
 
-    def __init__(self, client: Path, directory: Path, series: str = kernels.DEFAULT) -> None:
+    def __init__(
+        self,
+        client: Path,
+        directory: Path,
+        series: str = kernels.DEFAULT,
+        pairs: Iterable[Pair] | None = None,
+    ) -> None:
         self.client = client
+        self.pairs = load_expected() if pairs is None else pairs
         self.series = series
         self.console = ""  # what the kernel said, from warnings on
         self._seen: dict[str, dict[str, str]] = {}
         self._left_behind: list[str] = []
 
     def observe(self, device: str, rows: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-        """What was seen of rows; all that something is expected of are run together."""
+        """What was seen of rows; all pairs are run together."""
         if not self._seen:
             self._run()
         return self._seen.get(device, {}), self._left_behind
@@ -71,7 +78,7 @@ class Kernel:
 
     def _script(self) -> str:
         rows: dict[str, list[str]] = {}
-        for pair in load_expected():
+        for pair in self.pairs:
             rows.setdefault(pair.device, []).append(pair.row)
         lines = [
             f"echo {shlex.quote(_DEVICE + device)}; {shlex.join((str(self.client), ','.join(names), device))}"

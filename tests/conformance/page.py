@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from .expectations import (
     COMMON_DEVICES,
+    FILE_DEVICES,
     Known,
     Pair,
     kernels,
@@ -44,7 +45,11 @@ _DEVICES = """\
 
 `pfn` maps by one remap_pfn_range, `vmalloc` by one for each page, `insert` by vm_insert_page, `inserts`
 by vm_insert_pages; `fault` gives pages when they are touched, `faultpfn` inserts frames then. The
-devices with one row or a few are called "others". `memfd` is no device: the same rows on a plain memfd
+devices with one row or a few are called "others". "files" are devices that are not mapped: `nommap` can
+be read, written and positioned, `seekless` has a position and no lseek, `stream` has none, `ready` is a
+stream with a poll operation, `commands` takes all ioctl commands and has fsync, flush and fasync,
+`bare` has open and release alone, and the open operation of `refuse` fails as told. Their rows are about
+opening, reading, polling, locks and the like; they were asked of Linux 6.1 and 6.12. `memfd` is no device: the same rows on a plain memfd
 of the program's own, which the host has to leave alone.
 
 What is the same on both sides is shown as "…". Where kernels differ among themselves, a host is
@@ -75,6 +80,8 @@ _KERNELS = {"kernel-host": ("6.1",)}
 
 def group_of(device: str) -> str:
     """The line of the summary in which a device is counted."""
+    if device in FILE_DEVICES:
+        return "files"
     return device if device in (*COMMON_DEVICES, "memfd") else "others"
 
 
@@ -104,7 +111,7 @@ def summary(expected: dict[Pair, list[str]], known: dict[Pair, Known]) -> Iterat
         maps = [p for p in different if reason_in_maps(known[p].observed, expected[p])]
         return Count(name, len(pairs), len(pairs) - len(different), len(maps))
 
-    groups = (*COMMON_DEVICES, "others")
+    groups = (*COMMON_DEVICES, "others", "files")
     yield from (count(group, group) for group in groups)
     yield count("all devices", *groups)
     yield count("memfd", "memfd")

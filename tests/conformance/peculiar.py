@@ -37,6 +37,7 @@ from mapdev.linux import (
     vmalloc,
 )
 
+from . import plain
 from .control import ApiUse, Operation
 from .devices import (
     SIZE,
@@ -45,6 +46,7 @@ from .devices import (
     Insert,
     Inserts,
     Mappable,
+    Pages,
     Pfn,
     Reference,
     Vmalloc,
@@ -212,7 +214,7 @@ class Api(Mappable):
                 remap_pfn_range(vma, start, pfn, PAGE_SIZE, prot)
 
 
-DEVICES: dict[str, type[Reference]] = {
+DEVICES: dict[str, type[Pages]] = {
     "pfn": Pfn,
     "vmalloc": Vmalloc,
     "insert": Insert,
@@ -229,4 +231,5 @@ DEVICES: dict[str, type[Reference]] = {
     "mappages": MapPages,
     "iomap": IoMap,
     "api": Api,
+    **plain.DEVICES,
 }

@@ -12,6 +12,7 @@ import sys
 from .expectations import (
     CANNOT,
     UNEXPLAINED,
+    UNSTABLE,
     Known,
     Pair,
     load_expected,
@@ -35,9 +36,9 @@ def main() -> int:
     expected = load_expected()
     known = load_known(options.host)
     observed = observe_all(options.host)
-    if unstable := _unstable(observed, observe_all(options.host)):
-        print("These are different each time, so nothing can be said about them:", *unstable)
-        return 1
+    for pair in _unstable(observed, observe_all(options.host)):
+        print(f"{pair} is different each time")
+        observed[pair] = UNSTABLE
     differences = updated(known, observed, expected)
 
     _print_summary(expected, differences)
@@ -64,8 +65,8 @@ def main() -> int:
     return bool(changes)
 
 
-def _unstable(first: dict[Pair, str], second: dict[Pair, str]) -> list[str]:
-    return [str(pair) for pair in first if normalise(first[pair]) != normalise(second[pair])]
+def _unstable(first: dict[Pair, str], second: dict[Pair, str]) -> list[Pair]:
+    return [pair for pair in first if normalise(first[pair]) != normalise(second[pair])]
 
 
 def _print_summary(expected: dict[Pair, list[str]], differences: dict[Pair, Known]) -> None:

@@ -8,7 +8,7 @@ import platform
 import pytest
 
 from .conftest import Observe
-from .expectations import CANNOT, Pair, is_equal, load_expected, load_known, normalise
+from .expectations import CANNOT, UNSTABLE, Pair, is_equal, load_expected, load_known, normalise
 
 EXPECTED = load_expected()
 DEVICES = list(dict.fromkeys(pair.device for pair in EXPECTED))
@@ -31,6 +31,8 @@ def test_row(pair: Pair, observe: Observe, conformance_host: str) -> None:
             f"\nbut here is  {normalise(seen)}"
         )
         return
+    if known.observed == UNSTABLE:
+        pytest.xfail(f"it is another each time: {known.reason}")
     assert not is_equal(seen, expected), f"it is no difference any more; {AGAIN}"
     assert normalise(seen) == known.observed, f"it differs in another way than is known; {AGAIN}"
 

@@ -19,6 +19,7 @@ enum ref_operation {
 	REF_VM_OPEN, REF_VM_CLOSE, REF_FAULT, REF_MKWRITE, REF_PFN_MKWRITE,
 	REF_FSYNC, REF_MREMAP, REF_MAY_SPLIT, REF_MPROTECT, REF_ACCESS,
 	REF_READ, REF_WRITE,
+	REF_LLSEEK, REF_IOCTL, REF_FLUSH, REF_FASYNC,
 	REF_NR_OPERATIONS
 };
 
@@ -40,13 +41,19 @@ enum ref_api_use {
 struct ref_request {
 	char device[24];			/* (in) NAME of /dev/ref_NAME */
 	__u64 offset;				/* (in) PEEK, POKE: a byte of the device's memory */
-	__s64 value;				/* (in) POKE, RETURN; (out) PEEK */
+	__s64 value;				/* (in) POKE, RETURN, MASK; (out) PEEK */
 	__u64 pfn;				/* (out) PEEK: the frame that the byte is in */
 	__u64 ran[REF_NR_OPERATIONS];		/* (out) GET: how often each operation ran */
 	__u64 mmap_pgoff;			/* (out) GET: of the last mmap */
 	__u64 fault_pgoff;			/* (out) GET: of the last fault */
 	__u64 fault_address;
 	__u64 fault_flags;
+	__u64 open_flags;			/* (out) GET: f_flags, as the last open saw them */
+	__u64 file_flags;			/* (out) GET: f_flags of the file opened last, as they are now */
+	__u64 count;				/* (out) GET: bytes that the last read or write was asked for */
+	__s64 pos;				/* (out) GET: where */
+	__u64 command;				/* (out) GET: of the last ioctl */
+	__u64 argument;
 };
 
 #define REF_GET		_IOWR('R', 1, struct ref_request)
@@ -55,5 +62,6 @@ struct ref_request {
 #define REF_ZAP		_IOWR('R', 4, struct ref_request)	/* unmap_mapping_range of everything */
 #define REF_PEEK	_IOWR('R', 5, struct ref_request)
 #define REF_POKE	_IOWR('R', 6, struct ref_request)
+#define REF_MASK	_IOWR('R', 7, struct ref_request)	/* what poll answers; wakes who waits */
 
 #endif

@@ -12,6 +12,7 @@
 static const char *const operation_names[REF_NR_OPERATIONS] = {
 	"open", "release", "mmap", "vm_open", "vm_close", "fault", "mkwrite", "pfn_mkwrite",
 	"fsync", "mremap", "may_split", "mprotect", "access", "read", "write",
+	"llseek", "ioctl", "flush", "fasync",
 };
 
 static int control = -1;
@@ -62,20 +63,27 @@ void reset_device(void)
 		ask_driver(REF_RESET, &request);
 		return;
 	}
+	if (ftruncate(memfd, whole))	/* rows may have changed that */
+		exit(2);
 	memset(memfd_bytes, 0, whole);
 	for (number = 0; number < NPAGES; number++)
 		sprintf(memfd_bytes + number * page, "PAGE%02d", number);
 }
 
-int open_device(int flags)
+const char *device_path(void)
 {
-	char path[64];
+	static char path[64];
 
 	if (device_is_memfd())
 		snprintf(path, sizeof(path), "/proc/self/fd/%d", memfd);
 	else
 		snprintf(path, sizeof(path), "/dev/ref_%s", device);
-	return open(path, flags);
+	return path;
+}
+
+int open_device(int flags)
+{
+	return open(device_path(), flags);
 }
 
 /* The system call itself: the C library would refuse some of what rows ask. */

@@ -25,7 +25,9 @@ size_t whole;
 static const struct row *const themes[] = {
 	argument_rows, placement_rows, mode_rows, private_rows, data_rows, signal_rows,
 	kernel_access_rows, lock_rows, advise_rows, remap_rows, unmap_rows, process_rows, fault_rows,
-	procfs_rows, special_rows,
+	procfs_rows, special_rows, reading_rows, writing_rows, vector_rows, seeking_rows,
+	opening_rows, path_rows, fcntl_rows, ioctl_rows, polling_rows, epoll_rows, aio_rows,
+	lifetime_rows,
 };
 
 /* All that the row before left behind must be gone, or it would be counted in the next one. A kernel

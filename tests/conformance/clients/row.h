@@ -22,6 +22,7 @@
 
 #define PROT_RW (PROT_READ | PROT_WRITE)
 #define NPAGES REF_NPAGES
+#define KERNEL_ADDRESS ((char *)0xffff888000000000)	/* no process has that */
 
 struct row {
 	const char *name;
@@ -32,7 +33,9 @@ struct row {
 
 extern const struct row argument_rows[], placement_rows[], mode_rows[], private_rows[], data_rows[],
 	signal_rows[], kernel_access_rows[], lock_rows[], advise_rows[], remap_rows[], unmap_rows[],
-	process_rows[], fault_rows[], procfs_rows[], special_rows[];
+	process_rows[], fault_rows[], procfs_rows[], special_rows[], reading_rows[], writing_rows[],
+	vector_rows[], seeking_rows[], opening_rows[], path_rows[], fcntl_rows[], ioctl_rows[],
+	polling_rows[], epoll_rows[], aio_rows[], lifetime_rows[];
 
 extern const char *device;	/* NAME of /dev/ref_NAME, or "memfd" */
 extern size_t page;		/* bytes in a page */
@@ -45,6 +48,7 @@ void cannot(const char *what) __attribute__((noreturn));	/* this machine can't b
 const char *error_name(int code);		/* "EINVAL" */
 const char *status(long result);		/* of a call that gives 0 or -1: "0", "EINVAL" */
 const char *exactly(long result, long wanted);	/* the same of one that gives a size */
+const char *amount(long result);		/* of one that gives a number: "5", "EINVAL" */
 const char *mapped(const void *address);	/* of mmap and mremap: "OK", "EINVAL" */
 
 /* device.c: the device, its memory and its counters */
@@ -56,6 +60,7 @@ struct mapping {
 int device_is_memfd(void);
 void connect_to_device(void);
 void reset_device(void);
+const char *device_path(void);
 int open_device(int flags);
 void *map(void *address, size_t length, int prot, int flags, int fd, unsigned long offset);
 struct mapping map_shared(size_t pages);	/* opened and mapped readable and writable, or exit */
@@ -68,6 +73,15 @@ long tell_driver(unsigned int command, long value);
 int driver_byte(size_t offset);			/* the driver's own view of its memory */
 void set_driver_byte(size_t offset, int value);
 int is_frame_of_device(unsigned long pfn);
+
+/* files.c: what rows about files have in common */
+int open_for_use(int flags);			/* open_device; "ready" is ready for both */
+char *buffer(void);				/* as many bytes as the device has, zero */
+char *edge(void);				/* an address with 64 bytes before it, and none behind */
+int other_file(void);				/* a plain file of 64 KiB, opened for both */
+char *text_of_flags(unsigned long flags);	/* "RDWR|APPEND", of O_ flags */
+char *text_of_mask(unsigned int mask);		/* "IN|OUT", of POLL or EPOLL bits */
+void set_mask(unsigned int mask);		/* what the driver's poll answers from now on */
 
 /* touch.c: use memory; "ok", or the signal as in "SIGBUS/BUS_ADRERR" */
 const char *load(const char *address);

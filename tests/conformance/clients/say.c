@@ -62,6 +62,18 @@ const char *exactly(long result, long wanted)
 	return result == -1 ? error_name(errno) : "partly";
 }
 
+const char *amount(long result)
+{
+	static char numbers[8][24];	/* as many may be arguments of one say() */
+	static int next;
+
+	if (result == -1)
+		return error_name(errno);
+	next = (next + 1) % 8;
+	snprintf(numbers[next], sizeof(numbers[next]), "%ld", result);
+	return numbers[next];
+}
+
 const char *mapped(const void *address)
 {
 	return address == MAP_FAILED ? error_name(errno) : "OK";

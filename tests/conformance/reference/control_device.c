@@ -16,6 +16,14 @@ static int ref_get(struct ref_device *dev, struct ref_request *request)
 	request->fault_pgoff = dev->fault_pgoff;
 	request->fault_address = dev->fault_address;
 	request->fault_flags = dev->fault_flags;
+	request->open_flags = dev->open_flags;
+	mutex_lock(&ref_opened_lock);
+	request->file_flags = dev->opened ? dev->opened->f_flags : 0;
+	mutex_unlock(&ref_opened_lock);
+	request->count = dev->count;
+	request->pos = dev->pos;
+	request->command = dev->command;
+	request->argument = dev->argument;
 	return 0;
 }
 
@@ -62,6 +70,11 @@ static int ref_do(struct ref_device *dev, unsigned int command, struct ref_reque
 		return ref_peek(dev, request);
 	case REF_POKE:
 		return ref_poke(dev, request);
+	case REF_MASK:
+		WRITE_ONCE(dev->mask, (__force __poll_t)request->value);
+		wake_up_interruptible(&dev->queue);
+		kill_fasync(&dev->fasync, SIGIO, POLL_IN);
+		return 0;
 	}
 	return -ENOTTY;
 }

@@ -8,18 +8,19 @@
 
 DEFINE_MUTEX(ref_opened_lock);
 
-static int ref_open(struct inode *inode, struct file *file)
+int ref_open(struct inode *inode, struct file *file)
 {
 	struct ref_device *dev = ref_device_of(file);
 
 	ref_count(dev, REF_OPEN);
+	dev->open_flags = file->f_flags;
 	mutex_lock(&ref_opened_lock);
 	dev->opened = file;
 	mutex_unlock(&ref_opened_lock);
 	return 0;
 }
 
-static int ref_release(struct inode *inode, struct file *file)
+int ref_release(struct inode *inode, struct file *file)
 {
 	struct ref_device *dev = ref_device_of(file);
 
@@ -39,12 +40,14 @@ static size_t ref_available(struct ref_device *dev, size_t count, loff_t pos)
 	return (u64)pos < size ? min_t(u64, count, size - pos) : 0;
 }
 
-static ssize_t ref_read(struct file *file, char __user *buf, size_t count, loff_t *pos)
+ssize_t ref_read(struct file *file, char __user *buf, size_t count, loff_t *pos)
 {
 	struct ref_device *dev = ref_device_of(file);
 	size_t done = 0, part, left = 0;
 
 	ref_count(dev, REF_READ);
+	dev->count = count;
+	dev->pos = *pos;
 	count = ref_available(dev, count, *pos);
 	while (done < count && !left) {
 		part = min_t(size_t, count - done, PAGE_SIZE - offset_in_page(*pos));
@@ -55,12 +58,14 @@ static ssize_t ref_read(struct file *file, char __user *buf, size_t count, loff_
 	return done || !left ? done : -EFAULT;
 }
 
-static ssize_t ref_write(struct file *file, const char __user *buf, size_t count, loff_t *pos)
+ssize_t ref_write(struct file *file, const char __user *buf, size_t count, loff_t *pos)
 {
 	struct ref_device *dev = ref_device_of(file);
 	size_t done = 0, part, left = 0;
 
 	ref_count(dev, REF_WRITE);
+	dev->count = count;
+	dev->pos = *pos;
 	if (*pos >= dev->nr_pages << PAGE_SHIFT)
 		return -ENOSPC;
 	count = ref_available(dev, count, *pos);
@@ -73,9 +78,12 @@ static ssize_t ref_write(struct file *file, const char __user *buf, size_t count
 	return done || !left ? done : -EFAULT;
 }
 
-static loff_t ref_llseek(struct file *file, loff_t offset, int whence)
+loff_t ref_llseek(struct file *file, loff_t offset, int whence)
 {
-	return fixed_size_llseek(file, offset, whence, ref_device_of(file)->nr_pages << PAGE_SHIFT);
+	struct ref_device *dev = ref_device_of(file);
+
+	ref_count(dev, REF_LLSEEK);
+	return fixed_size_llseek(file, offset, whence, dev->nr_pages << PAGE_SHIFT);
 }
 
 static int ref_mmap(struct file *file, struct vm_area_struct *vma)

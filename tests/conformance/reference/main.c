@@ -28,6 +28,12 @@ static const struct ref_kind ref_kinds[] = {
 	{ "mappages", REF_SINGLE_PAGES, ref_fill_mappages },
 	{ "iomap", REF_CONTIGUOUS, ref_fill_iomap },
 	{ "api", REF_SINGLE_PAGES, ref_fill_api },
+	{ "bare", REF_SINGLE_PAGES, NULL, &ref_bare_fops },
+	{ "stream", REF_SINGLE_PAGES, NULL, &ref_stream_fops },
+	{ "seekless", REF_SINGLE_PAGES, NULL, &ref_seekless_fops },
+	{ "ready", REF_SINGLE_PAGES, NULL, &ref_ready_fops },
+	{ "commands", REF_SINGLE_PAGES, NULL, &ref_commands_fops },
+	{ "refuse", REF_SINGLE_PAGES, NULL, &ref_refuse_fops },
 };
 
 /* For benchmarks: the usual ways to map much. */
@@ -66,7 +72,9 @@ static int ref_device_make(const struct ref_kind *kind, unsigned long nr_pages)
 		return -ENOMEM;
 	dev->kind = kind;
 	dev->misc.minor = MISC_DYNAMIC_MINOR;
-	dev->misc.fops = kind->fill ? &ref_fops : &ref_fops_without_mmap;
+	dev->misc.mode = 0666;
+	dev->misc.fops = kind->fops ?: kind->fill ? &ref_fops : &ref_fops_without_mmap;
+	init_waitqueue_head(&dev->queue);
 	dev->misc.name = kasprintf(GFP_KERNEL, "ref_%s", kind->name);
 	ret = dev->misc.name ? ref_allocate(dev, nr_pages) : -ENOMEM;
 	if (ret)

@@ -94,6 +94,12 @@ void ref_reset(struct ref_device *dev)
 	dev->fault_pgoff = 0;
 	dev->fault_address = 0;
 	dev->fault_flags = 0;
+	dev->open_flags = 0;
+	dev->count = 0;
+	dev->pos = 0;
+	dev->command = 0;
+	dev->argument = 0;
+	dev->mask = 0;
 	for (i = 0; i < dev->nr_pages; i++) {
 		memset(page_address(dev->pages[i]), 0, PAGE_SIZE);
 		sprintf(page_address(dev->pages[i]), "PAGE%02lu", i);

@@ -3,7 +3,7 @@
  * The reference devices in C: what devices.py, peculiar.py and control.py are in Python.
  *
  * main.c has the list of all devices and makes them, memory.c their memory; file.c are the
- * operations of open files, devices.c and peculiar.c those of areas; control_device.c is /dev/ref_ctl.
+ * operations of open files, plain.c those of devices that are about them; devices.c and peculiar.c those of areas; control_device.c is /dev/ref_ctl.
  */
 #ifndef REFERENCE_H
 #define REFERENCE_H
@@ -12,6 +12,7 @@
 #include <linux/fs.h>
 #include <linux/miscdevice.h>
 #include <linux/mm.h>
+#include <linux/poll.h>
 
 #include "compat.h"
 #include "control.h"
@@ -29,6 +30,7 @@ struct ref_kind {
 	const char *name;	/* of /dev/ref_NAME */
 	enum ref_memory memory;
 	int (*fill)(struct ref_device *dev, struct vm_area_struct *vma);	/* mmap, or none */
+	const struct file_operations *fops;	/* if not those of all others */
 };
 
 struct ref_device {
@@ -47,6 +49,15 @@ struct ref_device {
 	unsigned long fault_pgoff;
 	unsigned long fault_address;
 	unsigned int fault_flags;
+	unsigned int open_flags;
+	size_t count;		/* of the last read or write */
+	loff_t pos;
+	unsigned int command;	/* of the last ioctl */
+	unsigned long argument;
+
+	__poll_t mask;		/* what poll answers */
+	wait_queue_head_t queue;	/* woken when that changes */
+	struct fasync_struct *fasync;	/* told then, too */
 };
 
 static inline struct ref_device *ref_device_of(struct file *file)
@@ -71,6 +82,15 @@ void *ref_locate(struct ref_device *dev, u64 offset);
 /* file.c */
 extern const struct file_operations ref_fops, ref_fops_without_mmap;
 extern struct mutex ref_opened_lock;
+int ref_open(struct inode *inode, struct file *file);
+int ref_release(struct inode *inode, struct file *file);
+ssize_t ref_read(struct file *file, char __user *buf, size_t count, loff_t *pos);
+ssize_t ref_write(struct file *file, const char __user *buf, size_t count, loff_t *pos);
+loff_t ref_llseek(struct file *file, loff_t offset, int whence);
+
+/* plain.c: devices that are no memory to map */
+extern const struct file_operations ref_bare_fops, ref_stream_fops, ref_seekless_fops, ref_ready_fops,
+	ref_commands_fops, ref_refuse_fops;
 
 /* devices.c */
 int ref_fill_pfn(struct ref_device *dev, struct vm_area_struct *vma);
