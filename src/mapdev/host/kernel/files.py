@@ -25,7 +25,7 @@ from mapdev.linux.fs import (
 Handler = Callable[[Request, ClientTask], None]
 """Carries out a call and notes its answer, or raises what becomes of it."""
 
-ALL_EVENTS = 0x7FFFFFFF
+ALL_EVENTS = 0x27FF  # MAPDEV_POLL_EVENTS
 _ACCESS = 3  # of f_flags
 
 
