@@ -393,7 +393,7 @@ int mapdev_buffer_pfns(struct mapdev_session *s, const struct mapdev_pfns *pfns)
 
 u64 mapdev_features(void)
 {
-	u64 features = 0;
+	u64 features = MAPDEV_FEATURE_SHOW;
 
 	if (IS_ENABLED(CONFIG_CONTIG_ALLOC))
 		features |= MAPDEV_FEATURE_CONTIG;

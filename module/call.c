@@ -22,6 +22,8 @@
 
 #include "internal.h"
 
+#define MAPDEV_KTHREAD_LIMIT	HZ
+
 static struct kmem_cache *mapdev_calls;
 
 static void mapdev_call_put(struct mapdev_call *call)
@@ -64,6 +66,7 @@ struct mapdev_call *mapdev_call_new(struct mapdev_file *mf, struct file *file, u
 	init_waitqueue_head(&call->wait);
 	call->session = s;
 	call->dev = mf->dev;
+	call->mf = mf;
 	call->slot = -1;
 	call->reply.slot = MAPDEV_NO_SLOT;
 	call->request.op = op;
@@ -142,6 +145,19 @@ int mapdev_call_payload(struct mapdev_call *call, const void __user *from, size_
 
 /* ---- waiting -------------------------------------------------------------------------------- */
 
+/*
+ * How long a call may be queued, and with the daemon. A kernel thread (poll of aio is a worker's)
+ * can't be killed, and has others to work for.
+ */
+static long mapdev_limit(const struct mapdev_call *call)
+{
+	long limit = call->session->timeout;
+
+	if (current->flags & PF_KTHREAD)
+		limit = min_t(long, limit, MAPDEV_KTHREAD_LIMIT);
+	return limit;
+}
+
 /* Until it is in another state. Return: what is left of the time; 0: nothing; < 0: a signal. */
 static long mapdev_wait(struct mapdev_call *call, enum mapdev_state old, bool killable,
 			long timeout)
@@ -159,7 +175,7 @@ static long mapdev_wait(struct mapdev_call *call, enum mapdev_state old, bool ki
 static s64 mapdev_wait_queued(struct mapdev_call *call)
 {
 	struct mapdev_session *s = call->session;
-	long left = mapdev_wait(call, MAPDEV_QUEUED, call->mm, s->timeout);
+	long left = mapdev_wait(call, MAPDEV_QUEUED, call->mm, mapdev_limit(call));
 	bool out;
 
 	if (left > 0)
@@ -200,7 +216,7 @@ static s64 mapdev_leave(struct mapdev_call *call, enum mapdev_state state, int e
 
 static s64 mapdev_wait_taken(struct mapdev_call *call)
 {
-	long left = call->session->timeout;
+	long left = mapdev_limit(call);
 
 	if (left != MAX_SCHEDULE_TIMEOUT)
 		left = max_t(long, left - (long)(jiffies - call->since), 0);

@@ -7,18 +7,22 @@
 #include <linux/types.h>
 #include <linux/kdev_t.h>
 #include <linux/mm.h>
+#include <linux/sched.h>
 #include <linux/uaccess.h>
 
 #include "internal.h"
 
-/* Memory of the client: not when it holds its mmap_lock, for a fault would need it. */
+/*
+ * Memory of the client: not when it holds its mmap_lock, for a fault would need it. A kernel thread
+ * has none, but maybe somebody else's page tables.
+ */
 static s64 mapdev_copy(struct mapdev_call *call, void *slot)
 {
 	const struct mapdev_reply *reply = &call->reply;
 	void __user *user = u64_to_user_ptr(reply->addr);
 	unsigned long left;
 
-	if (call->mm)
+	if (call->mm || current->flags & PF_KTHREAD)
 		return -EFAULT;
 	if (reply->kind == MAPDEV_COPY_FROM)
 		left = copy_from_user(slot, user, reply->len);
@@ -100,7 +104,7 @@ static s64 mapdev_install(struct mapdev_call *call, void *slot)
 	struct mapdev_session *s = call->session;
 	char name[MAPDEV_NAME_MAX];
 
-	if (call->reply.addr > INT_MAX)
+	if (call->reply.addr > INT_MAX || current->flags & PF_KTHREAD)
 		return -EINVAL;
 	memcpy(name, slot, sizeof(name));
 	name[sizeof(name) - 1] = '\0';

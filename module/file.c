@@ -36,6 +36,7 @@ struct mapdev_file *mapdev_file_new(struct mapdev_device *dev)
 	mf->dev = dev;
 	mf->id = mapdev_new_id();
 	init_waitqueue_head(&mf->wait);
+	mf->shown = MAPDEV_NOT_SHOWN;
 	mf->release.op = MAPDEV_RELEASE;
 	mf->release.device = dev->id;
 	mf->release.file = mf->id;
@@ -238,9 +239,16 @@ static __poll_t mapdev_poll(struct file *file, poll_table *table)
 {
 	struct mapdev_file *mf = file->private_data;
 	struct mapdev_call *call;
+	u32 shown;
 	s64 ret;
 
+	/* Takes the queue's lock, and so does a wake-up: whose cause it missed, it is woken by. */
 	poll_wait(file, &mf->wait, table);
+	if (READ_ONCE(mf->dev->gone))
+		return EPOLLERR | EPOLLHUP;
+	shown = READ_ONCE(mf->shown);
+	if (shown != MAPDEV_NOT_SHOWN)
+		return (__force __poll_t)shown;
 	call = mapdev_call_new(mf, file, MAPDEV_POLL);
 	if (IS_ERR(call))
 		return PTR_ERR(call) == -EIO ? EPOLLERR | EPOLLHUP : EPOLLERR;
@@ -248,7 +256,7 @@ static __poll_t mapdev_poll(struct file *file, poll_table *table)
 	ret = mapdev_call_run(call);
 	mapdev_call_end(call);
 	if (ret >= 0)
-		return (__force __poll_t)ret;
+		return (__force __poll_t)(ret & MAPDEV_POLL_EVENTS);
 	if (ret == -EIO)
 		return EPOLLERR | EPOLLHUP;
 	/* A signal: who polls looks for that itself. */

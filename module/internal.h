@@ -129,10 +129,13 @@ struct mapdev_device {
 	kgid_t gid;
 };
 
+#define MAPDEV_NOT_SHOWN	U32_MAX		/* no set of MAPDEV_POLL_EVENTS */
+
 struct mapdev_file {
 	struct mapdev_device *dev;
 	u64 id;
 	wait_queue_head_t wait;		/* poll */
+	u32 shown;			/* what poll says; MAPDEV_NOT_SHOWN: it asks the daemon */
 	struct mapdev_notice release;
 };
 
@@ -150,6 +153,7 @@ struct mapdev_call {
 	refcount_t ref;			/* the client, the notice while it is queued */
 	struct mapdev_session *session;
 	struct mapdev_device *dev;
+	struct mapdev_file *mf;
 	struct hlist_node hash;
 	wait_queue_head_t wait;
 	enum mapdev_state state;	/* under session->lock */
@@ -254,6 +258,7 @@ struct mapdev_device *mapdev_device_get(dev_t number);
 struct mapdev_device *mapdev_device_find(struct mapdev_session *s, u32 id);
 int mapdev_device_destroy(struct mapdev_session *s, u32 id);
 int mapdev_device_wake(struct mapdev_session *s, const struct mapdev_wake *wake);
+int mapdev_device_show(struct mapdev_session *s, const struct mapdev_show *show);
 int mapdev_device_install(struct mapdev_session *s, u32 id, const char *name, int flags,
 			  u64 *id_out);
 

@@ -212,5 +212,5 @@ static void __exit mapdev_module_exit(void)
 module_init(mapdev_module_init);
 module_exit(mapdev_module_exit);
 MODULE_DESCRIPTION("Character devices served by a process, mmap included");
-MODULE_VERSION("1.0");
+MODULE_VERSION("1.1");
 MODULE_LICENSE("GPL");

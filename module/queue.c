@@ -166,8 +166,10 @@ static bool mapdev_result_valid(const struct mapdev_call *call, const struct map
 
 static bool mapdev_reply_valid(const struct mapdev_call *call, const struct mapdev_reply *reply)
 {
-	if (reply->reserved || reply->flags & ~(MAPDEV_REPLY_POS | MAPDEV_REPLY_NONSEEKABLE |
-						MAPDEV_REPLY_STREAM))
+	if (reply->flags & ~(MAPDEV_REPLY_POS | MAPDEV_REPLY_NONSEEKABLE | MAPDEV_REPLY_STREAM |
+			     MAPDEV_REPLY_SHOW))
+		return false;
+	if (reply->flags & MAPDEV_REPLY_SHOW ? reply->kind != MAPDEV_REPLY_DONE : reply->mask)
 		return false;
 	if (reply->kind == MAPDEV_REPLY_WAIT)
 		return true;
@@ -226,12 +228,23 @@ void mapdev_fail_calls(struct mapdev_session *s, struct mapdev_device *dev)
 	spin_unlock(&s->lock);
 }
 
+/*
+ * May it wait without limit? Not a poll: ->poll does not wait, and who calls it may be a kernel
+ * thread, which a client that is killed has to wait for.
+ */
+static bool mapdev_may_park(const struct mapdev_call *call)
+{
+	return call->request.op != MAPDEV_POLL;
+}
+
 /* session->lock is held. */
 static int mapdev_accept(struct mapdev_session *s, struct mapdev_call *call,
 			 const struct mapdev_reply *reply)
 {
 	switch (reply->kind) {
 	case MAPDEV_REPLY_WAIT:
+		if (!mapdev_may_park(call))
+			return -EOPNOTSUPP;
 		/*
 		 * After an INTERRUPT, which the daemon has not seen yet, it need not be told
 		 * again.
@@ -240,6 +253,8 @@ static int mapdev_accept(struct mapdev_session *s, struct mapdev_call *call,
 			call->state = MAPDEV_PARKED;
 		return 0;
 	case MAPDEV_REPLY_DONE:
+		if (reply->flags & MAPDEV_REPLY_SHOW)
+			WRITE_ONCE(call->mf->shown, reply->mask & MAPDEV_POLL_EVENTS);
 		mapdev_finish(s, call);
 		if (reply->slot != MAPDEV_NO_SLOT)
 			mapdev_slot_busy(s, reply->slot, 1);

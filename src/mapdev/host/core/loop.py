@@ -262,6 +262,8 @@ class Loop(abc.ABC):
 
     def show_changes(self, call: Call) -> None:
         """Have poll see what the call changed, before its client goes on."""
+        if call.owner is not None and self.polling.is_used:
+            self.polling.refresh(call.owner)  # with or without a wake-up
         if self.waiting.is_due:
             self.waiting.show(self.polling.woken)
 

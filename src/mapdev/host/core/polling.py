@@ -13,13 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
-from mapdev.driver import Driver
 from mapdev.host.core.files import OpenFile
 
-__all__ = ["ALL_EVENTS", "Polling"]
-
-ALL_EVENTS = 0x27FF
-"""EPOLLIN to EPOLLRDHUP: a wake-up for everything. Not POLLFREE, which ends all waiting."""
+__all__ = ["Polling"]
 
 
 class Polling:
@@ -31,7 +27,7 @@ class Polling:
 
     def __init__(self, show: Callable[[OpenFile, bool], None]) -> None:
         self._show = show
-        self._by_driver: dict[Driver, dict[OpenFile, None]] = {}
+        self._by_driver: dict[Hashable, dict[OpenFile, None]] = {}
         self._by_queue: dict[Hashable, dict[OpenFile, None]] = {}
         self._queues: dict[OpenFile, set[Hashable]] = {}  # under which a file is in `_by_queue`
 
@@ -51,7 +47,7 @@ class Polling:
         for queue in self._queues.pop(open_file, ()):
             _remove(self._by_queue, queue, open_file)
 
-    def refresh(self, driver: Driver) -> None:
+    def refresh(self, driver: Hashable) -> None:
         """Show what an operation of `driver` has changed, on any of its files."""
         for open_file in tuple(self._by_driver.get(driver, ())):
             self._ask(open_file, False)

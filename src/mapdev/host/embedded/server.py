@@ -204,12 +204,6 @@ class Server(Loop):
         native = call.arch == ARCH.AUDIT_ARCH and call.nr in HANDLERS
         self.handle(call, HANDLERS[call.nr] if native else foreign_open, self._kernel, call)
 
-    def show_changes(self, call: CoreCall) -> None:
-        """Have poll see what the call changed, with or without a wake-up."""
-        if call.owner is not None and self.polling.is_used:
-            self.polling.refresh(call.owner)  # type: ignore[arg-type]  # it is a driver
-        super().show_changes(call)
-
     def failed(self, call: CoreCall, error: BaseException) -> None:
         """Answer a call whose handler failed by a mistake of ours, or whose client is gone."""
         if isinstance(error, ClientGone):

@@ -157,6 +157,9 @@ class KernelCall(Call):
             flags, pos = uapi.REPLY_POS, _MOVES[op](self.got, result)
         elif op == uapi.OPEN:
             flags = _open_flags(self.file.file.f_mode)
+        elif op == uapi.POLL and self.host.control.features & uapi.FEATURE_SHOW:
+            self.host.control.answer(self.id, result, flags=uapi.REPLY_SHOW, mask=result)
+            return
         answer = self.host.control.answer
         if self._out is not None:
             addr, data = self._out

@@ -64,7 +64,7 @@ class Control:
             raise
 
     def _begin(self, timeout_ms: int) -> None:
-        wanted = uapi.FEATURE_CONTIG | uapi.FEATURE_PHYS
+        wanted = uapi.FEATURE_CONTIG | uapi.FEATURE_PHYS | uapi.FEATURE_SHOW
         init = uapi.Init(size=ctypes.sizeof(uapi.Init), abi=uapi.ABI, features=wanted,
                          timeout_ms=timeout_ms)  # fmt: skip
         try:
@@ -142,11 +142,12 @@ class Control:
 
     def answer(
         self, request: int, result: int, data: Any = b"", flags: int = 0, addr: int = 0,
-        pos: int = 0,
+        pos: int = 0, mask: int = 0,
     ) -> bool:  # fmt: skip
         """Note what a call comes to.
 
         :param data: bytes-like, without a format; its payload.
+        :param mask: with ``uapi.REPLY_SHOW``: what poll says of the call's file from now on.
         :return: False if there is no room for it now; nothing is noted then.
         """
         if self.noted:
@@ -162,7 +163,7 @@ class Control:
         elif type(data) is not bytes:
             data = bytes(data)
         _REPLY.pack_into(self._next, _REPLY_AT, request, uapi.REPLY_DONE, flags, result, addr, pos,
-                         length, slot, 0, 0, data)  # fmt: skip
+                         length, slot, 0, mask, data)  # fmt: skip
         self.noted = True
         return True
 

@@ -17,7 +17,7 @@ from mapdev.host.core.device import Device
 from mapdev.host.core.files import OpenFile, access_mode, new_file
 from mapdev.host.core.loop import Jobs, Loop
 from mapdev.host.core.operations import Operations
-from mapdev.host.core.polling import ALL_EVENTS, Polling
+from mapdev.host.core.polling import Polling
 from mapdev.host.core.waiting import Waiting, WouldWait
 from mapdev.host.kernel import request as at
 from mapdev.host.kernel import uapi
@@ -154,7 +154,6 @@ class Server(Loop):
         except BaseException:
             forget()
             raise
-        self.polling.add(open_file)
         return 0
 
     def install_file(
@@ -167,7 +166,6 @@ class Server(Loop):
         open_file = KernelFile(outcome.arg[1], device, flags, access_mode(flags))
         open_file.file.private_data = private_data
         self.files[open_file.id] = open_file
-        self.polling.add(open_file)
         return outcome.result
 
     def _release(self, call: KernelCall) -> None:
@@ -199,18 +197,23 @@ class Server(Loop):
     # --- readiness --------------------------------------------------------------------------
 
     def _poll(self, call: KernelCall) -> int:
+        """Answer poll; the module keeps the answer, and this call does not come again."""
         mask = self.operations.poll(call.file)
         call.file.mask = mask
+        self.polling.add(call.file)
         self.polling.note_queues(call.file)
         return mask
 
     def _show_ready(self, open_file: OpenFile, woken: bool) -> None:
-        """Have whoever polls a file ask again: the kernel asks then, no sooner."""
+        """Ask the driver of a file that somebody has polled, and tell the module its answer."""
         assert isinstance(open_file, KernelFile)
-        if woken:
-            with contextlib.suppress(FileNotFoundError):  # its release is on the way
-                wake = uapi.Wake(file=open_file.id, mask=ALL_EVENTS)
-                self.control.ioctl(uapi.IOC_WAKE, wake)
+        mask = self.operations.poll(open_file)
+        if mask == open_file.mask and not woken:
+            return
+        open_file.mask = mask
+        flags = uapi.SHOW_KEEP | (uapi.SHOW_WAKE if woken else 0)
+        with contextlib.suppress(FileNotFoundError):  # its release is on the way
+            self.control.ioctl(uapi.IOC_SHOW, uapi.Show(file=open_file.id, flags=flags, mask=mask))
 
 
 def node_name(node: str) -> str | None:
