@@ -59,7 +59,7 @@ class Polling:
         """
         files = dict(self._by_queue.get(queue, {}))
         for owner in owners:
-            for open_file in self._by_driver.get(owner, ()):  # type: ignore[call-overload]
+            for open_file in self._by_driver.get(owner, ()):
                 if not open_file.file.poll_queues:
                     files[open_file] = None
         for open_file in files:

@@ -157,7 +157,7 @@ class KernelCall(Call):
             flags, pos = uapi.REPLY_POS, _MOVES[op](self.got, result)
         elif op == uapi.OPEN:
             flags = _open_flags(self.file.file.f_mode)
-        elif op == uapi.POLL and self.host.control.features & uapi.FEATURE_SHOW:
+        elif op == uapi.POLL:
             self.host.control.answer(self.id, result, flags=uapi.REPLY_SHOW, mask=result)
             return
         answer = self.host.control.answer

@@ -77,6 +77,9 @@ class Control:
                     f"{uapi.ABI >> 16}: mapdev module unload, mapdev module load",
                 ) from None
             raise OSError(error.errno, f"{DEVICE}: no session: {error.strerror}") from None
+        if not init.features & uapi.FEATURE_SHOW:
+            raise OSError(errno.EPROTO, "the module that is loaded is older than this mapdev: "
+                          "mapdev module unload, mapdev module load")  # fmt: skip
         self.features: int = init.features
         self.slot_size: int = init.slot_size
         self._payload = mmap.mmap(self.fd, init.payload_size, offset=init.payload_offset)
