@@ -103,6 +103,8 @@ class Operations:
         of = call.file
         again = partial(self.ioctl, call, cmd, arg)
         result = self._run(call, "ioctl", again, of.driver.ioctl, of.file, cmd, arg)
+        if result is None:
+            return 0
         if type(result) is int and 0 <= result <= _INT_MAX:
             return result
         return self._number(of.device, "ioctl", result, _INT_MAX)

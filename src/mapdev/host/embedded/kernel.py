@@ -97,7 +97,7 @@ class Kernel:
         if open_file is None:
             return None
         call.file, call.owner = open_file, open_file.driver
-        if self.spaces.unseen:
+        if self.spaces.by_tgid and self.spaces.unseen:
             self.mappings.refresh()  # so that what the driver answers now is true
         if fd < self.descriptors.base:
             open_file.ready.edge = True  # the filter does not show what epoll_ctl does with it

@@ -144,7 +144,10 @@ def read_memory(pid: int, addr: int, size: int) -> bytes:
         # Read straight into what is returned, which nobody else has seen yet: no copy.
         large: bytes = _new_bytes(None, size)
         address = _address_of_bytes(large)
-    _fill(iovecs, address, addr, size)
+    try:
+        _IOVECS.pack_into(iovecs, 0, address, size, addr, size)
+    except struct.error:
+        raise OSError(errno.EFAULT, os.strerror(errno.EFAULT)) from None
     count = _libc_plain.process_vm_readv(pid, ours, 1, theirs, 1, 0)
     if count < 0 or count > size:  # which is an int: a large count needs the right type
         count = _libc.process_vm_readv(pid, ours, 1, theirs, 1, 0)
@@ -171,20 +174,16 @@ def write_memory(pid: int, addr: int, data: Any) -> int:
         # after one, as malloc gives them, the processor takes loads for such as depend on stores.
         data = bytes(data)
         address = _address_of_bytes(data)
-    _fill(iovecs, address, addr, size)
+    try:
+        _IOVECS.pack_into(iovecs, 0, address, size, addr, size)
+    except struct.error:
+        raise OSError(errno.EFAULT, os.strerror(errno.EFAULT)) from None
     count: int = _libc_plain.process_vm_writev(pid, ours, 1, theirs, 1, 0)
     if count < 0 or count > size:
         count = _libc.process_vm_writev(pid, ours, 1, theirs, 1, 0)
         if count < 0:
             raise _error("process_vm_writev")
     return count
-
-
-def _fill(iovecs: bytearray, address: int, addr: int, size: int) -> None:
-    try:
-        _IOVECS.pack_into(iovecs, 0, address, size, addr, size)
-    except struct.error:
-        raise OSError(errno.EFAULT, os.strerror(errno.EFAULT)) from None
 
 
 _PATH_PIECE = 256

@@ -86,7 +86,7 @@ class Leases:
         self._live: dict[int, Lease] = {}
         self._dying: dict[int, Lease] = {}  # those of which no area is known any more
         self._next = 0
-        self._due = 0
+        self.due = 0
 
     def __iter__(self) -> Iterator[Lease]:
         return iter(list(self._live.values()))
@@ -168,7 +168,7 @@ class Leases:
             lease.areas -= 1
             if not lease.areas:
                 self._dying[index] = lease
-                self._due = _MORE_SWEEPS
+                self.due = _MORE_SWEEPS
 
     def sweep(self) -> list[Lease]:
         """Return the mappings that ended since the last sweep; their frames are given back.
@@ -180,10 +180,10 @@ class Leases:
         """
         if self.events is None:
             return []
-        self._due = max(0, self._due - 1)
+        self.due = max(0, self.due - 1)
         with contextlib.suppress(BlockingIOError):
             if os.read(self.events, 4096):
-                self._due = _MORE_SWEEPS
+                self.due = _MORE_SWEEPS
         ended = [lease for lease in self._dying.values() if not self._alive(lease)]
         for lease in ended:
             del self._dying[lease.index]
@@ -194,7 +194,7 @@ class Leases:
     @property
     def needs_sweep(self) -> bool:
         """Whether another sweep is due soon, without a new event."""
-        return bool(self._due and self._dying)
+        return bool(self.due and self._dying)
 
     def _let_go(self, lease: Lease) -> None:
         for hold in lease.holds:
