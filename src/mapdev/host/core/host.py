@@ -79,6 +79,14 @@ class Host(abc.ABC):
         check_parameters(cls, params)
         return self._attach(cls(), node, probe=True, params=params)
 
+    @property
+    def failures(self) -> list[BaseException]:
+        """What drivers raised that is no `Exception`: ``SystemExit``, the outcome of a test.
+
+        Their clients got EIO. Whoever runs the host should fail, since nothing else will tell.
+        """
+        return self.machine.failures
+
     def _check_node(self, node: str) -> str:
         if not node.startswith("/") or node.endswith("/"):
             raise DriverError(f"a node is an absolute path such as /dev/x, not {node!r}")
@@ -166,9 +174,12 @@ class Host(abc.ABC):
     def _remove(self, driver: Driver) -> None:
         try:
             self.run_for(driver, driver.remove)
-        except Exception as error:
+        except BaseException as error:
             log.exception("%s: remove failed: %r", driver.name, error)
-            self.leaks.append(f"{driver.name}: remove failed: {error!r}")
+            if isinstance(error, Exception):
+                self.leaks.append(f"{driver.name}: remove failed: {error!r}")
+            else:
+                self.failures.append(error)
         for line in self._reclaim(driver):
             self.leaks.append(line)
 

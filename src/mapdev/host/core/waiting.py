@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 from mapdev.host.core.call import Call
 from mapdev.host.core.coroutines import Coroutines, Running
 from mapdev.linux.context import Owner, current_context
+from mapdev.linux.log import log
 
 __all__ = ["Waiting", "WouldWait"]
 
@@ -241,8 +242,15 @@ class Waiting:
         elif sleeper.is_interrupted:
             self._end_by_signal(sleeper)
         else:
-            sleeper.call.fail(errno.EIO)  # the driver has cancelled its own operation
+            self._cancelled_itself(sleeper.call)
             self.forget(sleeper.call)
+
+    def _cancelled_itself(self, call: Call) -> None:
+        from asyncio import CancelledError  # loaded by now
+
+        log.error("an operation of %r has cancelled itself; the client gets EIO", call.owner)
+        call.machine.driver_raised(CancelledError())
+        call.fail(errno.EIO)
 
     def interrupt(self, call: Call) -> None:
         """End `call`, for whose client a signal is pending."""
