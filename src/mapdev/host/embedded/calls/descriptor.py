@@ -9,11 +9,11 @@ Fidelity: a duplicate's number is not always the lowest that is free.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 from fcntl import F_DUPFD, F_DUPFD_CLOEXEC, F_GETFL, F_SETFL
 
+from mapdev.host.embedded.arch import ARCH
 from mapdev.host.embedded.calls.verdict import (
     ANSWERED,
     PASS_ON,
@@ -27,7 +27,7 @@ from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.notify import Call
 from mapdev.linux.numbers import EPOLLET, EPOLLEXCLUSIVE
 
-EPOLL_CTL_ADD, EPOLL_CTL_MOD = 1, 3
+EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD = 1, 2, 3
 _SETTABLE = os.O_APPEND | os.O_NONBLOCK | os.O_ASYNC | os.O_DIRECT | os.O_NOATIME
 
 
@@ -92,18 +92,34 @@ def _do_fcntl(kernel: Kernel, call: Call) -> int | Verdict:
 
 
 def _do_epoll_ctl(kernel: Kernel, call: Call) -> Verdict:
-    """Note that somebody wants an event at each wake-up, which costs something.
+    """Refuse files that epoll can't watch; note who wants an event at each wake-up.
 
-    With EPOLLET it is due for one, with EPOLLEXCLUSIVE it may be the next that waits.
+    With EPOLLET somebody is due for one, with EPOLLEXCLUSIVE it may be the next that waits. That
+    costs something.
 
     Of a device at a low number this call is not seen; see `Kernel.file`.
+
+    :raises OSError: EFAULT the event can't be read, EBADF the file was opened with O_PATH, EPERM
+        its driver has no poll operation.
+
+    Source: fs/eventpoll.c (epoll_ctl, do_epoll_ctl)
     """
     operation, event = signed32(call.args[1]), call.args[3]
     open_file = kernel.file(call, 2)
-    if open_file is not None and operation in (EPOLL_CTL_ADD, EPOLL_CTL_MOD):
-        with contextlib.suppress(OSError):  # the kernel will say what is wrong
-            events = int.from_bytes(kernel.machine.read_user(call.tid, event, 4), "little")
-            open_file.ready.edge |= bool(events & (EPOLLET | EPOLLEXCLUSIVE))
+    if open_file is None:
+        return PASS_ON
+    # The kernel reads the event for each operation but this one, also for those it does not know.
+    events = 0
+    if operation != EPOLL_CTL_DEL:
+        events = int.from_bytes(call.read_user(event, ARCH.EPOLL_EVENT_SIZE)[:4], "little")
+    if not os.path.lexists(f"/proc/{call.tid}/fd/{call.args[0] & 0xFFFFFFFF}"):
+        return PASS_ON  # the kernel looks for the epoll instance first: EBADF
+    if open_file.path_only:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    if "poll" not in open_file.device.has:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+    if operation in (EPOLL_CTL_ADD, EPOLL_CTL_MOD):
+        open_file.ready.edge |= bool(events & (EPOLLET | EPOLLEXCLUSIVE))
     return PASS_ON
 
 
