@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
-from fcntl import F_DUPFD, F_DUPFD_CLOEXEC, F_GETFL, F_SETFL
+from fcntl import F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_GETFL, F_SETFD, F_SETFL
 
 from mapdev.host.embedded.arch import ARCH
 from mapdev.host.embedded.calls.verdict import (
@@ -21,14 +21,18 @@ from mapdev.host.embedded.calls.verdict import (
     Verdict,
     signed32,
 )
+from mapdev.host.embedded.files import OpenFile
 from mapdev.host.embedded.inject.injection import Injection
 from mapdev.host.embedded.inject.thread import StoppedThread
 from mapdev.host.embedded.kernel import Kernel
+from mapdev.host.embedded.node import owns
 from mapdev.host.embedded.notify import Call
 from mapdev.linux.numbers import EPOLLET, EPOLLEXCLUSIVE
 
 EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD = 1, 2, 3
-_SETTABLE = os.O_APPEND | os.O_NONBLOCK | os.O_ASYNC | os.O_DIRECT | os.O_NOATIME
+F_DUPFD_QUERY = 1027
+_OF_PATHS = (F_DUPFD, F_DUPFD_CLOEXEC, F_DUPFD_QUERY, F_GETFD, F_SETFD, F_GETFL)
+_SETTABLE = os.O_APPEND | os.O_NONBLOCK | os.O_DIRECT | os.O_NOATIME
 
 
 def _duplicate(kernel: Kernel, call: Call, command: int, at_least: int) -> Verdict:
@@ -75,19 +79,41 @@ def _do_dup2(kernel: Kernel, call: Call) -> int | Verdict:
     raise OSError(errno.EBADF, os.strerror(errno.EBADF))
 
 
+def _set_flags(call: Call, open_file: OpenFile, flags: int) -> int:
+    """Set those flags of an open file that can be set later.
+
+    O_ASYNC is left as it is: it is for the driver's fasync to set.
+
+    :raises OSError: EPERM O_NOATIME by who does not own the node, EINVAL O_DIRECT.
+
+    Source: fs/fcntl.c (setfl)
+    """
+    file = open_file.file
+    if flags & os.O_NOATIME & ~file.f_flags and not owns(open_file.device, call.tid):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+    if flags & os.O_DIRECT:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    file.f_flags = file.f_flags & ~_SETTABLE | flags & _SETTABLE
+    return 0
+
+
 def _do_fcntl(kernel: Kernel, call: Call) -> int | Verdict:
+    """Keep a device's flags, and duplicate it; the rest is the kernel's.
+
+    Source: fs/fcntl.c (check_fcntl_cmd, do_fcntl)
+    """
     open_file = kernel.file(call)
     if open_file is None:
         return PASS_ON
     command, argument = call.args[1] & 0xFFFFFFFF, call.args[2]
-    file = open_file.file
+    if open_file.path_only and command not in _OF_PATHS:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
     if command in (F_DUPFD, F_DUPFD_CLOEXEC):
         return _duplicate(kernel, call, command, argument & 0xFFFFFFFF)
     if command == F_GETFL:
-        return file.f_flags
+        return open_file.file.f_flags
     if command == F_SETFL:
-        file.f_flags = file.f_flags & ~_SETTABLE | argument & _SETTABLE
-        return 0
+        return _set_flags(call, open_file, argument)
     return PASS_ON
 
 
