@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+from itertools import chain
 
 from mapdev.host.embedded.filter import Descriptors
 from mapdev.host.embedded.notify import Call
@@ -65,7 +66,7 @@ class FdAllocator:
                 return number
         limit = _limit(tid)
         used = _used(tid)
-        for number in (*range(base, base + room - 1), *range(base + room, limit)):
+        for number in chain(range(base, base + room - 1), range(base + room, limit)):
             if number not in used:
                 return number
         raise OSError(
