@@ -31,6 +31,7 @@ BATCH_END = 40
 BATCH_FIRST, BATCH_LAST = 19, 20  # x19, x20
 
 MAP_32BIT = 0
+EPOLL_EVENT_SIZE = 16  # struct epoll_event, which is aligned here
 O_LARGEFILE = 0o400000  # what fcntl(F_GETFL) shows of every file; Python's os.O_LARGEFILE is 0
 
 # Programs of another architecture that this kernel runs: how they open files. Values are the

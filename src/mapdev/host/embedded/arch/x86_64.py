@@ -30,6 +30,7 @@ BATCH_END = 47
 BATCH_FIRST, BATCH_LAST = 5, 2  # rbx, r13
 
 MAP_32BIT = 0x40
+EPOLL_EVENT_SIZE = 12  # struct epoll_event, which is packed here
 O_LARGEFILE = 0o100000  # what fcntl(F_GETFL) shows of every file; Python's os.O_LARGEFILE is 0
 
 # Programs of another architecture that this kernel runs: how they open files. Values are the

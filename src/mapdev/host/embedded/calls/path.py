@@ -9,11 +9,11 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import struct
 from collections.abc import Callable
 
 from mapdev.host.core.device import Device
 from mapdev.host.embedded.arch import ARCH
+from mapdev.host.embedded.calls.open_how import OpenHow
 from mapdev.host.embedded.calls.verdict import PASS_ON, Handler, Result, Verdict, signed32
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.node import may_access, pack_stat, pack_statx
@@ -22,7 +22,6 @@ from mapdev.host.embedded.paths import Found
 from mapdev.host.embedded.syscall_table import BY_NUMBER
 from mapdev.host.numbers import AT_FDCWD
 
-_OPEN_HOW = struct.Struct("<QQQ")  # flags, mode, resolve
 _S_PRIVILEGED = stat.S_ISUID | stat.S_ISGID
 
 
@@ -47,38 +46,62 @@ def _directory(call: Call, argument: int | None) -> int:
     return AT_FDCWD if argument is None else signed32(call.args[argument])
 
 
-def _open(kernel: Kernel, call: Call, flags: int) -> Result:
+def _open(kernel: Kernel, call: Call, read_how: Callable[[], OpenHow]) -> Result:
+    """Open what the path of `call` means, if that is a device or our own view of a file in /proc.
+
+    :param read_how: returns what the call asks for; it fails as the call does.
+    """
     ((directory, path),) = BY_NUMBER[call.nr].paths
     text = kernel.read_path(call, call.args[path])
     if not text:
         return PASS_ON
+    failure: OSError | None = None  # it counts only if the path means a device
+    try:
+        how = read_how()
+    except OSError as error:
+        how, failure = OpenHow(0), error
     dirfd = _directory(call, directory)
-    found = kernel.paths.find(call.tid, dirfd, text, not flags & os.O_NOFOLLOW)
+    found = kernel.paths.find(call.tid, dirfd, text, how.follows_link)
     if found is not None:
-        return kernel.open(call, found.device, flags)
+        if failure is not None:
+            raise failure
+        how.check()
+        if found.open_file is not None and not how.follows_link:
+            return _open_link_itself(how)
+        return kernel.open(call, found.device, how.flags)
     if not text.startswith("/proc/"):
         return PASS_ON
     from mapdev.host.embedded.calls.procfs import open_view  # here, for a quick start
 
-    descriptor = open_view(kernel, call, text, flags)
+    descriptor = open_view(kernel, call, text, how.flags)
     return PASS_ON if descriptor is None else descriptor
 
 
+def _open_link_itself(how: OpenHow) -> Verdict:
+    """Open a link in /proc/PID/fd without following it: with O_PATH the kernel does so.
+
+    :raises OSError: EEXIST with O_EXCL, else ELOOP.
+    """
+    if how.flags & os.O_PATH:
+        return PASS_ON
+    excl = how.flags & os.O_CREAT and how.flags & os.O_EXCL
+    code = errno.EEXIST if excl else errno.ELOOP
+    raise OSError(code, os.strerror(code))
+
+
 def _do_open(kernel: Kernel, call: Call) -> Result:
-    return _open(kernel, call, call.args[BY_NUMBER[call.nr].flags])
+    flags = call.args[BY_NUMBER[call.nr].flags]
+    return _open(kernel, call, lambda: OpenHow.of_open(flags))
 
 
 def _do_creat(kernel: Kernel, call: Call) -> Result:
-    return _open(kernel, call, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
+    flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC
+    return _open(kernel, call, lambda: OpenHow.of_open(flags))
 
 
 def _do_openat2(kernel: Kernel, call: Call) -> Result:
-    try:
-        how = kernel.machine.read_user(call.tid, call.args[2], _OPEN_HOW.size)
-        flags = _OPEN_HOW.unpack(how)[0]
-    except (OSError, struct.error):
-        return PASS_ON
-    return _open(kernel, call, flags)
+    address, size = call.args[2:4]
+    return _open(kernel, call, lambda: OpenHow.read(call, address, size))
 
 
 def foreign_open(kernel: Kernel, call: Call) -> Verdict:
