@@ -103,7 +103,6 @@ def test_what_an_operation_raises_that_is_no_exception(pytester: pytest.Pytester
     pytester.makepyfile(OUTCOMES)
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-rA", timeout=300)
     outcomes = result.parseoutcomes()
-    places = 12
     # fail and skip in 11 operations are the outcome of the test; in remove, which comes after it,
     # that of its teardown. The 4 others are an error each.
     assert outcomes["failed"] == 11, outcomes

@@ -321,7 +321,6 @@ def test_someone_elses_frames(
             "fd = os", "def raises_any(*a):\n            try: a[0](*a[1:])\n            except OSError: return\n            raise SystemExit('mapped')\n        fd = os", 1))  # fmt: skip
 
 
-@pytest.mark.fails_on("kernel", "an area without vm_ops is not kept, and is found without its file")
 def test_the_clients_whole_address_space(mapdev: Host, client: Client) -> None:
     found: list[object] = []
     files: list[File] = []

@@ -23,7 +23,6 @@ for line in sys.stdin:
 """
 
 
-@pytest.mark.fails_on("kernel", "each wake-up carries POLLFREE, upon which epoll leaves the queue")
 @pytest.mark.parametrize("mask", [EPOLLIN, EPOLLOUT, EPOLLIN | EPOLLOUT])
 def test_an_edge_at_each_wake_up(mapdev: Host, start: Start, mask: int) -> None:
     driver = mapdev.add(Masked, "/dev/x", mask=mask)

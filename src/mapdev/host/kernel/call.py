@@ -21,7 +21,7 @@ from mapdev.host.kernel.commands import Commands, Outcome
 from mapdev.host.kernel.control import Control
 from mapdev.host.kernel.request import Got
 from mapdev.host.numbers import ERESTARTSYS
-from mapdev.linux.fs import FMODE_PREAD, FMODE_PWRITE, FMODE_STREAM
+from mapdev.linux.fs import FMODE_PREAD, FMODE_PWRITE, FMODE_STREAM, File
 from mapdev.linux.ioctl_numbers import _IOC_SIZE
 from mapdev.linux.vma import VmAreaStruct
 
@@ -32,14 +32,14 @@ ANSWERED = object()
 
 
 class CallHost(Protocol):
-    """What a call needs of its host.
-
-    :ivar known_area: finds an area of ours by the module's number.
-    """
+    """What a call needs of its host."""
 
     control: Control
     commands: Commands
     operations: Operations
+
+    def file_of(self, number: int) -> File | None:
+        """Find an open file of a device by the module's number."""
 
     def known_area(self, number: int) -> VmAreaStruct | None:
         """Find an area of ours by the module's number; None for others."""
@@ -258,7 +258,9 @@ class KernelClient(Client):
         vma = info.vma
         area = self._call.host.known_area(info.area) if info.area else None
         if area is None:
-            return VmAreaStruct(vma.vm_start, vma.vm_end, vma.vm_pgoff, vma.vm_flags)
+            area = VmAreaStruct(vma.vm_start, vma.vm_end, vma.vm_pgoff, vma.vm_flags)
+            area.vm_file = self._call.host.file_of(info.file) if info.file else None
+            return area
         area.vm_start, area.vm_end, area.vm_pgoff = vma.vm_start, vma.vm_end, vma.vm_pgoff
         area.vm_flags = vma.vm_flags
         return area

@@ -28,6 +28,7 @@ from mapdev.host.kernel.devices import Devices
 from mapdev.host.kernel.machine import KernelMachine
 from mapdev.host.kernel.request import Got
 from mapdev.host.kernel.vm_ops import Areas
+from mapdev.linux.fs import File
 from mapdev.linux.log import log
 
 
@@ -167,6 +168,11 @@ class Server(Loop):
         open_file.file.private_data = private_data
         self.files[open_file.id] = open_file
         return outcome.result
+
+    def file_of(self, number: int) -> File | None:
+        """Return an open file by the module's number, if it is one of these devices'."""
+        open_file = self.files.get(number)
+        return open_file.file if open_file is not None else None
 
     def _release(self, call: KernelCall) -> None:
         open_file = self.files.pop(call.got[at.FILE], None)
