@@ -176,7 +176,8 @@ class Areas:
         vmf = VmFault(area.vma, address, flags)
         if call.got[at.OP] == uapi.PAGE_MKWRITE:
             vmf.page = Page(self._machine, pfn)
-        return self._faults.mkwrite(area.device, call.task, vmf)
+        answer = self._faults.mkwrite(area.device, call.task, vmf)
+        return VM_FAULT_NOPAGE if answer & VM_FAULT_RETRY else answer
 
     def _access(self, call: KernelCall) -> object:
         area = self._look_up(call)
