@@ -16,7 +16,7 @@ from mapdev.host.embedded.notify import Call
 
 
 class FdAllocator:
-    """Chooses numbers.
+    """Chooses descriptor numbers for devices in clients.
 
     :param numbers: those that devices may have.
     :param files: the open files of all clients together.
