@@ -1,4 +1,4 @@
-"""Numbers of Linux's system calls that hosts need and drivers don't, under their own names.
+"""Defines constants of Linux's system calls that hosts need and drivers don't, under their names.
 
 What drivers need too is in `mapdev.linux.numbers`; ``F_*`` is in Python's `fcntl`. They are the
 same on x86-64 and aarch64; what differs between processors is in `mapdev.host.embedded.arch`.

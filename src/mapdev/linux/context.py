@@ -1,4 +1,4 @@
-"""The seam to the host: who plays the kernel for the code that runs now, and for whom.
+"""`Context` names machine, driver and task of the running code; `Machine` is a host's interface.
 
 The host sets a `Context` in a context variable before it runs driver code; the vocabulary's
 functions find it there, so that a driver calls them as in C. This module must know no host: what it

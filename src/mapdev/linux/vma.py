@@ -1,4 +1,4 @@
-"""A mapping of a process as the kernel describes it: ``struct vm_area_struct`` and its company.
+"""Areas of a process: ``struct vm_area_struct``, ``vm_operations_struct`` and ``vm_fault``.
 
 Plain objects that the host fills in and a driver reads. What a driver asks to be mapped is only
 written down, in `VmAreaStruct.mapped`; the host carries it out after the operation. An area belongs

@@ -1,4 +1,4 @@
-"""What has to be there to build a module: a kernel's build directory, make and its compiler."""
+"""Finds what building a module needs: a kernel's build directory, make and its compiler."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Page faults of a device's areas: what the driver is asked, in the kernel's order.
+"""`Faults` calls a driver's map_pages, fault, page_mkwrite, pfn_mkwrite in the kernel's order.
 
 `Faults` decides which operations of a `vm_operations_struct` run and what their answers mean. How a
 page is put into a page table, and how a program gets its signal, is the host's business. Used under
@@ -71,7 +71,7 @@ def signal_of(answer: int) -> FaultSignal | None:
 
 
 class Faults:
-    """Asks drivers for pages."""
+    """Runs the operations of a driver that answer page faults."""
 
     def __init__(self, operations: Operations) -> None:
         self._operations = operations

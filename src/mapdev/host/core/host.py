@@ -1,4 +1,4 @@
-"""The seam between drivers and the kernel that plays for them: what every host offers.
+"""`Host` is the base class of both hosts: it adds, probes and removes devices and runs clients.
 
 A `Host` owns devices from `add` to `close`. `close` ends them in reverse order and reports what a
 driver left behind. How calls reach a driver, and how memory is mapped, is a host's own business.

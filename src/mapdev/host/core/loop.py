@@ -1,4 +1,4 @@
-"""The host's thread: takes one call after another and has it carried out, whatever happens.
+"""The host's event loop: a thread that takes calls and jobs one at a time and survives all errors.
 
 `Loop` is what both hosts' servers have in common; a subclass says how calls come in (`serve`). It
 owns the thread. Other threads reach it by `Jobs`, which runs a function there, and by the host's
@@ -51,7 +51,7 @@ class _Job:
 
 
 class Jobs:
-    """Functions that other threads want to have run in the host's thread.
+    """Runs functions of other threads in the host's thread.
 
     Made before anything else, so that whoever needs the thread gets this in its constructor.
 
@@ -263,4 +263,4 @@ class Loop(abc.ABC):
 
     @abc.abstractmethod
     def failed(self, call: Call, error: BaseException) -> None:
-        """Answer a call whose handler failed by a mistake of ours, or whose client is gone."""
+        """Answer a call whose handler failed by a mistake of the host, or whose client is gone."""

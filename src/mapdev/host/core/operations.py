@@ -1,4 +1,4 @@
-"""Driver operations: the only place from which a host calls a driver's methods.
+"""`Operations` calls the methods of drivers, checks their results and turns exceptions into errnos.
 
 `Operations` sets the context in which the vocabulary of `mapdev.linux` works, hands over the
 client's data, checks what a method returned, and turns whatever it raised into an `OSError` with

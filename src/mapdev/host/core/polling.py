@@ -1,4 +1,4 @@
-"""Readiness of open files: which files have to be asked again, and when.
+"""`Polling` decides which open files have to run their driver's poll operation again, and when.
 
 What poll, select and epoll show of a file may change with each operation of its driver and with
 each wake-up of a wait queue that its poll operation named by `poll_wait`, whichever driver owns the
@@ -19,7 +19,7 @@ __all__ = ["Polling"]
 
 
 class Polling:
-    """All open files whose driver has a poll operation.
+    """Keeps open files whose driver has a poll operation, by driver and by wait queue.
 
     :param show: asks the driver of a file and shows the answer; its second argument says whether a
         wait queue was woken, so that an edge-triggered epoll is due for an event.

@@ -1,4 +1,4 @@
-"""Calls that sleep until a wait queue is woken, in the order in which the kernel would wake them.
+"""`Waiting` parks calls until their wait queue is woken, and runs them again in the kernel's order.
 
 An operation that has to wait ends as `WouldWait`. `Waiting` keeps its call, which stays unanswered,
 and has the operation run again after each `wake_up` of its queue. A call is answered once, so each
@@ -69,7 +69,7 @@ class Woken(NamedTuple):
 
 
 class _Sleeper:
-    """A call that waits.
+    """A parked call.
 
     :ivar running: its coroutine, while that runs.
     :ivar is_interrupted: that was cancelled for a signal.
@@ -94,7 +94,7 @@ Run = Callable[[Call, Callable[[], Any]], WouldWait | None]
 
 
 class Waiting:
-    """All calls of a host that wait.
+    """Keeps all parked calls of a host and runs them again after wake-ups.
 
     :param coroutines: runs ``async def`` operations.
     :param kick: makes the host's thread call `tend` soon; called in any thread.
@@ -109,8 +109,8 @@ class Waiting:
         self._queues: dict[Hashable, dict[_Sleeper, None]] = {}
         self._thread = 0
         self._lock = threading.Lock()
-        self._woken: dict[Woken, None] = {}  # what waiters are to be told of
-        self._unshown: dict[Woken, None] = {}  # what poll is to be told of
+        self._woken: dict[Woken, None] = {}  # wake-ups that waiters have not seen yet
+        self._unshown: dict[Woken, None] = {}  # wake-ups that poll has not seen yet
         self._ended: list[_Sleeper] = []  # whose coroutine has ended
         self._is_closed = False
 

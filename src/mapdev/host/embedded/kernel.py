@@ -1,4 +1,4 @@
-"""The state that system calls work on: devices, open files, mappings, and who asks.
+"""`Kernel` holds the state that system call handlers share: open files, paths, descriptor numbers.
 
 `Kernel` is to the call handlers in `calls/` what the kernel's own tables are to its system calls.
 It owns open files and leases and decides when a file is released. It is used in the host's thread

@@ -1,4 +1,4 @@
-"""The machine that the vocabulary runs on: physical memory, plus the processes that use it."""
+"""`EmbeddedMachine` gives drivers physical memory in a memfd, and access to clients' memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The embedded host's thread: waits for what clients do and handles it, one thing after another.
+"""`Server` is the embedded host's event loop: it waits in epoll for calls, hang-ups and faults.
 
 It owns the epoll instance, the listeners and all that `Kernel` holds. It is also the tracer of
 every client thread that is stopped, so ptrace must be called nowhere else.
@@ -222,7 +222,7 @@ class Server(Loop):
             self.waiting.keep(call, wait)
 
     def failed(self, call: CoreCall, error: BaseException) -> None:
-        """Answer a call whose handler failed by a mistake of ours, or whose client is gone."""
+        """Answer a call whose handler failed by a mistake of the host, or whose client is gone."""
         if isinstance(error, ClientGone):
             call.fail(errno.ESRCH)  # nobody should be left to read it
             return

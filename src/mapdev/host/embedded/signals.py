@@ -1,4 +1,4 @@
-"""Signals for clients whose calls wait: looked for in /proc, since no event tells of them.
+"""`SignalWatch` polls /proc for signals to threads with parked calls: no event reports them.
 
 While a call is parked its thread sleeps in the kernel and can't see a signal. So the host reads the
 thread's pending signals every 2 to 10 milliseconds, and lets a call end when there is one. Looking

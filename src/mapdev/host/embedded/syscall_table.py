@@ -1,4 +1,4 @@
-"""The table of system calls that the filter hands to the host: when it does, and who handles them.
+"""The table of system calls that the filter hands to the host: conditions, arguments, handlers.
 
 All that is known of a call before its handler runs is here, once. From it derive the filter
 (`filter.build`), the fast path (`quick`), which file in `calls` is imported for a call, and where

@@ -1,4 +1,4 @@
-"""System calls that Python has no function for, by ctypes; no policy.
+"""Wraps, by ctypes, system calls for which Python has no function; decides nothing.
 
 Each function raises `OSError` with the errno of the call. The structures are the kernel's. All
 that is kept is a pair of buffers for each thread.

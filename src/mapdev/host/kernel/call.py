@@ -1,4 +1,4 @@
-"""A call that came from the module, and the client that made it.
+"""`KernelCall` is a request of the module that waits for a reply; `KernelClient` made the call.
 
 What a driver reads of the client's memory is had from what came with the request, if that is
 enough; what it writes goes out with the answer, if it can. Everything else the client does itself
@@ -28,11 +28,11 @@ from mapdev.linux.vma import VmAreaStruct
 __all__ = ["ANSWERED", "CallHost", "KernelCall", "KernelClient"]
 
 ANSWERED = object()
-"""What a handler returns that has answered its call itself."""
+"""Returned by a handler that has answered its call itself."""
 
 
 class CallHost(Protocol):
-    """What a call needs of its host."""
+    """The interface of the host that a `KernelCall` uses."""
 
     control: Control
     commands: Commands
@@ -42,7 +42,7 @@ class CallHost(Protocol):
         """Find an open file of a device by the module's number."""
 
     def known_area(self, number: int) -> VmAreaStruct | None:
-        """Find an area of ours by the module's number; None for others."""
+        """Find an area of this session by the module's number; None for others."""
 
     def install_file(
         self, call: KernelCall, name: str, driver: Any, private_data: Any, flags: int

@@ -1,4 +1,4 @@
-"""A session with the module: the control device, its ioctls and the memory that is shared with it.
+"""`Control` is a session with the module: the control device, its ioctls and the shared memory.
 
 One ioctl (`Control.fetch`) delivers the reply to one request and waits for the next; both lie in
 one buffer that is never allocated anew. Replies are noted by `answer` and go out with the next
@@ -42,7 +42,7 @@ _WHY = {
 
 
 class Control:
-    """A session.
+    """A session with the module; owns the control device.
 
     :param timeout_ms: what a client waits for an answer to a call that was fetched; 0 for the
         module's default.
@@ -171,7 +171,7 @@ class Control:
         return True
 
     def keep_waiting(self, request: int) -> None:
-        """Note that a call waits, so that a signal for its client is told."""
+        """Note that a call waits, so that the module reports signals for its client."""
         self._note(request, uapi.REPLY_WAIT, 0, 0, uapi.NO_SLOT)
 
     def command(self, request: int, kind: int, addr: int, length: int, data: Any = b"") -> None:

@@ -1,7 +1,7 @@
-"""The kernel host's thread: fetches requests of the module and has their operations run.
+"""`Server` is the kernel host's event loop: it fetches the module's requests and runs operations.
 
-A reply is noted, and goes out in the same system call that fetches the next request. What each
-request asks of a driver stands in `_handlers` here, for files, and in `vm_ops`, for areas.
+A reply is noted, and goes out in the same system call that fetches the next request. Requests about
+files are answered here, those about areas in `vm_ops`; `_handlers` has them all.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class Server(Loop):
         self.control.send()
 
     def failed(self, call: Call, error: BaseException) -> None:
-        """Answer a call whose handler failed by a mistake of ours."""
+        """Answer a call whose handler failed by a mistake of the host."""
         op = call.got[at.OP] if isinstance(call, KernelCall) else 0
         log.exception("mapdev: request %d failed in the host itself; please report it. "
                       "The client gets EIO", op)  # fmt: skip

@@ -1,4 +1,4 @@
-"""The contract with the module, module/mapdev.h, in ctypes: names are those of the header.
+"""Declares the module's interface, module/mapdev.h, in ctypes, under the header's names.
 
 Written by hand, without its prefix; a test compares it with what a C compiler makes of the header.
 """

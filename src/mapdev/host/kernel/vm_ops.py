@@ -1,4 +1,4 @@
-"""Areas of devices: the module's requests for mmap, page faults and ``vm_operations_struct``.
+"""`Areas` answers the module's requests about areas: mmap, page faults, ``vm_operations_struct``.
 
 The kernel has the page tables. What an operation asks to be mapped is noted in its `VmAreaStruct`,
 sent along with the reply, and forgotten. An area is known here while it has operations: without
@@ -67,7 +67,7 @@ class _Area:
 
 
 class Areas:
-    """All areas with operations, by the module's number."""
+    """Answers requests about areas; keeps those with operations, by the module's number."""
 
     def __init__(
         self, control: Control, operations: Operations, machine: KernelMachine, devices: Devices

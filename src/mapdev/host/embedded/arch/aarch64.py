@@ -1,4 +1,4 @@
-"""aarch64: all that the embedded host has to know of this processor."""
+"""aarch64: registers, system call numbers and structures that the embedded host needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""x86-64: all that the embedded host has to know of this processor."""
+"""x86-64: registers, system call numbers and structures that the embedded host needs."""
 
 from __future__ import annotations
 

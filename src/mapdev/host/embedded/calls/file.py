@@ -1,4 +1,4 @@
-"""Calls on an open device: seek, ioctl, fsync, stat and, from `transfer`, reading and writing.
+"""Handles system calls on an open device: lseek, ioctl, fsync, fstat; `transfer` reads and writes.
 
 The checks are those of the kernel's virtual file system, in its order; then the driver's operation
 runs.

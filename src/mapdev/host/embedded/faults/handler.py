@@ -76,7 +76,7 @@ _AROUND = 16  # pages that a driver's map_pages is asked for at once, as fault_a
 
 
 class UserfaultHandler(ClientPageTable):
-    """Answers the touches of one client's pages that are not there.
+    """Handles page faults of one client.
 
     :param operations: calls the driver.
     :param thread: a stopped thread of the client, in which its worker is started.

@@ -1,4 +1,4 @@
-"""One thread held by ptrace: stops, registers, signal mask. Knows nothing of what they are for.
+"""`Tracee` is a thread that the host holds by ptrace: its stops, registers and signal mask.
 
 The thread is a client's, not our child's, unless it is the main thread of one. Whatever is done
 to it may find it killed: then `gone` is set and `ClientGone` raised, and it has been waited for,
@@ -75,7 +75,7 @@ _ANY_EVENT = os.WSTOPPED | os.WEXITED | os.WNOWAIT | WALL
 
 
 class Tracee:
-    """A thread that this one traces.
+    """A thread that the calling thread traces (ptrace).
 
     :ivar gone: it died, or was let go: nothing more can be done to it.
     :ivar has_siblings: we may trace other threads of its process too.
@@ -231,7 +231,7 @@ class Tracee:
 
 
 class Wakeful(Tracee):
-    """A thread that goes on, for us, while its process is stopped (SIGSTOP); not traced otherwise.
+    """Keeps an injected thread running while SIGSTOP holds its process; traces it only then.
 
     :param warn: called when it can't, since another tracer holds it.
     """

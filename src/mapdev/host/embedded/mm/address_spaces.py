@@ -1,4 +1,4 @@
-"""The address spaces of all clients that map devices, from their first mapping to their end.
+"""`AddressSpaces` tracks each client process that maps devices, from its first mapping to its end.
 
 An address space begins with a process's first mapping of a device, or with the fork of one that
 has some, and ends with the process (its pidfd says when) or when it executes a program. That nobody
@@ -59,7 +59,7 @@ class _Exec:
 
 
 class AddressSpaces:
-    """The address spaces, by process.
+    """Keeps the device areas (`MmAreas`) of each process that maps devices.
 
     :param leases: the mappings that areas show.
     :param watcher: watches descriptors.

@@ -45,7 +45,7 @@ class FaultHandler(Protocol):
         """Return the pages of [`start`, `end`) of whose first write the driver will be told."""
 
     def protect(self, pages: Iterable[int]) -> None:
-        """Have the driver be told of the next write to each of `pages`."""
+        """Write-protect each of `pages`, so that the next write asks the driver."""
 
     def forget(self, area: DeviceArea) -> None:
         """Note that `area` is gone, or will be as soon as the client's call goes on."""

@@ -1,4 +1,4 @@
-"""The lifetime of mappings: finds out from the kernel which have ended in all clients.
+"""`Leases` learns from the kernel which mappings have ended in all clients, and frees their frames.
 
 Each mapping is made through an open file description of its own of physical memory's memfd. Every
 area that comes of it (also by fork, by a split, by mremap) refers to that description, and the
@@ -34,10 +34,10 @@ _FRAMES = itemgetter(1, 2)  # of a `Mapped`: the first and how many
 class Lease:
     """One mapping of a device in clients.
 
-    :ivar vma: the area as the driver's mmap operation left it; what is left of it in a client, and
-        in which clients, /proc tells.
+    :ivar vma: the area as the driver's mmap operation left it; /proc shows which clients still map
+        which part of it.
     :ivar tgid: the process that made it.
-    :ivar areas: how many areas that we know of came of it.
+    :ivar areas: how many known areas show it: the first, its copies and pieces.
     """
 
     __slots__ = ("_held", "areas", "holds", "index", "tgid", "vma")
@@ -68,7 +68,7 @@ class Lease:
 
 
 class Leases:
-    """All mappings that live.
+    """Keeps all live mappings and finds those that have ended.
 
     :param watcher: watches descriptors.
     :param changed: called when some may have ended, to `sweep`.
