@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import os
 
-from mapdev.host.embedded.calls.transfer import OPERATIONS, Operation
+from mapdev.host.embedded.calls.transfer import OPERATIONS, POSITIONAL, Operation
 from mapdev.host.embedded.calls.verdict import PASS_ON, Handler, Result, Verdict, signed64
 from mapdev.host.embedded.files import OpenFile
 from mapdev.host.embedded.kernel import Kernel
@@ -28,14 +28,18 @@ def _error(code: int, text: str = "") -> OSError:
     return OSError(code, text or os.strerror(code))
 
 
-def _on_device(operation: Operation) -> Handler:
-    """Make a handler of `operation`, which is for devices only; other files are the kernel's."""
+def _on_device(operation: Operation, checks_fd: bool = False) -> Handler:
+    """Make a handler of `operation`, which is for devices only; other files are the kernel's.
+
+    :param checks_fd: `operation` itself refuses a file that was opened with O_PATH, since it looks
+        at other arguments first.
+    """
 
     def handle(kernel: Kernel, call: Call) -> Result:
         open_file = kernel.file(call)
         if open_file is None:
             return PASS_ON
-        if open_file.path_only:
+        if open_file.path_only and not checks_fd:
             raise _error(errno.EBADF)
         return operation(kernel, call, open_file)
 
@@ -113,6 +117,7 @@ def _between_files(kernel: Kernel, call: Call) -> int | Verdict:
 
 HANDLERS: dict[str, Handler] = {
     **{name: _on_device(operation) for name, operation in OPERATIONS.items()},
+    **{name: _on_device(operation, checks_fd=True) for name, operation in POSITIONAL.items()},
     "lseek": _on_device(_lseek),
     "ioctl": _on_device(_ioctl),
     "fsync": _on_device(_fsync(False)),
