@@ -24,6 +24,7 @@ from mapdev.host.core.device import Device
 from mapdev.host.core.files import OpenFile
 from mapdev.host.core.machine import HostMachine
 from mapdev.host.core.waiting import WouldWait
+from mapdev.host.numbers import ENOIOCTLCMD
 from mapdev.linux.context import Context, as_bytes, enter, reset
 from mapdev.linux.fs import FMODE_STREAM
 from mapdev.linux.log import log
@@ -116,13 +117,21 @@ class Operations:
         return self._number(of.device, "llseek", result, _LLONG_MAX)
 
     def ioctl(self, call: Call, cmd: int, arg: int) -> int:
-        """Run the ioctl operation; return its result, which is not negative."""
+        """Run the ioctl operation; return its result, which is not negative.
+
+        :raises OSError: ENOTTY for ENOIOCTLCMD, too.
+        """
         of = call.file
         again = partial(self.ioctl, call, cmd, arg)
-        result = self._run(call, "ioctl", again, of.driver.ioctl, of.file, cmd, arg)
-        if type(result) is int and 0 <= result <= _INT_MAX:
-            return result
-        return self._number(of.device, "ioctl", result, _INT_MAX)
+        try:
+            result = self._run(call, "ioctl", again, of.driver.ioctl, of.file, cmd, arg)
+            if type(result) is int and 0 <= result <= _INT_MAX:
+                return result
+            return self._number(of.device, "ioctl", result, _INT_MAX)
+        except OSError as error:
+            if error.errno != ENOIOCTLCMD:
+                raise
+            raise OSError(errno.ENOTTY, os.strerror(errno.ENOTTY)) from None
 
     def fsync(self, call: Call, datasync: bool, start: int = 0, end: int = _LLONG_MAX) -> int:
         """Run the fsync operation for bytes `start` to `end`, the whole file unless given."""

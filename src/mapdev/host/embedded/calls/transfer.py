@@ -195,7 +195,7 @@ def _vector(once: Once, positional: bool = False, flagged: bool = False) -> Oper
         if positional and not (flagged and signed64(offset) == -1):
             pos = _position(open_file, once, offset)
         _check(open_file, once)
-        pieces = _import_iovec(kernel, call, vector, count)
+        pieces = import_iovec(kernel, call, vector, count)
         total = sum(length for _, length in pieces)
         if not total:
             return 0
@@ -220,7 +220,7 @@ def _position(open_file: OpenFile, once: Once, offset: int) -> int:
     return pos
 
 
-def _import_iovec(kernel: Kernel, call: Call, address: int, count: int) -> list[tuple[int, int]]:
+def import_iovec(kernel: Kernel, call: Call, address: int, count: int) -> list[tuple[int, int]]:
     """Return the pieces of a vector in the client, cut to what one call may transfer.
 
     :raises OSError: EINVAL there are too many or one has a negative length, EFAULT the vector is
