@@ -37,3 +37,4 @@ CLONE_VM, CLONE_FS, CLONE_SIGHAND, CLONE_VFORK = 0x100, 0x200, 0x800, 0x4000
 CLONE_THREAD, CLONE_NEWNS, CLONE_SYSVSEM, CLONE_UNTRACED = 0x10000, 0x20000, 0x40000, 0x800000
 CAP_FOWNER, CAP_IPC_LOCK, CAP_SYS_MODULE, CAP_SYS_ADMIN = 3, 14, 16, 21
 ERESTARTSYS = 512  # never seen by a program: EINTR comes of it, or the call begins anew
+ENOIOCTLCMD = 515  # what a driver says of commands that it does not know; ENOTTY comes of it

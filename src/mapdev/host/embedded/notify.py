@@ -144,6 +144,24 @@ class Call(CoreCall):
         if count < len(data):
             raise OSError(errno.EFAULT, f"{addr + count:#x} is not writable in the client")
 
+    def take_data(self, addr: int, count: int) -> bytes:
+        """Return the bytes at `addr` that are readable, at most `count`."""
+        try:
+            return self.host.machine.read_user(self.tid, addr, count)
+        except OSError as error:
+            if error.errno != errno.EFAULT:
+                raise
+            return b""
+
+    def put_data(self, addr: int, data: Any) -> int:
+        """Write `data` at `addr` as far as that is writable; return how many bytes fitted."""
+        try:
+            return self.host.machine.write_user(self.tid, addr, data)
+        except OSError as error:
+            if error.errno != errno.EFAULT:
+                raise
+            return 0
+
     def finish(self, result: Any) -> None:
         """Answer with what a handler returned: a result, or a `Verdict`."""
         if result is PASS_ON:

@@ -101,6 +101,7 @@ def pidfd_getfd(pidfd: int, fd: int) -> int:
 _IOVEC = struct.Struct("<QQ")
 _IOVECS = struct.Struct("<4Q")  # ours and theirs
 _SMALL = 16384  # bytes that are copied once more rather than looked up where they are
+_LARGE = 1 << 26  # bytes that are not allocated before it is known that they are there
 
 
 _libc_plain = ctypes.CDLL(None)  # by which errno is not kept, nor arguments checked: faster
@@ -139,6 +140,8 @@ def read_memory(pid: int, addr: int, size: int) -> bytes:
 
     :raises OSError: EFAULT nothing is mapped there, ESRCH no such process, EPERM not allowed to.
     """
+    if size > _LARGE:
+        return _read_large(pid, addr, size)
     view, address, iovecs, ours, theirs = _staging.all
     if size > _SMALL:
         # Read straight into what is returned, which nobody else has seen yet: no copy.
@@ -156,6 +159,19 @@ def read_memory(pid: int, addr: int, size: int) -> bytes:
     if size <= _SMALL:
         return bytes(view[:count])
     return large if count == size else large[:count]
+
+
+def _read_large(pid: int, addr: int, size: int) -> bytes:
+    """Do what `read_memory` does, piece by piece: a program may ask for more than it has."""
+    pieces = [read_memory(pid, addr, _LARGE)]
+    while len(pieces[-1]) == _LARGE and (done := len(pieces) * _LARGE) < size:
+        try:
+            pieces.append(read_memory(pid, addr + done, min(size - done, _LARGE)))
+        except OSError as error:
+            if error.errno != errno.EFAULT:
+                raise
+            break
+    return b"".join(pieces)
 
 
 def write_memory(pid: int, addr: int, data: Any) -> int:

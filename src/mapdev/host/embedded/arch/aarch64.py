@@ -113,6 +113,7 @@ SYSCALLS = {
     "shutdown": 210,
     "sendmsg": 211,
     "recvmsg": 212,
+    "readahead": 213,
     "munmap": 215,
     "mremap": 216,
     "clone": 220,

@@ -116,6 +116,7 @@ SYSCALLS = {
     "munlock": 150,
     "pivot_root": 155,
     "chroot": 161,
+    "readahead": 187,
     "getxattr": 191,
     "lgetxattr": 192,
     "fgetxattr": 193,
