@@ -123,7 +123,6 @@ HANDLERS: dict[str, Handler] = {
     "getdents": _always(errno.ENOTDIR),
     "getdents64": _always(errno.ENOTDIR),
     "fadvise64": _on_device(lambda kernel, call, open_file: 0),
-    "fgetxattr": _always(errno.ENODATA),
     "flistxattr": _on_device(lambda kernel, call, open_file: 0),
     "vmsplice": _always(errno.EBADF),
     "sendfile": _between_files,
