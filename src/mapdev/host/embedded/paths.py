@@ -27,7 +27,7 @@ from mapdev.host.embedded.files import Files, OpenFile
 from mapdev.host.embedded.processes import has_capability
 from mapdev.host.numbers import AT_FDCWD, CAP_SYS_ADMIN
 
-_MAX_LINKS = 40  # as in the kernel: MAXSYMLINKS
+MAX_LINKS = 40  # as in the kernel: MAXSYMLINKS
 _OPEN_FILE = r"/proc/(\d+|self|thread-self)(?:/task/\d+)?/fd/(\d+)"
 _MAPPED = r"/proc/(\d+|self|thread-self)/map_files/([0-9a-f]+)-([0-9a-f]+)"
 PROC_LIKE = ("/proc/", "/dev/fd/", "/dev/std")
@@ -154,7 +154,7 @@ class Paths:
             if target is None:
                 continue
             links += 1
-            if links > _MAX_LINKS:
+            if links > MAX_LINKS:
                 return None
             at = "" if target.startswith("/") else at[: at.rfind("/")]
             names.extend(target.split("/")[::-1])

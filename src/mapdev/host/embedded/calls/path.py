@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from mapdev.host.core.device import Device
 from mapdev.host.embedded.arch import ARCH
-from mapdev.host.embedded.calls.open_how import OpenHow
+from mapdev.host.embedded.calls.open_how import RESOLVE_IN_ROOT, OpenHow
 from mapdev.host.embedded.calls.verdict import PASS_ON, Handler, Result, Verdict, signed32
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.node import filesystem, may_access, pack_stat, pack_statx
@@ -87,11 +87,16 @@ def _open(kernel: Kernel, call: Call, read_how: Callable[[], OpenHow]) -> Result
     except OSError as error:
         how, failure = OpenHow(0), error
     dirfd = _directory(call, directory)
-    found = kernel.paths.find(call.tid, dirfd, text, how.follows_link)
+    meant = text.lstrip("/") if how.resolve & RESOLVE_IN_ROOT else text
+    found = kernel.paths.find(call.tid, dirfd, meant, how.follows_link)
     if found is not None:
         if failure is not None:
             raise failure
         how.check()
+        if how.resolve:
+            from mapdev.host.embedded.calls.resolve import check_resolve  # for a quick start
+
+            check_resolve(kernel.paths, call.tid, dirfd, text, how.resolve, found)
         if found.has_slash:
             raise _error(errno.EISDIR if how.flags & os.O_CREAT else errno.ENOTDIR)
         if found.open_file is not None and not how.follows_link:
