@@ -312,6 +312,57 @@ def test_is_no_regular_file(mapdev: Host, client: Client) -> None:
     assert stat.S_ISCHR(int(out))
 
 
+def test_a_node_is_no_directory(mapdev: Host, client: Client, tmp_path: Path) -> None:
+    """However the path begins, and whatever comes behind the node's name."""
+    mapdev.add(Buffer, "/dev/x")
+    (tmp_path / "link").symlink_to("/dev/x")
+    (tmp_path / "x").mkdir()
+    client(
+        """
+        os.chdir(sys.argv[1])
+        fd, dev = os.open('/dev/x', os.O_RDWR), os.open('/dev', os.O_PATH)
+        os.mkdir('x/x')  # a directory with the name of a node
+        assert os.listdir('x/') == ['x'] and os.path.isdir('x/x/..') and not os.path.exists('x/y')
+        for path, directory in [
+            ('/dev/x', None), ('x', dev), (f'/proc/self/fd/{fd}', None), ('/proc/self/cwd/link', None)
+        ]:
+            for behind in '/.', '/..', '/':
+                raises(errno.ENOTDIR, lambda: os.stat(path + behind, dir_fd=directory))
+                raises(errno.ENOTDIR, lambda: os.open(path + behind, os.O_PATH, dir_fd=directory))
+                raises(errno.ENOTDIR, lambda: os.unlink(path + behind, dir_fd=directory))
+        for path in '/dev/x/y', '/dev/x/../x':
+            raises(errno.ENOTDIR, os.open, path, os.O_CREAT | os.O_RDWR)
+            raises(errno.ENOTDIR, os.mkdir, path)
+            raises(errno.ENOTDIR, os.rename, path, '/dev/y')
+        raises(errno.ENOTDIR, os.stat, 'link/')
+        raises(errno.ENOTDIR, os.lstat, 'link/')
+        raises(errno.EISDIR, os.open, '/dev/x/', os.O_CREAT | os.O_RDWR)
+        raises(errno.EEXIST, os.mkdir, '/dev/x/')
+        for call in os.rmdir, os.chdir:
+            raises(errno.ENOTDIR, call, '/dev/x')
+        """,
+        str(tmp_path),
+    )
+
+
+def test_a_unix_socket_can_not_be_at_a_node(mapdev: Host, client: Client, tmp_path: Path) -> None:
+    mapdev.add(Buffer, "/dev/x")
+    client(
+        """
+        import socket
+        unix = socket.socket(socket.AF_UNIX)
+        raises(errno.EADDRINUSE, unix.bind, '/dev/x')
+        raises(errno.ECONNREFUSED, unix.connect, '/dev/x')
+        os.chdir(sys.argv[1])
+        unix.bind('real')
+        unix.listen()
+        socket.socket(socket.AF_UNIX).connect('real')
+        """,
+        str(tmp_path),
+    )
+    assert not Path("/dev/x").is_socket()
+
+
 def test_flags_that_say_what_a_path_means(mapdev: Host, client: Client, tmp_path: Path) -> None:
     """With AT_SYMLINK_NOFOLLOW a link is meant, with AT_EMPTY_PATH what is at the descriptor."""
     mapdev.add(Buffer, "/dev/x")
@@ -330,10 +381,13 @@ def test_flags_that_say_what_a_path_means(mapdev: Host, client: Client, tmp_path
 
         raises(errno.EACCES, call, faccessat2, here, link, os.X_OK, 0)
         call(faccessat2, here, link, os.X_OK, NOFOLLOW)
-        raises(errno.EPERM, call, fchownat, here, link, os.getuid(), -1, 0)
+        raises(errno.EPERM, call, fchownat, here, link, os.getuid() + 1, -1, 0)
         call(fchownat, here, link, os.getuid(), -1, NOFOLLOW)
-        raises(errno.EPERM, call, utimensat, here, link, None, 0)
-        call(utimensat, here, link, None, NOFOLLOW)
+        times = struct.pack('4q', 1, 0, 1, 0)
+        call(utimensat, here, link, times, 0)
+        assert os.lstat('link', dir_fd=here).st_mtime != 1
+        call(utimensat, here, link, times, NOFOLLOW)
+        assert os.lstat('link', dir_fd=here).st_mtime == 1
         raises(errno.EPERM, call, fchmodat2, here, link, 0o600, 0)
         try: call(fchmodat2, here, link, 0o600, NOFOLLOW)
         except OSError as error: assert error.errno in (errno.ENOSYS, errno.EOPNOTSUPP), error
@@ -341,8 +395,8 @@ def test_flags_that_say_what_a_path_means(mapdev: Host, client: Client, tmp_path
         for fd in devices:
             call(faccessat2, fd, b'', os.R_OK, EMPTY)
             raises(errno.EACCES, call, faccessat2, fd, b'', os.X_OK, EMPTY)
-            raises(errno.EPERM, call, fchownat, fd, b'', os.getuid(), -1, EMPTY)
-            raises(errno.EPERM, call, utimensat, fd, b'', None, EMPTY)
+            raises(errno.EPERM, call, fchownat, fd, b'', os.getuid() + 1, -1, EMPTY)
+            raises(errno.EINVAL, call, utimensat, fd, b'', struct.pack('4q', 1, -1, 1, 0), EMPTY)
             raises(errno.EPERM, call, fchmodat2, fd, b'', 0o600, EMPTY)
             raises(errno.ENOENT, call, faccessat2, fd, b'', os.R_OK, 0)
         call(faccessat2, here, b'', os.X_OK, EMPTY)

@@ -161,9 +161,17 @@ class Quick:
         name = path[path.rfind(b"/") + 1 :]
         if name in self._names or path.startswith(_PROC_LIKE):
             return False
+        for inner in self._paths.inner:
+            if inner in path:
+                return False  # it goes on below a node, or has a slash there
         if not path and call[bits_at] & AT_EMPTY_PATH:
             return self._is_foreign_file(call[_TID], call[fd_at] & _INT)
-        if name in _NO_NODES_NAMES or call[bits_at] & bits:
+        if name in _NO_NODES_NAMES:
+            path = path.rstrip(b"/")
+            if name or not path:
+                return True
+            # What has a slash behind it is followed if it is a link.
+        elif call[bits_at] & bits:
             return True
         if path.startswith(b"/"):
             if self._paths.roots_differ:

@@ -96,6 +96,18 @@ def pidfd_getfd(pidfd: int, fd: int) -> int:
     return result
 
 
+def openat2(directory: int, path: bytes, flags: int, resolve: int) -> int:
+    """openat2(2); return the descriptor."""
+    how = struct.pack("<3Q", flags, 0, resolve)
+    result: int = _libc.syscall(
+        ctypes.c_long(NUMBER_OF["openat2"]), ctypes.c_int(directory), path, how,
+        ctypes.c_size_t(len(how)),
+    )  # fmt: skip
+    if result < 0:
+        raise _error("openat2")
+    return result
+
+
 # --- another process's memory ------------------------------------------------------------------
 
 _IOVEC = struct.Struct("<QQ")

@@ -1,4 +1,4 @@
-"""Handles system calls on a device's descriptors themselves: dup, dup2, dup3, fcntl, epoll_ctl.
+"""Handles calls on a device's descriptors themselves: dup, fcntl, flock, syncfs, epoll_ctl.
 
 The kernel keeps the descriptors themselves, so most of these pass. A duplicate must get a number
 that the filter sees, though: where the kernel would choose one out of its sight, the thread is made
@@ -149,6 +149,14 @@ def _do_epoll_ctl(kernel: Kernel, call: Call) -> Verdict:
     return PASS_ON
 
 
+def _unless_path_only(kernel: Kernel, call: Call) -> Verdict:
+    """Refuse descriptors that were opened with O_PATH; the kernel does the rest on the socket."""
+    open_file = kernel.file(call)
+    if open_file is not None and open_file.path_only:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    return PASS_ON
+
+
 def _do_pidfd_getfd(kernel: Kernel, call: Call) -> Verdict:
     """Refuse to fetch the number at which physical memory may be lent to another thread."""
     if call.args[1] & 0xFFFFFFFF == kernel.scratch_descriptor:
@@ -162,5 +170,7 @@ HANDLERS: dict[str, Handler] = {
     "dup3": _do_dup2,
     "fcntl": _do_fcntl,
     "epoll_ctl": _do_epoll_ctl,
+    "flock": _unless_path_only,
+    "syncfs": _unless_path_only,
     "pidfd_getfd": _do_pidfd_getfd,
 }

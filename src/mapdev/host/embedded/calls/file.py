@@ -131,7 +131,6 @@ HANDLERS: dict[str, Handler] = {
     "getdents64": _always(errno.ENOTDIR),
     "fadvise64": _on_device(_fadvise),
     "readahead": _on_device(_readahead),
-    "fgetxattr": _always(errno.ENODATA),
     "flistxattr": _on_device(lambda kernel, call, open_file: 0),
     "vmsplice": _on_device(vmsplice, checks_fd=True),
 }

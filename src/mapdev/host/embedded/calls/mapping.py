@@ -375,7 +375,6 @@ HANDLERS: dict[str, Handler] = {
     "mmap": _do_mmap,
     "remap_file_pages": _do_remap_file_pages,
     "io_uring_setup": _do_io_uring_setup,
-    "chroot": _roots_may_differ,
     "pivot_root": _roots_may_differ,
     "setns": _roots_may_differ,
     "unshare": _do_unshare,
