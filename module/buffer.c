@@ -92,7 +92,8 @@ static unsigned long mapdev_alloc_contig(unsigned long nr)
 	int nid, type;
 
 	for_each_online_node(nid) {
-		for (type = MAX_NR_ZONES - 1; type >= 0 && !pfn; type--) {
+		/* Not ZONE_MOVABLE: what is mapped by its frame can't be moved, so not unplugged. */
+		for (type = ZONE_NORMAL; type >= 0 && !pfn; type--) {
 			struct zone *zone = &NODE_DATA(nid)->node_zones[type];
 
 			if (populated_zone(zone))
