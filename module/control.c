@@ -117,6 +117,10 @@ static int mapdev_unmap(struct mapdev_session *s, const struct mapdev_unmap *unm
 	dev = mapdev_device_find(s, unmap->device);
 	if (!dev)
 		return -ENOENT;
+	/* A fault that was answered before, but not applied yet, is to be asked for again. */
+	spin_lock(&s->lock);
+	dev->unmaps++;
+	spin_unlock(&s->lock);
 	unmap_mapping_range(dev->inode->i_mapping, unmap->start, unmap->len, unmap->even_cows);
 	put_device(&dev->dev);
 	return 0;
@@ -225,8 +229,8 @@ static __poll_t mapdev_control_poll(struct file *file, poll_table *table)
 	spin_lock(&s->lock);
 	if (s->dead)
 		mask = EPOLLERR | EPOLLHUP;
-	else if (s->kicked || s->command.ready || !list_empty(&s->urgent.list) ||
-		 !list_empty(&s->normal.list))
+	else if (s->kicked || mapdev_has_result(s, 0) || !list_empty(&s->urgent) ||
+		 !list_empty(&s->normal))
 		mask = EPOLLIN | EPOLLRDNORM;
 	spin_unlock(&s->lock);
 	return mask;

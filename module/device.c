@@ -24,7 +24,7 @@
 #define MAPDEV_MAGIC	0x6d617064	/* "mapd" */
 #define MAPDEV_HAS_ALL	(MAPDEV_HAS_FSYNC * 2 - 1)
 
-static struct file_operations mapdev_fops[MAPDEV_HAS_ALL + 1];
+static struct file_operations mapdev_fops[MAPDEV_HAS_ALL + 1] __ro_after_init;
 dev_t mapdev_numbers;
 static DEFINE_IDA(mapdev_minors);
 static DEFINE_XARRAY(mapdev_by_number);	/* devices that can be opened, by their dev_t */
@@ -482,7 +482,7 @@ static struct file_system_type mapdev_fs = {
 	.kill_sb = kill_anon_super,
 };
 
-int mapdev_device_init(void)
+int __init mapdev_device_init(void)
 {
 	u32 has;
 	int ret;

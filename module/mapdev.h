@@ -39,8 +39,10 @@
  * Payload memory is mapped from the control device at payload_offset: nr_slots request slots,
  * nr_reply_slots reply slots, one command slot, all of slot_size bytes, in this order; slots are
  * numbered through. Behind them lies one page, an array of __u32: element N is not zero while the
- * client still copies from reply slot N (0 is the first reply slot). A request's slot belongs to the
- * daemon until its next MAPDEV_IOC_NEXT, whatever that replies to.
+ * client still copies from reply slot N (0 is the first reply slot). A request's slot is the request's
+ * until the daemon has replied to it, by whatever kind of reply, or has fetched its MAPDEV_GONE. The
+ * command slot is read and written by MAPDEV_IOC_NEXT only: a daemon with threads lets one of them at a
+ * time use it, from writing it to the reply, and from a RESULT until it has read that.
  */
 struct mapdev_init {
 	__u32 size;		/* of this struct */
@@ -150,6 +152,10 @@ enum mapdev_buffer_kind {
 	MAPDEV_BUF_PHYS = 3,	/* a range of physical addresses: registers, reserved memory */
 };
 
+/*
+ * For MAPDEV_BUF_PHYS only: RAM is cached however it is asked for. Outside x86 registers are never
+ * cached: MAPDEV_CACHED is MAPDEV_UNCACHED there.
+ */
 enum mapdev_cache {
 	MAPDEV_CACHED = 0,
 	MAPDEV_UNCACHED = 1,
@@ -322,8 +328,13 @@ enum mapdev_reply_kind {
 				 * EOPNOTSUPP: a call that can't wait for long (POLL); its time
 				 * limit goes on, it has still to be replied to */
 
-	/* Commands: the waiting client does something for the daemon, MAPDEV_RESULT says what came of it.
-	 * One at a time in a session. */
+	/*
+	 * Commands: the waiting client does something for the daemon, MAPDEV_RESULT says what came of it.
+	 * One at a time for a request (EBUSY). The client's memory may be such that somebody else has to
+	 * bring it in, or does not: after the session's time limit, or the module's if that is less,
+	 * the RESULT is ETIMEDOUT. The daemon may reply to the request sooner, which gives the command up:
+	 * there will be no RESULT.
+	 */
 	MAPDEV_COPY_FROM = 8,	/* len bytes at addr into the command slot; result: how many */
 	MAPDEV_COPY_TO = 9,	/* len bytes of the command slot to addr; result: how many */
 	MAPDEV_AREAS = 10,	/* struct mapdev_area_info in the command slot, from address addr on;
@@ -360,7 +371,8 @@ struct mapdev_reply {
 	__u32 len;		/* READ: result is len if that is the payload's */
 	__u32 slot;		/* a reply slot, the command slot, or MAPDEV_NO_SLOT: in data */
 	__s32 error;		/* out: 0; ENOENT: nobody waits for id; EINVAL: it made no sense and the
-				 * client got EIO; EBUSY: the RESULT of another command was not fetched */
+				 * client got EIO; EBUSY: the RESULT of another command of this request
+				 * was not fetched; ENOMEM */
 	__u32 mask;		/* with MAPDEV_REPLY_SHOW, else 0 */
 	__u8 data[MAPDEV_INLINE];
 };
@@ -383,7 +395,7 @@ struct mapdev_reply {
 
 struct mapdev_mmap {
 	__u64 set_flags;	/* MAPDEV_VM_: IO, DONTCOPY, DONTEXPAND, DONTDUMP, PFNMAP, MIXEDMAP */
-	__u64 clear_flags;	/* MAPDEV_VM_MAY... */
+	__u64 clear_flags;	/* MAPDEV_VM_MAY...; EACCES if what one allows is in use */
 	__u32 vm_ops;		/* MAPDEV_VMOP_ */
 	__u32 cache;		/* enum mapdev_cache: vm_page_prot, for what comes by fault */
 	__u32 nr_mappings;
