@@ -57,7 +57,7 @@ class _Buffer:
 
 
 class _Buffers(threading.local):
-    """Buffers that ptrace and waitid fill, one set for each thread that runs a host.
+    """Buffers that ptrace(2) reads and writes, one set for each thread that runs a host.
 
     :ivar early: stops of threads that were reported while another one was waited for.
     """
