@@ -85,7 +85,7 @@ class _Sleeper:
 
     @property
     def key(self) -> Hashable:
-        """What wakes it: a wait queue, or any of its driver's."""
+        """The wait queue that wakes it, or its driver if any of its queues does."""
         return self.wait.queue if self.wait.queue is not None else self.call.owner
 
 

@@ -41,7 +41,7 @@ class Commands:
         self._serve = serve
 
     def run(self, request: int, kind: int, addr: int, length: int, data: bytes = b"") -> Outcome:
-        """Have the client of a call do something, and return what came of it; in any thread.
+        """Have the client of a call carry out a command; return its outcome; in any thread.
 
         :raises OSError: EFAULT the client is gone, or can't do that now; what the command says.
         """

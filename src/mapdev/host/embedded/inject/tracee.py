@@ -57,7 +57,7 @@ class _Buffer:
 
 
 class _Buffers(threading.local):
-    """What the calls below pass to the kernel, for each thread: several hosts may have one each.
+    """Buffers that ptrace(2) reads and writes, one set for each thread that runs a host.
 
     :ivar early: stops of threads that were reported while another one was waited for.
     """
