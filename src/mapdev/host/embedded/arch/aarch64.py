@@ -50,6 +50,7 @@ def pack_stat(
 
 
 SYSCALLS = {
+    "io_submit": 2,
     "getxattr": 8,
     "lgetxattr": 9,
     "fgetxattr": 10,

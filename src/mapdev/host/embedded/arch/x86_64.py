@@ -122,6 +122,7 @@ SYSCALLS = {
     "listxattr": 194,
     "llistxattr": 195,
     "flistxattr": 196,
+    "io_submit": 209,
     "remap_file_pages": 216,
     "getdents64": 217,
     "fadvise64": 221,
