@@ -206,6 +206,8 @@ SYSCALLS: tuple[Syscall, ...] = (
     _S("munlock", "area", "area", is_quick=False),
     # In a process whose areas are not known mremap still looks for those of its parent.
     _S("mremap", "remap", "unless ours", is_quick=False),
+    # The descriptors that it is about are in the client's memory.
+    _S("io_submit", "aio", "unless ours", is_quick=False),
     _S("fork", "process", "unless ours"),
     _S("clone3", "process", "unless ours"),
     _S("exit", "process", "unless ours"),

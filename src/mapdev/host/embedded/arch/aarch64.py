@@ -54,6 +54,7 @@ SYSCALLS = {
     "setxattr": 5,
     "lsetxattr": 6,
     "fsetxattr": 7,
+    "io_submit": 2,
     "getxattr": 8,
     "lgetxattr": 9,
     "fgetxattr": 10,

@@ -135,6 +135,7 @@ SYSCALLS = {
     "removexattr": 197,
     "lremovexattr": 198,
     "fremovexattr": 199,
+    "io_submit": 209,
     "remap_file_pages": 216,
     "getdents64": 217,
     "fadvise64": 221,
