@@ -122,7 +122,12 @@ def _add(host: Host, text: str) -> None:
     except DriverError:
         raise
     except BaseException as error:  # sys.exit() in probe, too: Ctrl-C is not raised here
-        raise DriverError(f"{node}: {driver} can't be set up: {error}") from error
+        raise DriverError(f"{node}: {driver} can't be set up: {_told(error)}") from error
+
+
+def _told(error: BaseException) -> str:
+    """Say what was raised: an error by its text, anything else by its type as well."""
+    return str(error) if isinstance(error, OSError | ValueError) else repr(error)
 
 
 def _serve_all(host: Host, devices: Sequence[str]) -> int:
@@ -171,7 +176,8 @@ def _serve_the_rest(host: Host, signals: int) -> None:
 
 
 def _trace(device: Device, operation: str, arguments: str, result: str, seconds: float) -> None:
-    print(f"{device.node}: {operation}({arguments}) = {result} <{seconds:.6f}>", file=sys.stderr)
+    node = device.node.encode("unicode_escape").decode()  # of anon_inode_getfd: any text
+    print(f"{node}: {operation}({arguments}) = {result} <{seconds:.6f}>", file=sys.stderr)
 
 
 def _complain(what: object, status: int) -> int:

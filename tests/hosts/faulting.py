@@ -58,7 +58,7 @@ class Asked(Driver):
         return " ".join(f"{what}{page}{'w' if w else 'r'}" for what, page, w in asked).encode()
 
     def write(self, file: File, data: bytes, pos: int) -> int:
-        self.written = data
+        self.written = data or self.written  # nothing: the buffer can not be read
         return len(data)
 
 

@@ -228,6 +228,8 @@ def as_bytes(data: Any) -> Any:
     if type(data) is bytes:
         return data
     view = memoryview(data)
+    if "O" in view.format:
+        raise TypeError("objects are not bytes")
     if view.c_contiguous:
         try:
             return view.cast("B")

@@ -16,6 +16,7 @@ from collections.abc import Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any
 
 from mapdev.linux.context import Context, enter
+from mapdev.linux.log import log
 
 if TYPE_CHECKING:
     import asyncio
@@ -62,6 +63,7 @@ class Coroutines:
 
     def __init__(self, lock: threading.RLock) -> None:
         self._lock = lock
+        self._is_stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
@@ -96,29 +98,35 @@ class Coroutines:
         loop = asyncio.new_event_loop()
         loop.set_task_factory(locked)
         self._loop = loop
-        self._thread = threading.Thread(target=_run, args=[loop], name="mapdev async", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, args=[loop], name="mapdev async", daemon=True
+        )
         self._thread.start()
         return loop
 
     def stop(self) -> None:
         """Cancel what runs and end the thread; without the lock, which the operations need."""
+        self._is_stopping = True
         if self._loop is not None and self._thread is not None:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(2 * _PATIENCE)
             self._loop = self._thread = None
 
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        import asyncio
 
-def _run(loop: asyncio.AbstractEventLoop) -> None:
-    import asyncio
-
-    loop.run_forever()
-    left = asyncio.all_tasks(loop)
-    for task in left:
-        task.cancel()
-    if left:
-        loop.run_until_complete(asyncio.wait(left, timeout=_PATIENCE))
-    loop.run_until_complete(loop.shutdown_asyncgens())
-    loop.close()
+        while not self._is_stopping:
+            try:
+                loop.run_forever()  # until a driver stops it: it is everybody's, so it goes on
+            except BaseException as error:  # raised by a callback: tasks keep theirs
+                log.exception("a callback of an async operation raised %r", error)
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        if left:
+            loop.run_until_complete(asyncio.wait(left, timeout=_PATIENCE))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
 
 
 class _Locked(Coroutine[Any, Any, Any]):

@@ -125,9 +125,11 @@ class Jobs:
         self.kick()
         while not job.is_done:
             self._done.wait(_LOOK)  # lets go of the lock, which the thread needs to run the job
+            if job.is_done:
+                return
             if self._thread is None or not self._thread.is_alive():
                 self._check()
-                raise HostDiedError("the host's thread has ended")
+                job.run()  # the host is closing: nothing happens beside this any more
 
     # --- in the host's thread ---------------------------------------------------------------
 

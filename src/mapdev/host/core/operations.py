@@ -11,7 +11,9 @@ Source: include/linux/fs.h (struct file_operations), fs/read_write.c, fs/ioctl.c
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import operator
 import os
 from collections.abc import Callable
 from functools import partial
@@ -165,7 +167,7 @@ class Operations:
         token = enter(Context(self.machine, of.driver))
         try:
             mask = of.driver.poll(of.file)
-            if not isinstance(mask, int):
+            if not isinstance(mask, int) or mask < 0:
                 raise TypeError(f"poll returned {mask!r}, not a mask")
         except BaseException as error:
             mask = DEFAULT_POLLMASK
@@ -187,7 +189,7 @@ class Operations:
             answer = self.run(device, task, operation, function, *args, errnos=False)
             if answer is None:
                 return 0
-            if not isinstance(answer, int) or answer < 0:
+            if not isinstance(answer, int) or not 0 <= answer < 1 << 32:
                 self._nonsense(device, operation, answer, "VM_FAULT_* bits")
         except OSError as error:
             return VM_FAULT_OOM if error.errno == errno.ENOMEM else VM_FAULT_SIGBUS
@@ -237,6 +239,8 @@ class Operations:
                 result.close()
                 raise TypeError(f"{operation} can't be async")
         except BaseException as error:
+            if isinstance(error, BlockingIOError):
+                raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None
             raise self._failure(error, device, operation) from None
         finally:
             reset(token)
@@ -296,6 +300,9 @@ class Operations:
         """Return a result that is a number from 0 to `most`; None is 0."""
         if result is None:
             return 0
+        if not isinstance(result, int):  # a number of NumPy's, which is no int
+            with contextlib.suppress(TypeError):
+                result = operator.index(result)
         if isinstance(result, int):
             if 0 <= result <= most:
                 return int(result)
@@ -309,7 +316,7 @@ class Operations:
             raise OSError(-data, os.strerror(-data))
         try:
             return as_bytes(data)
-        except TypeError:
+        except (TypeError, ValueError):  # no buffer, one that is released, one without a format
             self._nonsense(device, "read", data, "bytes")
 
     def _nonsense(self, device: Device, operation: str, result: object, wanted: str) -> NoReturn:

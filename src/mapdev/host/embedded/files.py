@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+import socket
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from mapdev.host.core.device import Device
 from mapdev.host.core.files import OpenFile as CoreFile
@@ -21,10 +23,13 @@ from mapdev.host.embedded.readiness import Readiness
 from mapdev.host.embedded.syscalls import fetch_descriptor
 from mapdev.linux.fs import File
 
+Moved = Callable[["OpenFile", socket.socket], None]
+
 
 class OpenFile(CoreFile):
     """An open file (``struct file``) of a device and the sockets by which it is tracked.
 
+    :param moved: called with the file when another socket tells of its last close, see `Readiness`.
     :ivar path_only: opened with O_PATH: it can be passed on and looked at, not used.
     :ivar seen: the thread that used it last, and the descriptor's number there; None when nobody
         is known to have it.
@@ -32,11 +37,11 @@ class OpenFile(CoreFile):
 
     __slots__ = ("link", "path_only", "ready", "seen")
 
-    def __init__(self, device: Device, file: File, path_only: bool = False) -> None:
+    def __init__(self, device: Device, file: File, path_only: bool, moved: Moved) -> None:
         super().__init__(device, file)
         self.path_only = path_only
         self.seen: tuple[int, int] | None = None
-        self.ready = Readiness()
+        self.ready = Readiness(partial(moved, self))
         self.link = f"socket:[{self.ready.inode}]"
 
     def borrow(self) -> int | None:

@@ -31,7 +31,6 @@ from mapdev.host.embedded.machine import EmbeddedMachine
 from mapdev.host.embedded.mm.window import Window
 from mapdev.host.embedded.processes import comm_of
 from mapdev.host.embedded.server import Server
-from mapdev.host.embedded.signals import SignalWatch
 from mapdev.host.embedded.watcher import Watcher
 
 __all__ = ["EmbeddedHost"]
@@ -73,13 +72,12 @@ class EmbeddedHost(Host):
             lambda open_file: self.kernel.uses.put(open_file),
         )
         operations = make_operations(self.machine, trace)
-        signals = SignalWatch(waiting.interrupt, waiting.forget)
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         if limit == resource.RLIM_INFINITY:
             limit = 1024
         low = limit if descriptors is None else descriptors
         numbers = seccomp.Descriptors.below(limit, low)
-        self.kernel = Kernel(self.machine, operations, numbers, signals, listeners)
+        self.kernel = Kernel(self.machine, operations, numbers, waiting, watcher, listeners)
         self._server = Server(self.kernel, jobs, waiting, watcher, listeners)
         if prepare:
             self.machine.leases.begin()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+import socket
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from mapdev.host.core.device import Device
 from mapdev.host.core.files import Uses, access_mode, new_file
 from mapdev.host.core.operations import Operations
 from mapdev.host.core.polling import Polling
-from mapdev.host.core.waiting import WouldWait
+from mapdev.host.core.waiting import Waiting, WouldWait
 from mapdev.host.embedded.arch import ARCH
 from mapdev.host.embedded.descriptors import FdAllocator
 from mapdev.host.embedded.files import Files, OpenFile
@@ -32,6 +32,7 @@ from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.paths import Paths
 from mapdev.host.embedded.polling import Display
 from mapdev.host.embedded.signals import SignalWatch
+from mapdev.host.embedded.watcher import Watcher
 from mapdev.linux.log import log
 from mapdev.linux.numbers import PAGE_SIZE
 
@@ -50,7 +51,6 @@ class Kernel:
     :ivar mappings: of devices, in all clients; `spaces` is its.
     :ivar injector: makes system calls in clients.
     :ivar messages: what the user is told of clients.
-    :ivar opened, closed: how `Server` is told of open files.
     :ivar uses: of open files: descriptors, mappings and calls that wait.
     :ivar locks: of all nodes.
     """
@@ -62,12 +62,15 @@ class Kernel:
         machine: EmbeddedMachine,
         operations: Operations,
         descriptors: Descriptors,
-        signals: SignalWatch,
+        waiting: Waiting,
+        watcher: Watcher,
         listeners: Listeners,
     ) -> None:
         self.machine = machine
         self.operations = operations
-        self.signals = signals
+        self.signals = SignalWatch(waiting.interrupt, waiting.forget)
+        self._waiting = waiting
+        self._watcher = watcher
         self.descriptors = descriptors
         self.mappings = machine.mappings
         self.spaces = self.mappings.spaces
@@ -82,8 +85,6 @@ class Kernel:
         self.uses: Uses[OpenFile] = Uses(self._release)
         self.locks = Locks(machine)
         self.paths = Paths(self.files, (self.mappings.dev, self.mappings.inode), self.spaces.mapped)
-        self.opened: Callable[[OpenFile], None] = lambda _: None
-        self.closed: Callable[[OpenFile], None] = lambda _: None
 
     # --- who asks, and with what ----------------------------------------------------------
 
@@ -156,7 +157,8 @@ class Kernel:
         cloexec = bool(flags & os.O_CLOEXEC)
         flags &= ~os.O_CLOEXEC
         if flags & os.O_PATH:
-            open_file = OpenFile(device, new_file(device, flags, 0), path_only=True)
+            file = new_file(device, flags, 0)
+            open_file = OpenFile(device, file, True, self._watch_another)
             call.file, call.owner = open_file, device.driver
             return self.install(call, open_file, cloexec)
         wanted = _WANTED[flags & os.O_ACCMODE] | (W_OK if flags & os.O_TRUNC else 0)
@@ -189,12 +191,13 @@ class Kernel:
         """Return a new open file, not yet in any client."""
         if flags & os.O_SYNC:  # two bits, one of which is O_DSYNC
             flags |= os.O_DSYNC
-        return OpenFile(device, new_file(device, flags | ARCH.O_LARGEFILE, access_mode(flags)))
+        file = new_file(device, flags | ARCH.O_LARGEFILE, access_mode(flags))
+        return OpenFile(device, file, False, self._watch_another)
 
     def install(self, call: Call, open_file: OpenFile, cloexec: bool) -> int:
         """Put a descriptor of `open_file` into the client and return its number."""
         self.files.add(open_file)
-        self.opened(open_file)
+        self._watch(open_file)
         try:
             number = self.fd_allocator.add(call, open_file.ready.hand_over(), cloexec)
         except OSError as error:
@@ -226,6 +229,26 @@ class Kernel:
         open_file.file.private_data = private
         return self.install(call, open_file, bool(flags & os.O_CLOEXEC))
 
+    def _watch(self, open_file: OpenFile) -> None:
+        """Learn when the last descriptor is gone: a hang-up, which is reported unasked."""
+        number = open_file.ready.tracker.fileno()
+        self._watcher.register(number, 0, lambda _: self._hang_up(open_file))
+
+    def _watch_another(self, open_file: OpenFile, before: socket.socket) -> None:
+        self._watcher.unwatch(before.fileno())
+        self._watch(open_file)
+
+    def _unwatch(self, open_file: OpenFile) -> None:
+        if open_file.ready.tracker.fileno() in self._watcher.handlers:
+            self._watcher.unwatch(open_file.ready.tracker.fileno())
+
+    def _hang_up(self, open_file: OpenFile) -> None:
+        self._unwatch(open_file)
+        for call in self._waiting:  # those of clients that are dead
+            if call.file is open_file and not call.is_waited_for():
+                self._waiting.forget(call)
+        self.hung_up(open_file)
+
     def hung_up(self, open_file: OpenFile) -> None:
         """The last descriptor of `open_file` is gone."""
         self.files.discard(open_file)
@@ -235,7 +258,7 @@ class Kernel:
     def _release(self, open_file: OpenFile) -> None:
         """Nobody uses `open_file` any more."""
         self.polling.discard(open_file)
-        self.closed(open_file)
+        self._unwatch(open_file)
         open_file.ready.close()
         if not open_file.path_only:
             self.operations.release(open_file)

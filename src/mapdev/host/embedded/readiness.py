@@ -51,18 +51,18 @@ class Readiness:
 
     :ivar inode: the number of the client's end, by which /proc knows it.
     :ivar tracker: what hangs up when the client's end is gone.
-    :ivar moved: called when `tracker` changes, with the one before it still open.
+    :param moved: called when `tracker` changes, with the one before it, still open.
     :ivar edge: somebody wants an event at each wake-up, not only when the state changes.
     """
 
-    __slots__ = ("_bytes", "_ours", "_shown", "_theirs", "edge", "inode", "moved", "tracker")
+    __slots__ = ("_bytes", "_moved", "_ours", "_shown", "_theirs", "edge", "inode", "tracker")
 
-    def __init__(self) -> None:
+    def __init__(self, moved: Callable[[socket.socket], None]) -> None:
         self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self._theirs: socket.socket | None = theirs
         self.inode = os.fstat(theirs.fileno()).st_ino
         self.tracker = self._ours
-        self.moved: Callable[[socket.socket], None] = lambda _: None
+        self._moved = moved
         self.edge = False
         self._shown = EPOLLOUT
         self._bytes = 0
@@ -155,7 +155,7 @@ class Readiness:
         with dropped:
             socket.send_fds(self._ours, [b"\0"], [dropped.fileno()], socket.MSG_DONTWAIT)
         self.tracker = tracker
-        self.moved(self._ours)
+        self._moved(self._ours)
 
     @contextlib.contextmanager
     def _client_end(self, borrow: Borrow) -> Iterator[socket.socket | None]:

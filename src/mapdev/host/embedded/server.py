@@ -19,7 +19,6 @@ from mapdev.host.core.waiting import Waiting
 from mapdev.host.embedded.arch import ARCH, NAME_OF
 from mapdev.host.embedded.calls import HANDLERS
 from mapdev.host.embedded.calls.path import foreign_open
-from mapdev.host.embedded.files import OpenFile
 from mapdev.host.embedded.inject.tracee import ClientGone
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.launch import receive_listener
@@ -57,16 +56,12 @@ class Server(Loop):
         self._postponed = listeners.postponed
         self._passes = 0  # how often a look has found more, while somebody waits for `settle`
         self._events = self._pass_on_and_wait()
-        kernel.opened = self._watch_file
-        kernel.closed = self._forget_file
 
     # --- from other threads -----------------------------------------------------------------
 
     def stop(self) -> None:
         """End the thread; parked calls fail with ENODEV, all other and later ones with ENOSYS."""
         self.end_thread()
-        # Nothing is watched any more. A process whose filter is gone may be about to end still.
-        self._kernel.closed = lambda _: None
         self.abandon()
         self._watcher.close()
 
@@ -237,31 +232,3 @@ class Server(Loop):
         for listener in self._listeners.values():
             listener.close()
         self._listeners.clear()
-
-    def _watch_file(self, open_file: OpenFile) -> None:
-        def moved(before: Any) -> None:
-            self._unwatch(before.fileno())
-            watch()
-
-        def watch() -> None:
-            # No event is asked for: a hang-up is always reported.
-            tracker = open_file.ready.tracker
-            self._watch(tracker.fileno(), 0, lambda _: self._hung_up(open_file))
-
-        open_file.ready.moved = moved
-        watch()
-
-    def _hung_up(self, open_file: OpenFile) -> None:
-        self._unwatch(open_file.ready.tracker.fileno())
-        self._forget_calls_of_dead(open_file)
-        self._kernel.hung_up(open_file)
-
-    def _forget_calls_of_dead(self, open_file: OpenFile) -> None:
-        """Forget calls of `open_file` whose client is dead: its last descriptor is gone."""
-        for call in self.waiting:
-            if call.file is open_file and not call.is_waited_for():
-                self.waiting.forget(call)
-
-    def _forget_file(self, open_file: OpenFile) -> None:
-        if open_file.ready.tracker.fileno() in self._watched:
-            self._unwatch(open_file.ready.tracker.fileno())

@@ -112,6 +112,7 @@ def openat2(directory: int, path: bytes, flags: int, resolve: int) -> int:
 
 _IOVEC = struct.Struct("<QQ")
 _IOVECS = struct.Struct("<4Q")  # ours and theirs
+_HUGE = 1 << 28  # bytes
 _SMALL = 16384  # bytes that are copied once more rather than looked up where they are
 _LARGE = 1 << 26  # bytes that are not allocated before it is known that they are there
 
@@ -155,6 +156,8 @@ def read_memory(pid: int, addr: int, size: int) -> bytes:
     if size > _LARGE:
         return _read_large(pid, addr, size)
     view, address, iovecs, ours, theirs = _staging.all
+    if size > _HUGE:
+        read_memory(pid, addr + size - 1, 1)  # nothing is allocated for what is not there
     if size > _SMALL:
         # Read straight into what is returned, which nobody else has seen yet: no copy.
         large: bytes = _new_bytes(None, size)

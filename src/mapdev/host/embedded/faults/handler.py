@@ -222,8 +222,9 @@ class UserfaultHandler(ClientPageTable):
 
     def _allow_write(self, area: DeviceArea, page: int, task: TaskStruct) -> int:
         """Let a page be written for the first time, if the driver allows it; its answer."""
-        is_mapped = area.is_mapped(page, page + PAGE_SIZE)
-        if is_mapped and (answer := self._mkwrite(area, page, task)):
+        if page not in self._protected or not area.is_mapped(page, page + PAGE_SIZE):
+            return VM_FAULT_RETRY  # taken away while it was touched, or allowed to another thread
+        if answer := self._mkwrite(area, page, task):
             return answer
         self._protected.discard(page)
         self._userfault.write_protect(page, page + PAGE_SIZE, on=False)

@@ -169,11 +169,14 @@ class ClientPageTable:
 
         Other threads may touch them meanwhile, and must not find anything else there. So they stay
         where they are, out of the page table and with all touches told, until the driver's next
-        answer takes their place.
+        answer takes their place. A thread that waits for leave to write such a page touches it
+        again.
         """
         self._in_client(self._zap, area, start, end)
 
     def _zap(self, area: DeviceArea, start: int, end: int) -> None:
+        if self.worker.has_posts:
+            self.worker.settle()  # what is still to be mapped is not there to be taken away
         gone = area.piece(start, end).mapped
         area.forget(start, end)
         self._protected -= self.protected(start, end)
@@ -184,6 +187,7 @@ class ClientPageTable:
             self._userfault.register(run.addr, run.end, MODE_MISSING | MODE_MINOR)
             where = run.addr, run.end - run.addr
             self.worker.run([("munlock", where, None), ("madvise", (*where, MADV_DONTNEED), None)])
+            self._userfault.wake(run.addr, run.end)
 
     def _renew(self, area: DeviceArea, start: int, end: int) -> None:
         """Fill [`start`, `end`) anew, which the client may touch in between."""
