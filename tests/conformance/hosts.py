@@ -88,10 +88,6 @@ class Embedded:
                 process.wait()
             output.seek(0)
             lines = output.read().splitlines()
-        # A row binds a socket to the node's name, which must not be possible. While it is, a file is
-        # left there, and the rows after it would see that.
-        if (node := Path(f"/dev/ref_{device}")).is_socket():
-            node.unlink()
         seen = dict(line.split("\t", 1) for line in lines)
         if self.name == "embedded" and device in FAULTING and not _serves_faults_in_calls():
             seen |= dict.fromkeys(FAULTS_IN_CALLS & set(seen), CANNOT + _WHY_NO_FAULTS)

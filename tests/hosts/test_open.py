@@ -112,12 +112,14 @@ def test_relative_to_a_descriptor(mapdev: Host, client: Client, tmp_path: Path) 
     assert driver.text() == b"dirfd"
 
 
+@pytest.mark.embedded_only("a node of the kernel's can't be where one is already")
 def test_a_node_over_a_real_one_hides_it(mapdev: Host, client: Client) -> None:
     driver = mapdev.add(Buffer, "/dev/full")
     client("os.write(os.open('/dev/full', os.O_WRONLY), b'not full')")
     assert driver.text() == b"not full"
 
 
+@pytest.mark.embedded_only("a node of the kernel's can't be where one is already")
 def test_symlink_to_an_existing_node(mapdev: Host, client: Client, tmp_path: Path) -> None:
     driver = mapdev.add(Buffer, "/dev/full")
     (tmp_path / "link").symlink_to("/dev/full")
@@ -192,15 +194,24 @@ def test_open_flags(mapdev: Host, client: Client) -> None:
         raises(errno.ENOTDIR, os.open, '/dev/x', os.O_RDONLY | os.O_DIRECTORY)
         raises(errno.EINVAL, os.readlink, '/dev/x')
         raises(errno.EACCES, os.execv, '/dev/x', ['x'])
-        raises(errno.EPERM, os.chmod, '/dev/x', 0o600)
-        raises(errno.EPERM, os.unlink, '/dev/x')
         raises(errno.EINVAL, os.truncate, '/dev/x', 0)
         raises(errno.EEXIST, os.mkdir, '/dev/x')
         raises(errno.EEXIST, os.mknod, '/dev/x')
         raises(errno.EEXIST, os.symlink, 'y', '/dev/x')
+        assert not os.access('/dev/x', os.X_OK)
+        """
+    )
+
+
+@pytest.mark.embedded_only("a node in /dev is the file system's, and may be changed")
+def test_a_node_stays_as_it_is(mapdev: Host, client: Client) -> None:
+    mapdev.add(Buffer, "/dev/x")
+    client(
+        """
+        raises(errno.EPERM, os.chmod, '/dev/x', 0o600)
+        raises(errno.EPERM, os.unlink, '/dev/x')
         raises(errno.EPERM, os.rename, '/dev/x', '/dev/y')
         raises(errno.EPERM, os.link, '/dev/x', '/dev/y')
-        assert not os.access('/dev/x', os.X_OK)
         """
     )
 
@@ -274,6 +285,7 @@ def test_current_is_the_caller(mapdev: Host, client: Client) -> None:
     assert all(comm.startswith("python") for *_, comm in driver.seen)
 
 
+@pytest.mark.embedded_only("in another root there is the node that its file system has")
 def test_chroot(mapdev: Host, client: Client, tmp_path: Path) -> None:
     if os.getuid():
         pytest.skip("only root may chroot")
@@ -300,6 +312,57 @@ def test_is_no_regular_file(mapdev: Host, client: Client) -> None:
     assert stat.S_ISCHR(int(out))
 
 
+def test_a_node_is_no_directory(mapdev: Host, client: Client, tmp_path: Path) -> None:
+    """However the path begins, and whatever comes behind the node's name."""
+    mapdev.add(Buffer, "/dev/x")
+    (tmp_path / "link").symlink_to("/dev/x")
+    (tmp_path / "x").mkdir()
+    client(
+        """
+        os.chdir(sys.argv[1])
+        fd, dev = os.open('/dev/x', os.O_RDWR), os.open('/dev', os.O_PATH)
+        os.mkdir('x/x')  # a directory with the name of a node
+        assert os.listdir('x/') == ['x'] and os.path.isdir('x/x/..') and not os.path.exists('x/y')
+        for path, directory in [
+            ('/dev/x', None), ('x', dev), (f'/proc/self/fd/{fd}', None), ('/proc/self/cwd/link', None)
+        ]:
+            for behind in '/.', '/..', '/':
+                raises(errno.ENOTDIR, lambda: os.stat(path + behind, dir_fd=directory))
+                raises(errno.ENOTDIR, lambda: os.open(path + behind, os.O_PATH, dir_fd=directory))
+                raises(errno.ENOTDIR, lambda: os.unlink(path + behind, dir_fd=directory))
+        for path in '/dev/x/y', '/dev/x/../x':
+            raises(errno.ENOTDIR, os.open, path, os.O_CREAT | os.O_RDWR)
+            raises(errno.ENOTDIR, os.mkdir, path)
+            raises(errno.ENOTDIR, os.rename, path, '/dev/y')
+        raises(errno.ENOTDIR, os.stat, 'link/')
+        raises(errno.ENOTDIR, os.lstat, 'link/')
+        raises(errno.EISDIR, os.open, '/dev/x/', os.O_CREAT | os.O_RDWR)
+        raises(errno.EEXIST, os.mkdir, '/dev/x/')
+        for call in os.rmdir, os.chdir:
+            raises(errno.ENOTDIR, call, '/dev/x')
+        """,
+        str(tmp_path),
+    )
+
+
+def test_a_unix_socket_can_not_be_at_a_node(mapdev: Host, client: Client, tmp_path: Path) -> None:
+    mapdev.add(Buffer, "/dev/x")
+    client(
+        """
+        import socket
+        unix = socket.socket(socket.AF_UNIX)
+        raises(errno.EADDRINUSE, unix.bind, '/dev/x')
+        raises(errno.ECONNREFUSED, unix.connect, '/dev/x')
+        os.chdir(sys.argv[1])
+        unix.bind('real')
+        unix.listen()
+        socket.socket(socket.AF_UNIX).connect('real')
+        """,
+        str(tmp_path),
+    )
+    assert not Path("/dev/x").is_socket()
+
+
 def test_flags_that_say_what_a_path_means(mapdev: Host, client: Client, tmp_path: Path) -> None:
     """With AT_SYMLINK_NOFOLLOW a link is meant, with AT_EMPTY_PATH what is at the descriptor."""
     mapdev.add(Buffer, "/dev/x")
@@ -318,10 +381,13 @@ def test_flags_that_say_what_a_path_means(mapdev: Host, client: Client, tmp_path
 
         raises(errno.EACCES, call, faccessat2, here, link, os.X_OK, 0)
         call(faccessat2, here, link, os.X_OK, NOFOLLOW)
-        raises(errno.EPERM, call, fchownat, here, link, os.getuid(), -1, 0)
+        raises(errno.EPERM, call, fchownat, here, link, os.getuid() + 1, -1, 0)
         call(fchownat, here, link, os.getuid(), -1, NOFOLLOW)
-        raises(errno.EPERM, call, utimensat, here, link, None, 0)
-        call(utimensat, here, link, None, NOFOLLOW)
+        times = struct.pack('4q', 1, 0, 1, 0)
+        call(utimensat, here, link, times, 0)
+        assert os.lstat('link', dir_fd=here).st_mtime != 1
+        call(utimensat, here, link, times, NOFOLLOW)
+        assert os.lstat('link', dir_fd=here).st_mtime == 1
         raises(errno.EPERM, call, fchmodat2, here, link, 0o600, 0)
         try: call(fchmodat2, here, link, 0o600, NOFOLLOW)
         except OSError as error: assert error.errno in (errno.ENOSYS, errno.EOPNOTSUPP), error
@@ -329,8 +395,8 @@ def test_flags_that_say_what_a_path_means(mapdev: Host, client: Client, tmp_path
         for fd in devices:
             call(faccessat2, fd, b'', os.R_OK, EMPTY)
             raises(errno.EACCES, call, faccessat2, fd, b'', os.X_OK, EMPTY)
-            raises(errno.EPERM, call, fchownat, fd, b'', os.getuid(), -1, EMPTY)
-            raises(errno.EPERM, call, utimensat, fd, b'', None, EMPTY)
+            raises(errno.EPERM, call, fchownat, fd, b'', os.getuid() + 1, -1, EMPTY)
+            raises(errno.EINVAL, call, utimensat, fd, b'', struct.pack('4q', 1, -1, 1, 0), EMPTY)
             raises(errno.EPERM, call, fchmodat2, fd, b'', 0o600, EMPTY)
             raises(errno.ENOENT, call, faccessat2, fd, b'', os.R_OK, 0)
         call(faccessat2, here, b'', os.X_OK, EMPTY)

@@ -1,4 +1,4 @@
-"""Numbers of Linux's system calls that hosts need and drivers don't, under their own names.
+"""Defines constants of Linux's system calls that hosts need and drivers don't, under their names.
 
 What drivers need too is in `mapdev.linux.numbers`; ``F_*`` is in Python's `fcntl`. They are the
 same on x86-64 and aarch64; what differs between processors is in `mapdev.host.embedded.arch`.
@@ -15,7 +15,12 @@ UINT_MAX = (1 << 32) - 1
 # Paths
 AT_FDCWD = -100
 AT_SYMLINK_NOFOLLOW = 0x100
+AT_EACCESS = AT_REMOVEDIR = 0x200
+AT_SYMLINK_FOLLOW = 0x400
+AT_NO_AUTOMOUNT = 0x800
 AT_EMPTY_PATH = 0x1000
+AT_STATX_SYNC_TYPE = 0x6000
+RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT = 1, 2, 4
 
 # Reading and writing
 MAX_RW_COUNT = 0x7FFFF000
@@ -35,6 +40,6 @@ MADV_NORMAL, MADV_RANDOM, MADV_SEQUENTIAL, MADV_WILLNEED, MADV_DONTNEED = range(
 # Processes
 CLONE_VM, CLONE_FS, CLONE_SIGHAND, CLONE_VFORK = 0x100, 0x200, 0x800, 0x4000
 CLONE_THREAD, CLONE_NEWNS, CLONE_SYSVSEM, CLONE_UNTRACED = 0x10000, 0x20000, 0x40000, 0x800000
-CAP_IPC_LOCK, CAP_SYS_MODULE, CAP_SYS_ADMIN = 14, 16, 21
+CAP_FOWNER, CAP_IPC_LOCK, CAP_SYS_MODULE, CAP_SYS_ADMIN = 3, 14, 16, 21
 ERESTARTSYS = 512  # never seen by a program: EINTR comes of it, or the call begins anew
 ENOIOCTLCMD = 515  # what a driver says of commands that it does not know; ENOTTY comes of it

@@ -1,4 +1,4 @@
-"""A system call of a client, while a driver's operation runs for it: what each host subclasses.
+"""`Call` is the base class of a client's system call; each host answers its calls by a subclass.
 
 A `Call` is the context in which the driver's code runs, so the functions of `mapdev.linux` find it.
 It lives from the moment it is received until it is answered, once. All of it is used under the

@@ -1,4 +1,4 @@
-"""Driver operations: the only place from which a host calls a driver's methods.
+"""`Operations` calls the methods of drivers, checks their results and turns exceptions into errnos.
 
 `Operations` sets the context in which the vocabulary of `mapdev.linux` works, hands over the
 client's data, checks what a method returned, and turns whatever it raised into an `OSError` with
@@ -125,6 +125,8 @@ class Operations:
         again = partial(self.ioctl, call, cmd, arg)
         try:
             result = self._run(call, "ioctl", again, of.driver.ioctl, of.file, cmd, arg)
+            if result is None:
+                return 0
             if type(result) is int and 0 <= result <= _INT_MAX:
                 return result
             return self._number(of.device, "ioctl", result, _INT_MAX)

@@ -9,25 +9,26 @@ from __future__ import annotations
 import errno
 import os
 import resource
-from collections.abc import Sized
+from itertools import chain
 
 from mapdev.host.embedded.filter import Descriptors
 from mapdev.host.embedded.notify import Call
+from mapdev.host.embedded.processes import read_file
+
+_LIMIT = b"Max open files"
+_FEW = 8  # numbers that are looked at one by one, before all that a client has are listed
 
 
 class FdAllocator:
-    """Chooses numbers.
+    """Chooses descriptor numbers for devices in clients.
 
     :param numbers: those that devices may have.
-    :param files: the open files of all clients together.
     :ivar scratch: the last number of the range, at which physical memory is in a client for the
         moment of a mapping; no device gets it.
     """
 
-    def __init__(self, numbers: Descriptors, files: Sized) -> None:
+    def __init__(self, numbers: Descriptors) -> None:
         self._numbers = numbers
-        self._files = files
-        self._next = 0
         self.scratch = numbers.base + numbers.room - 1
 
     def add(self, call: Call, fd: int, cloexec: bool) -> int:
@@ -55,20 +56,17 @@ class FdAllocator:
         return not all(os.path.lexists(f"/proc/{tid}/fd/{fd}") for fd in range(3))
 
     def free(self, tid: int) -> int:
-        """Return a number for a device that is free in the process of thread `tid`.
+        """Return the lowest number for a device that is free in the process of thread `tid`.
 
         :raises OSError: EMFILE the client's limit leaves none.
         """
         base, room, _ = self._numbers
-        crowded = len(self._files) > room // 2
-        for _ in range(8 if crowded else room):
-            number: int = base + self._next
-            self._next = (self._next + 1) % (room - 1)
+        for number in range(base, base + _FEW):
             if not os.path.lexists(f"/proc/{tid}/fd/{number}"):
                 return number
-        limit: int = resource.prlimit(tid, resource.RLIMIT_NOFILE)[0]
-        used = {int(name) for name in os.listdir(f"/proc/{tid}/fd")}
-        for number in (*range(base, base + room - 1), *range(base + room, limit)):
+        limit = _limit(tid)
+        used = _used(tid)
+        for number in chain(range(base, base + room - 1), range(base + room, limit)):
             if number not in used:
                 return number
         raise OSError(
@@ -76,3 +74,35 @@ class FdAllocator:
             f"the client may have {limit} descriptors, and those from {base} on, which devices "
             "use, are taken: raise its limit (ulimit -n)",
         )
+
+    def check_limit(self, tid: int) -> None:
+        """Check that a number is left in the process of thread `tid`, before open has an effect.
+
+        :raises OSError: EMFILE there is none.
+
+        Source: fs/open.c (do_sys_openat2), fs/file.c (alloc_fd)
+        """
+        base, _, low = self._numbers
+        limit = _limit(tid)
+        if limit > base:
+            if not self.standard_is_closed(tid):
+                self.free(tid)
+        elif not set(range(min(low, limit))) - _used(tid):
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+def _limit(tid: int) -> int:
+    """Return how many descriptors thread `tid` may have, also if it has become another user."""
+    try:
+        return int(resource.prlimit(tid, resource.RLIMIT_NOFILE)[0])
+    except PermissionError:
+        text = read_file(f"/proc/{tid}/limits")
+        return int(text[text.index(_LIMIT) + len(_LIMIT) :].split()[0])
+
+
+def _used(tid: int) -> set[int]:
+    """Return the numbers that thread `tid` uses; none if we may not see them."""
+    try:
+        return {int(name) for name in os.listdir(f"/proc/{tid}/fd")}
+    except PermissionError:
+        return set()

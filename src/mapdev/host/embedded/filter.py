@@ -42,6 +42,9 @@ Label = str | tuple[str, tuple[int, ...]]
 """A piece of the filter: its name, or when it hands a call over, by which arguments."""
 
 ON_DESCRIPTOR: Label = ("descriptor", (0,))
+ON_HIGH_DESCRIPTOR: Label = ("high descriptor", (0,))
+
+_INTERNET_ADDRESSES = (16, 28)  # bytes: struct sockaddr_in, sockaddr_in6
 
 
 class Descriptors(NamedTuple):
@@ -146,6 +149,11 @@ def build(arch: ModuleType, descriptors: Descriptors, window: Window, secret: in
     program.jump("jset", CLONE_VM, yes="allow")
     program.label("unless ours")
     program.unmarked()
+    program.ret(USER_NOTIF)
+    program.label("connect")
+    program.load_argument(2)
+    for size in _INTERNET_ADDRESSES:  # what programs connect to most: not asking keeps it fast
+        program.jump("jeq", size, yes=ON_HIGH_DESCRIPTOR)
     program.ret(USER_NOTIF)
     for piece in _like("high descriptor", pieces):
         program.label(piece)

@@ -1,4 +1,4 @@
-"""The state that system calls work on: devices, open files, mappings, and who asks.
+"""`Kernel` holds the state that system call handlers share: open files, paths, descriptor numbers.
 
 `Kernel` is to the call handlers in `calls/` what the kernel's own tables are to its system calls.
 It owns open files and leases and decides when a file is released. It is used in the host's thread
@@ -26,7 +26,7 @@ from mapdev.host.embedded.inject.injector import Injector
 from mapdev.host.embedded.listeners import Listeners
 from mapdev.host.embedded.machine import EmbeddedMachine
 from mapdev.host.embedded.messages import Messages
-from mapdev.host.embedded.node import R_OK, W_OK, may_access
+from mapdev.host.embedded.node import R_OK, W_OK, may_access, owns
 from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.paths import Paths
 from mapdev.host.embedded.polling import Display
@@ -34,9 +34,9 @@ from mapdev.host.embedded.signals import SignalWatch
 from mapdev.linux.log import log
 from mapdev.linux.numbers import PAGE_SIZE
 
-_DROPPED_FLAGS = os.O_CREAT | os.O_EXCL | os.O_NOCTTY | os.O_TRUNC | os.O_CLOEXEC
+_OPENING_FLAGS = os.O_CREAT | os.O_EXCL | os.O_NOCTTY | os.O_TRUNC  # the driver's open sees them
 PATH_MAX = 4096
-_WANTED = (0, R_OK, W_OK, R_OK | W_OK)  # by FMODE_READ and FMODE_WRITE
+_WANTED = (R_OK, W_OK, R_OK | W_OK, R_OK | W_OK)  # by O_ACCMODE; mode 3 is for ioctl
 
 
 class Kernel:
@@ -72,7 +72,7 @@ class Kernel:
         self.window = self.mappings.window
         self.messages = Messages()
         self.files = Files()
-        self.fd_allocator = FdAllocator(descriptors, self.files)
+        self.fd_allocator = FdAllocator(descriptors)
         self.scratch_descriptor = self.fd_allocator.scratch
         self.injector = Injector(self.mappings, self.scratch_descriptor, listeners, self.messages)
         self.display = Display(operations)
@@ -97,7 +97,7 @@ class Kernel:
         if open_file is None:
             return None
         call.file, call.owner = open_file, open_file.driver
-        if self.spaces.unseen:
+        if self.spaces.by_tgid and self.spaces.unseen:
             self.mappings.refresh()  # so that what the driver answers now is true
         if fd < self.descriptors.base:
             open_file.ready.edge = True  # the filter does not show what epoll_ctl does with it
@@ -137,23 +137,32 @@ class Kernel:
     def open(self, call: Call, device: Device, flags: int) -> int:
         """Open `device` for the client; return the descriptor there.
 
-        :raises OSError: EEXIST with O_EXCL, ENOTDIR with O_DIRECTORY, EACCES by the node's mode,
-            EMFILE no number is left for a device, or the driver's own.
+        :param flags: ``O_*`` flags that were checked, as in ``struct open_how``.
+        :raises OSError: EMFILE no number is left for a device, EEXIST with O_EXCL, ENOTDIR with
+            O_DIRECTORY and O_TMPFILE, EACCES by the node's mode, EPERM with O_NOATIME for who does
+            not own it, EINVAL with O_DIRECT, or the driver's own.
         :raises WouldWait: the driver has to wait.
+
+        Source: fs/open.c (do_sys_openat2, do_dentry_open), fs/namei.c (do_open, may_open)
         """
+        self.fd_allocator.check_limit(call.tid)
         if flags & os.O_CREAT and flags & os.O_EXCL:
             raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
         if flags & os.O_DIRECTORY:
             raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-        path_only = bool(flags & os.O_PATH)
-        mode = 0 if path_only else access_mode(flags)
-        if not may_access(device, call.tid, _WANTED[mode]):
-            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
-        open_file = self.new_file(device, flags, mode, path_only)
-        call.file, call.owner = open_file, device.driver
         cloexec = bool(flags & os.O_CLOEXEC)
-        if path_only:
+        flags &= ~os.O_CLOEXEC
+        if flags & os.O_PATH:
+            open_file = OpenFile(device, new_file(device, flags, 0), path_only=True)
+            call.file, call.owner = open_file, device.driver
             return self.install(call, open_file, cloexec)
+        wanted = _WANTED[flags & os.O_ACCMODE] | (W_OK if flags & os.O_TRUNC else 0)
+        if not may_access(device, call.tid, wanted):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        if flags & os.O_NOATIME and not owns(device, call.tid):
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+        open_file = self.new_file(device, flags)
+        call.file, call.owner = open_file, device.driver
         return self._finish_open(call, open_file, cloexec)
 
     def _finish_open(self, call: Call, open_file: OpenFile, cloexec: bool) -> int:
@@ -166,12 +175,18 @@ class Kernel:
         except BaseException:
             open_file.ready.close()
             raise
+        file = open_file.file
+        if file.f_flags & os.O_DIRECT:  # the kernel, too, asks the driver first
+            self.uses.put(open_file)
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        file.f_flags &= ~_OPENING_FLAGS
         return self.install(call, open_file, cloexec)
 
-    def new_file(self, device: Device, flags: int, mode: int, path_only: bool = False) -> OpenFile:
+    def new_file(self, device: Device, flags: int) -> OpenFile:
         """Return a new open file, not yet in any client."""
-        f_flags = flags & ~_DROPPED_FLAGS | ARCH.O_LARGEFILE
-        return OpenFile(device, new_file(device, f_flags, mode), path_only)
+        if flags & os.O_SYNC:  # two bits, one of which is O_DSYNC
+            flags |= os.O_DSYNC
+        return OpenFile(device, new_file(device, flags | ARCH.O_LARGEFILE, access_mode(flags)))
 
     def install(self, call: Call, open_file: OpenFile, cloexec: bool) -> int:
         """Put a descriptor of `open_file` into the client and return its number."""
@@ -204,7 +219,7 @@ class Kernel:
     def install_file(self, call: Call, name: str, driver: Any, private: Any, flags: int) -> int:
         """Open a file without a node in the client of `call`: what anon_inode_getfd asks for."""
         device = Device(driver, f"anon_inode:{name}", 0)
-        open_file = self.new_file(device, flags, access_mode(flags))
+        open_file = self.new_file(device, flags & ~os.O_CLOEXEC & ~_OPENING_FLAGS)
         open_file.file.private_data = private
         return self.install(call, open_file, bool(flags & os.O_CLOEXEC))
 

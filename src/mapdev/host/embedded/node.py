@@ -1,4 +1,4 @@
-"""What a device's node looks like from outside: stat, statx and permission to open."""
+"""Answers stat, statx and permission checks on a device's node."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import struct
 
 from mapdev.host.core.device import Device
 from mapdev.host.embedded.arch import ARCH
+from mapdev.host.embedded.processes import has_capability
+from mapdev.host.numbers import CAP_FOWNER
 from mapdev.linux.fs import imajor, iminor
 
 R_OK, W_OK, X_OK = 4, 2, 1
@@ -63,3 +65,12 @@ def may_access(device: Device, tid: int, wanted: int) -> bool:
     elif who.st_gid == device.inode.i_gid:
         mode >>= 3
     return mode & wanted & 0o7 == wanted
+
+
+def owns(device: Device, tid: int) -> bool:
+    """Say whether thread `tid` owns the node, or may do what its owner may.
+
+    Source: fs/inode.c (inode_owner_or_capable)
+    """
+    who = os.stat(f"/proc/{tid}").st_uid
+    return who == device.inode.i_uid or has_capability(tid, CAP_FOWNER)

@@ -1,15 +1,17 @@
-"""Which device a path means, seen with the client's eyes.
+"""`Paths` resolves a client's path, links and working directory included, to a device's node.
 
 A path in a system call may be relative to the working directory or to a descriptor, go through
 symbolic links, or lead through /proc to a descriptor that is already open. `Paths.find` answers
-"none of ours" for nearly all paths with no more than one readlink(2); only where the last name is
+"no device" for nearly all paths with no more than one readlink(2); only where the last name is
 that of a node, or is a link, or lies in /proc, is the path walked name by name.
 
 Paths are those of the client's own root: a device at /dev/x is there for a client in a chroot too.
 Called in the host's thread only.
 
-Fidelity: the walk trusts names of directories that don't exist, so a node may be put where there is
-no directory; the permissions of directories on the way to a node are not checked.
+Source: fs/namei.c (link_path_walk, walk_component)
+Fidelity: what lies below a symbolic link to a node is ENOENT, not ENOTDIR. The walk trusts names of
+directories that don't exist, so a node may be put where there is no directory; the permissions of
+directories on the way to a node are not checked.
 """
 
 from __future__ import annotations
@@ -25,17 +27,21 @@ from mapdev.host.embedded.files import Files, OpenFile
 from mapdev.host.embedded.processes import has_capability
 from mapdev.host.numbers import AT_FDCWD, CAP_SYS_ADMIN
 
-_MAX_LINKS = 40  # as in the kernel: MAXSYMLINKS
+MAX_LINKS = 40  # as in the kernel: MAXSYMLINKS
 _OPEN_FILE = r"/proc/(\d+|self|thread-self)(?:/task/\d+)?/fd/(\d+)"
 _MAPPED = r"/proc/(\d+|self|thread-self)/map_files/([0-9a-f]+)-([0-9a-f]+)"
 PROC_LIKE = ("/proc/", "/dev/fd/", "/dev/std")
 
 
 class Found(NamedTuple):
-    """What a path means: a device's node, or a link in /proc to an open file of it."""
+    """What a path means: a device's node, or a link in /proc to an open file of it.
+
+    :ivar has_slash: there is a slash behind its name, which is for directories.
+    """
 
     device: Device
     open_file: OpenFile | None = None
+    has_slash: bool = False
 
 
 class Paths:
@@ -44,6 +50,7 @@ class Paths:
     :param forbidden: device and inode number of physical memory, which no path may lead to.
     :param mapped: returns what process, start and end of an area show, if that is a device.
     :ivar names: the last names of all nodes.
+    :ivar inner: the same with a slash behind, as in a path that goes on below a node.
     :ivar roots_differ: some client may have another root or mount namespace than we.
     """
 
@@ -57,6 +64,7 @@ class Paths:
         self._forbidden = forbidden
         self._nodes: dict[str, Device] = {}
         self.names: set[bytes] = set()
+        self.inner: tuple[bytes, ...] = ()
         self._mapped = mapped
         self.roots_differ = False
 
@@ -64,23 +72,30 @@ class Paths:
         """Make the node of `device` appear."""
         self._nodes[device.node] = device
         self.names.add(os.fsencode(os.path.basename(device.node)))
+        self.inner = tuple(name + b"/" for name in self.names)
 
     def find(self, tid: int, dirfd: int, path: str, follow: bool = True) -> Found | None:
         """Return what `path` means to thread `tid`, or None when it is no device.
 
         :param dirfd: what a relative path starts from, or AT_FDCWD.
         :param follow: follow a symbolic link in the last place.
-        :raises OSError: EACCES it leads through /proc to physical memory.
+        :raises OSError: EACCES it leads through /proc to physical memory; ENOTDIR it goes on below
+            a device.
         """
-        name = path[path.rfind("/") + 1 :]
-        if os.fsencode(name) not in self.names and not path.startswith(PROC_LIKE):
-            if name in ("", ".", ".."):
+        raw = os.fsencode(path)
+        name = raw.rstrip(b"/").rpartition(b"/")[2]
+        if (
+            name not in self.names
+            and not path.startswith(PROC_LIKE)
+            and not any(inner in raw for inner in self.inner)
+        ):
+            if name in (b"", b".", b".."):
                 return None
             try:
-                os.readlink(self._reach(tid, dirfd, path))
+                os.readlink(self.reach(tid, dirfd, path.rstrip("/")))
             except (OSError, ValueError):
                 return None  # no link and not a node's name: nothing that could lead to one
-            if not follow:
+            if not follow and not path.endswith("/"):
                 return None
         if path.startswith("/"):
             start = "/"
@@ -93,7 +108,7 @@ class Paths:
     def _root(self, tid: int) -> str:
         return f"/proc/{tid}/root" if self.roots_differ else ""
 
-    def _reach(self, tid: int, dirfd: int, path: str) -> str:
+    def reach(self, tid: int, dirfd: int, path: str) -> str:
         """Return a path by which *we* reach what the client means by `path`."""
         if path.startswith("/"):
             return self._root(tid) + path
@@ -126,13 +141,12 @@ class Paths:
                 at = at[: at.rfind("/")] if "/" in at else ""
                 continue
             at = f"{at}/{name}"
-            last = not any(rest not in ("", ".") for rest in names)
             if at in self._nodes:
-                return Found(self._nodes[at]) if last else None
+                return _found(Found(self._nodes[at]), names)
             open_file = self._open_file(tid, at)
             if open_file is not None:
-                return Found(open_file.device, open_file) if last else None
-            if last and not follow:
+                return _found(Found(open_file.device, open_file), names)
+            if not names and not follow:  # a slash behind a link has it followed
                 return None
             if at.startswith("/proc/"):
                 self._refuse_memory(root + at)
@@ -140,7 +154,7 @@ class Paths:
             if target is None:
                 continue
             links += 1
-            if links > _MAX_LINKS:
+            if links > MAX_LINKS:
                 return None
             at = "" if target.startswith("/") else at[: at.rfind("/")]
             names.extend(target.split("/")[::-1])
@@ -177,6 +191,18 @@ class Paths:
             return os.readlink(root + path)
         except (OSError, ValueError):
             return None
+
+
+def _found(found: Found, rest: list[str]) -> Found:
+    """Return a device that was found before the names in `rest`.
+
+    :raises OSError: ENOTDIR there are any, be it "." or "..".
+
+    Source: fs/namei.c (link_path_walk)
+    """
+    if any(rest):
+        raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    return found._replace(has_slash=bool(rest))
 
 
 def _process(tid: int, name: str) -> int:

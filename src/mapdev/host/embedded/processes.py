@@ -1,4 +1,4 @@
-"""Facts about a process or thread, read from /proc; the defaults are for one that is gone."""
+"""Reads facts about a process or thread from /proc, with defaults for one that is gone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls that are none of ours, found out and passed on in as few steps as possible.
+"""Fast path: recognises system calls that concern no device and lets the kernel run them.
 
 Most of the calls that the filter hands over are of programs that just open, look at and read files
 of their own. `Quick.events` recognises nearly all of them before anything else is done: no `Call`
@@ -81,7 +81,7 @@ _UNKNOWN = (_ARCH, 0, *_NEVER)  # of other calls: as if they were on a device
 
 
 class Quick:
-    """Passes on the calls that are none of ours.
+    """Lets the kernel run the calls that concern no device.
 
     :param kernel: whose devices and open files there are.
     """
@@ -150,7 +150,7 @@ class Quick:
     def _is_foreign(
         self, call: Notification, fd_at: int, path_at: int, bits_at: int, bits: int
     ) -> bool:
-        """Say whether a call is certainly on nothing of ours."""
+        """Say whether a call certainly concerns no device and nothing else of the host's."""
         if not path_at:
             if call[bits_at] & bits and self._spaces:
                 return False
@@ -161,9 +161,17 @@ class Quick:
         name = path[path.rfind(b"/") + 1 :]
         if name in self._names or path.startswith(_PROC_LIKE):
             return False
+        for inner in self._paths.inner:
+            if inner in path:
+                return False  # it goes on below a node, or has a slash there
         if not path and call[bits_at] & AT_EMPTY_PATH:
             return self._is_foreign_file(call[_TID], call[fd_at] & _INT)
-        if name in _NO_NODES_NAMES or call[bits_at] & bits:
+        if name in _NO_NODES_NAMES:
+            path = path.rstrip(b"/")
+            if name or not path:
+                return True
+            # What has a slash behind it is followed if it is a link.
+        elif call[bits_at] & bits:
             return True
         if path.startswith(b"/"):
             if self._paths.roots_differ:

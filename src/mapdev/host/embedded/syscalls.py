@@ -1,4 +1,4 @@
-"""System calls that Python has no function for, by ctypes; no policy.
+"""Wraps, by ctypes, system calls for which Python has no function; decides nothing.
 
 Each function raises `OSError` with the errno of the call. The structures are the kernel's. All
 that is kept is a pair of buffers for each thread.
@@ -96,6 +96,18 @@ def pidfd_getfd(pidfd: int, fd: int) -> int:
     return result
 
 
+def openat2(directory: int, path: bytes, flags: int, resolve: int) -> int:
+    """openat2(2); return the descriptor."""
+    how = struct.pack("<3Q", flags, 0, resolve)
+    result: int = _libc.syscall(
+        ctypes.c_long(NUMBER_OF["openat2"]), ctypes.c_int(directory), path, how,
+        ctypes.c_size_t(len(how)),
+    )  # fmt: skip
+    if result < 0:
+        raise _error("openat2")
+    return result
+
+
 # --- another process's memory ------------------------------------------------------------------
 
 _IOVEC = struct.Struct("<QQ")
@@ -147,7 +159,10 @@ def read_memory(pid: int, addr: int, size: int) -> bytes:
         # Read straight into what is returned, which nobody else has seen yet: no copy.
         large: bytes = _new_bytes(None, size)
         address = _address_of_bytes(large)
-    _fill(iovecs, address, addr, size)
+    try:
+        _IOVECS.pack_into(iovecs, 0, address, size, addr, size)
+    except struct.error:
+        raise OSError(errno.EFAULT, os.strerror(errno.EFAULT)) from None
     count = _libc_plain.process_vm_readv(pid, ours, 1, theirs, 1, 0)
     if count < 0 or count > size:  # which is an int: a large count needs the right type
         count = _libc.process_vm_readv(pid, ours, 1, theirs, 1, 0)
@@ -187,20 +202,16 @@ def write_memory(pid: int, addr: int, data: Any) -> int:
         # after one, as malloc gives them, the processor takes loads for such as depend on stores.
         data = bytes(data)
         address = _address_of_bytes(data)
-    _fill(iovecs, address, addr, size)
+    try:
+        _IOVECS.pack_into(iovecs, 0, address, size, addr, size)
+    except struct.error:
+        raise OSError(errno.EFAULT, os.strerror(errno.EFAULT)) from None
     count: int = _libc_plain.process_vm_writev(pid, ours, 1, theirs, 1, 0)
     if count < 0 or count > size:
         count = _libc.process_vm_writev(pid, ours, 1, theirs, 1, 0)
         if count < 0:
             raise _error("process_vm_writev")
     return count
-
-
-def _fill(iovecs: bytearray, address: int, addr: int, size: int) -> None:
-    try:
-        _IOVECS.pack_into(iovecs, 0, address, size, addr, size)
-    except struct.error:
-        raise OSError(errno.EFAULT, os.strerror(errno.EFAULT)) from None
 
 
 _PATH_PIECE = 256

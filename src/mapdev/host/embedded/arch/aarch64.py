@@ -1,4 +1,4 @@
-"""aarch64: all that the embedded host has to know of this processor."""
+"""aarch64: registers, system call numbers and structures that the embedded host needs."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ BATCH_END = 40
 BATCH_FIRST, BATCH_LAST = 19, 20  # x19, x20
 
 MAP_32BIT = 0
+EPOLL_EVENT_SIZE = 16  # struct epoll_event, which is aligned here
 O_LARGEFILE = 0o400000  # what fcntl(F_GETFL) shows of every file; Python's os.O_LARGEFILE is 0
 
 # Programs of another architecture that this kernel runs: how they open files. Values are the
@@ -51,17 +52,24 @@ def pack_stat(
 
 SYSCALLS = {
     "io_submit": 2,
+    "setxattr": 5,
+    "lsetxattr": 6,
+    "fsetxattr": 7,
     "getxattr": 8,
     "lgetxattr": 9,
     "fgetxattr": 10,
     "listxattr": 11,
     "llistxattr": 12,
     "flistxattr": 13,
+    "removexattr": 14,
+    "lremovexattr": 15,
+    "fremovexattr": 16,
     "epoll_ctl": 21,
     "dup": 23,
     "dup3": 24,
     "fcntl": 25,
     "ioctl": 29,
+    "flock": 32,
     "mknodat": 33,
     "mkdirat": 34,
     "unlinkat": 35,
@@ -73,9 +81,12 @@ SYSCALLS = {
     "ftruncate": 46,
     "fallocate": 47,
     "faccessat": 48,
+    "chdir": 49,
     "chroot": 51,
+    "fchmod": 52,
     "fchmodat": 53,
     "fchownat": 54,
+    "fchown": 55,
     "openat": 56,
     "close": 57,
     "getdents64": 61,
@@ -128,6 +139,7 @@ SYSCALLS = {
     "remap_file_pages": 234,
     "accept4": 242,
     "recvmmsg": 243,
+    "syncfs": 267,
     "setns": 268,
     "sendmmsg": 269,
     "renameat2": 276,

@@ -1,4 +1,4 @@
-"""x86-64: all that the embedded host has to know of this processor."""
+"""x86-64: registers, system call numbers and structures that the embedded host needs."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ BATCH_END = 47
 BATCH_FIRST, BATCH_LAST = 5, 2  # rbx, r13
 
 MAP_32BIT = 0x40
+EPOLL_EVENT_SIZE = 12  # struct epoll_event, which is packed here
 O_LARGEFILE = 0o100000  # what fcntl(F_GETFL) shows of every file; Python's os.O_LARGEFILE is 0
 
 # Programs of another architecture that this kernel runs: how they open files. Values are the
@@ -95,42 +96,56 @@ SYSCALLS = {
     "execve": 59,
     "exit": 60,
     "fcntl": 72,
+    "flock": 73,
     "fsync": 74,
     "fdatasync": 75,
     "truncate": 76,
     "ftruncate": 77,
     "getdents": 78,
+    "chdir": 80,
     "rename": 82,
     "mkdir": 83,
+    "rmdir": 84,
     "creat": 85,
     "link": 86,
     "unlink": 87,
     "symlink": 88,
     "readlink": 89,
     "chmod": 90,
+    "fchmod": 91,
     "chown": 92,
+    "fchown": 93,
     "lchown": 94,
+    "utime": 132,
     "mknod": 133,
     "mlock": 149,
     "munlock": 150,
     "pivot_root": 155,
     "chroot": 161,
     "readahead": 187,
+    "setxattr": 188,
+    "lsetxattr": 189,
+    "fsetxattr": 190,
     "getxattr": 191,
     "lgetxattr": 192,
     "fgetxattr": 193,
     "listxattr": 194,
     "llistxattr": 195,
     "flistxattr": 196,
+    "removexattr": 197,
+    "lremovexattr": 198,
+    "fremovexattr": 199,
     "io_submit": 209,
     "remap_file_pages": 216,
     "getdents64": 217,
     "fadvise64": 221,
     "epoll_ctl": 233,
+    "utimes": 235,
     "openat": 257,
     "mkdirat": 258,
     "mknodat": 259,
     "fchownat": 260,
+    "futimesat": 261,
     "newfstatat": 262,
     "unlinkat": 263,
     "renameat": 264,
@@ -150,6 +165,7 @@ SYSCALLS = {
     "preadv": 295,
     "pwritev": 296,
     "recvmmsg": 299,
+    "syncfs": 306,
     "sendmmsg": 307,
     "setns": 308,
     "renameat2": 316,

@@ -1,4 +1,4 @@
-"""Calls on descriptors as such: dup, dup2, dup3, fcntl, epoll_ctl.
+"""Handles calls on a device's descriptors themselves: dup, fcntl, flock, syncfs, epoll_ctl.
 
 The kernel keeps the descriptors themselves, so most of these pass. A duplicate must get a number
 that the filter sees, though: where the kernel would choose one out of its sight, the thread is made
@@ -9,11 +9,11 @@ Fidelity: a duplicate's number is not always the lowest that is free.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-from fcntl import F_DUPFD, F_DUPFD_CLOEXEC, F_GETFL, F_SETFL
+from fcntl import F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_GETFL, F_SETFD, F_SETFL
 
+from mapdev.host.embedded.arch import ARCH
 from mapdev.host.embedded.calls.verdict import (
     ANSWERED,
     PASS_ON,
@@ -21,14 +21,18 @@ from mapdev.host.embedded.calls.verdict import (
     Verdict,
     signed32,
 )
+from mapdev.host.embedded.files import OpenFile
 from mapdev.host.embedded.inject.injection import Injection
 from mapdev.host.embedded.inject.thread import StoppedThread
 from mapdev.host.embedded.kernel import Kernel
+from mapdev.host.embedded.node import owns
 from mapdev.host.embedded.notify import Call
 from mapdev.linux.numbers import EPOLLET, EPOLLEXCLUSIVE
 
-EPOLL_CTL_ADD, EPOLL_CTL_MOD = 1, 3
-_SETTABLE = os.O_APPEND | os.O_NONBLOCK | os.O_ASYNC | os.O_DIRECT | os.O_NOATIME
+EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD = 1, 2, 3
+F_DUPFD_QUERY = 1027
+_OF_PATHS = (F_DUPFD, F_DUPFD_CLOEXEC, F_DUPFD_QUERY, F_GETFD, F_SETFD, F_GETFL)
+_SETTABLE = os.O_APPEND | os.O_NONBLOCK | os.O_DIRECT | os.O_NOATIME
 
 
 def _duplicate(kernel: Kernel, call: Call, command: int, at_least: int) -> Verdict:
@@ -75,35 +79,81 @@ def _do_dup2(kernel: Kernel, call: Call) -> int | Verdict:
     raise OSError(errno.EBADF, os.strerror(errno.EBADF))
 
 
+def _set_flags(call: Call, open_file: OpenFile, flags: int) -> int:
+    """Set those flags of an open file that can be set later.
+
+    O_ASYNC is left as it is: it is for the driver's fasync to set.
+
+    :raises OSError: EPERM O_NOATIME by who does not own the node, EINVAL O_DIRECT.
+
+    Source: fs/fcntl.c (setfl)
+    """
+    file = open_file.file
+    if flags & os.O_NOATIME & ~file.f_flags and not owns(open_file.device, call.tid):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+    if flags & os.O_DIRECT:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    file.f_flags = file.f_flags & ~_SETTABLE | flags & _SETTABLE
+    return 0
+
+
 def _do_fcntl(kernel: Kernel, call: Call) -> int | Verdict:
+    """Keep a device's flags, and duplicate it; the rest is the kernel's.
+
+    Source: fs/fcntl.c (check_fcntl_cmd, do_fcntl)
+    """
     open_file = kernel.file(call)
     if open_file is None:
         return PASS_ON
     command, argument = call.args[1] & 0xFFFFFFFF, call.args[2]
-    file = open_file.file
+    if open_file.path_only and command not in _OF_PATHS:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
     if command in (F_DUPFD, F_DUPFD_CLOEXEC):
         return _duplicate(kernel, call, command, argument & 0xFFFFFFFF)
     if command == F_GETFL:
-        return file.f_flags
+        return open_file.file.f_flags
     if command == F_SETFL:
-        file.f_flags = file.f_flags & ~_SETTABLE | argument & _SETTABLE
-        return 0
+        return _set_flags(call, open_file, argument)
     return PASS_ON
 
 
 def _do_epoll_ctl(kernel: Kernel, call: Call) -> Verdict:
-    """Note that somebody wants an event at each wake-up, which costs something.
+    """Refuse files that epoll can't watch; note who wants an event at each wake-up.
 
-    With EPOLLET it is due for one, with EPOLLEXCLUSIVE it may be the next that waits.
+    With EPOLLET somebody is due for one, with EPOLLEXCLUSIVE it may be the next that waits. That
+    costs something.
 
     Of a device at a low number this call is not seen; see `Kernel.file`.
+
+    :raises OSError: EFAULT the event can't be read, EBADF the file was opened with O_PATH, EPERM
+        its driver has no poll operation.
+
+    Source: fs/eventpoll.c (epoll_ctl, do_epoll_ctl)
     """
     operation, event = signed32(call.args[1]), call.args[3]
     open_file = kernel.file(call, 2)
-    if open_file is not None and operation in (EPOLL_CTL_ADD, EPOLL_CTL_MOD):
-        with contextlib.suppress(OSError):  # the kernel will say what is wrong
-            events = int.from_bytes(kernel.machine.read_user(call.tid, event, 4), "little")
-            open_file.ready.edge |= bool(events & (EPOLLET | EPOLLEXCLUSIVE))
+    if open_file is None:
+        return PASS_ON
+    # The kernel reads the event for each operation but this one, also for those it does not know.
+    events = 0
+    if operation != EPOLL_CTL_DEL:
+        events = int.from_bytes(call.read_user(event, ARCH.EPOLL_EVENT_SIZE)[:4], "little")
+    if not os.path.lexists(f"/proc/{call.tid}/fd/{call.args[0] & 0xFFFFFFFF}"):
+        return PASS_ON  # the kernel looks for the epoll instance first: EBADF
+    if open_file.path_only:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    if "poll" not in open_file.device.has:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+    if operation in (EPOLL_CTL_ADD, EPOLL_CTL_MOD):
+        open_file.ready.edge |= bool(events & (EPOLLET | EPOLLEXCLUSIVE))
+    return PASS_ON
+
+
+def _unless_path_only(kernel: Kernel, call: Call) -> Verdict:
+    """Refuse descriptors that were opened with O_PATH; the kernel does the rest on the socket."""
+    open_file = kernel.file(call)
+    if open_file is not None and open_file.path_only:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
     return PASS_ON
 
 
@@ -120,5 +170,7 @@ HANDLERS: dict[str, Handler] = {
     "dup3": _do_dup2,
     "fcntl": _do_fcntl,
     "epoll_ctl": _do_epoll_ctl,
+    "flock": _unless_path_only,
+    "syncfs": _unless_path_only,
     "pidfd_getfd": _do_pidfd_getfd,
 }

@@ -1,4 +1,4 @@
-"""Calls on an open device: seek, fsync, stat and the like; others are in `transfer` and `ioctl`.
+"""Handles system calls on an open device: lseek, fsync, fstat; see also `transfer`, `ioctl`.
 
 The checks are those of the kernel's virtual file system, in its order; then the driver's operation
 runs.
@@ -131,7 +131,6 @@ HANDLERS: dict[str, Handler] = {
     "getdents64": _always(errno.ENOTDIR),
     "fadvise64": _on_device(_fadvise),
     "readahead": _on_device(_readahead),
-    "fgetxattr": _always(errno.ENODATA),
     "flistxattr": _on_device(lambda kernel, call, open_file: 0),
     "vmsplice": _on_device(vmsplice, checks_fd=True),
 }

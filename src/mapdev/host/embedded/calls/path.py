@@ -1,4 +1,4 @@
-"""Calls that name a file: open, stat, access, readlink and exec, in all their forms.
+"""Handles system calls with a path: open, stat, access, readlink and exec, in all their forms.
 
 Each looks whether the path means a device (`Paths.find`); if not, the real kernel goes on with it.
 Where a call has its path, and if it follows links, is in `syscall_table`.
@@ -6,37 +6,62 @@ Where a call has its path, and if it follows links, is in `syscall_table`.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
-import struct
 from collections.abc import Callable
 
 from mapdev.host.core.device import Device
 from mapdev.host.embedded.arch import ARCH
+from mapdev.host.embedded.calls.open_how import RESOLVE_IN_ROOT, OpenHow
 from mapdev.host.embedded.calls.verdict import PASS_ON, Handler, Result, Verdict, signed32
 from mapdev.host.embedded.kernel import Kernel
-from mapdev.host.embedded.node import may_access, pack_stat, pack_statx
+from mapdev.host.embedded.node import filesystem, may_access, pack_stat, pack_statx
 from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.paths import Found
 from mapdev.host.embedded.syscall_table import BY_NUMBER
-from mapdev.host.numbers import AT_FDCWD
+from mapdev.host.numbers import (
+    AT_EACCESS,
+    AT_EMPTY_PATH,
+    AT_FDCWD,
+    AT_NO_AUTOMOUNT,
+    AT_REMOVEDIR,
+    AT_STATX_SYNC_TYPE,
+    AT_SYMLINK_FOLLOW,
+    AT_SYMLINK_NOFOLLOW,
+    RENAME_EXCHANGE,
+    RENAME_NOREPLACE,
+    RENAME_WHITEOUT,
+    UINT_MAX,
+)
 
-_OPEN_HOW = struct.Struct("<QQQ")  # flags, mode, resolve
+_STAT_FLAGS = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH | AT_STATX_SYNC_TYPE
+_ACCESS_FLAGS = AT_EACCESS | AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH
+_STATX_RESERVED = 1 << 31
 _S_PRIVILEGED = stat.S_ISUID | stat.S_ISGID
 
 
-def _find(kernel: Kernel, call: Call, which: int = 0) -> Found | None:
+def _error(code: int) -> OSError:
+    return OSError(code, os.strerror(code))
+
+
+def find(kernel: Kernel, call: Call, which: int = 0, may_have_slash: bool = False) -> Found | None:
     """Return the device that a path of `call` means, as the table of system calls reads it.
 
     :param which: which path, if there are two.
+    :param may_have_slash: a slash behind the node's name is not wrong.
+    :raises OSError: ENOTDIR there is one, or the path goes on below a device.
     """
     meaning = BY_NUMBER[call.nr]
     directory, path = meaning.paths[which]
     text = kernel.read_path(call, call.args[path])
     if text:
         dirfd = _directory(call, directory)
-        return kernel.paths.find(call.tid, dirfd, text, meaning.follows_link(call.args))
+        found = kernel.paths.find(call.tid, dirfd, text, meaning.follows_link(call.args))
+        if found is not None and found.has_slash and not may_have_slash:
+            raise _error(errno.ENOTDIR)
+        return found
     if directory is None or not meaning.takes_empty_path(call.args):
         return None
     open_file = kernel.file(call, directory)
@@ -47,38 +72,69 @@ def _directory(call: Call, argument: int | None) -> int:
     return AT_FDCWD if argument is None else signed32(call.args[argument])
 
 
-def _open(kernel: Kernel, call: Call, flags: int) -> Result:
+def _open(kernel: Kernel, call: Call, read_how: Callable[[], OpenHow]) -> Result:
+    """Open what the path of `call` means, if that is a device or our own view of a file in /proc.
+
+    :param read_how: returns what the call asks for; it fails as the call does.
+    """
     ((directory, path),) = BY_NUMBER[call.nr].paths
     text = kernel.read_path(call, call.args[path])
     if not text:
         return PASS_ON
+    failure: OSError | None = None  # it counts only if the path means a device
+    try:
+        how = read_how()
+    except OSError as error:
+        how, failure = OpenHow(0), error
     dirfd = _directory(call, directory)
-    found = kernel.paths.find(call.tid, dirfd, text, not flags & os.O_NOFOLLOW)
+    meant = text.lstrip("/") if how.resolve & RESOLVE_IN_ROOT else text
+    found = kernel.paths.find(call.tid, dirfd, meant, how.follows_link)
     if found is not None:
-        return kernel.open(call, found.device, flags)
+        if failure is not None:
+            raise failure
+        how.check()
+        if how.resolve:
+            from mapdev.host.embedded.calls.resolve import check_resolve  # for a quick start
+
+            check_resolve(kernel.paths, call.tid, dirfd, text, how.resolve, found)
+        if found.has_slash:
+            raise _error(errno.EISDIR if how.flags & os.O_CREAT else errno.ENOTDIR)
+        if found.open_file is not None and not how.follows_link:
+            return _open_link_itself(how)
+        return kernel.open(call, found.device, how.flags)
     if not text.startswith("/proc/"):
         return PASS_ON
     from mapdev.host.embedded.calls.procfs import open_view  # here, for a quick start
 
-    descriptor = open_view(kernel, call, text, flags)
+    descriptor = open_view(kernel, call, text, how.flags)
     return PASS_ON if descriptor is None else descriptor
 
 
+def _open_link_itself(how: OpenHow) -> Verdict:
+    """Open a link in /proc/PID/fd without following it: with O_PATH the kernel does so.
+
+    :raises OSError: EEXIST with O_EXCL, else ELOOP.
+    """
+    if how.flags & os.O_PATH:
+        return PASS_ON
+    excl = how.flags & os.O_CREAT and how.flags & os.O_EXCL
+    code = errno.EEXIST if excl else errno.ELOOP
+    raise OSError(code, os.strerror(code))
+
+
 def _do_open(kernel: Kernel, call: Call) -> Result:
-    return _open(kernel, call, call.args[BY_NUMBER[call.nr].flags])
+    flags = call.args[BY_NUMBER[call.nr].flags]
+    return _open(kernel, call, lambda: OpenHow.of_open(flags))
 
 
 def _do_creat(kernel: Kernel, call: Call) -> Result:
-    return _open(kernel, call, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
+    flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC
+    return _open(kernel, call, lambda: OpenHow.of_open(flags))
 
 
 def _do_openat2(kernel: Kernel, call: Call) -> Result:
-    try:
-        how = kernel.machine.read_user(call.tid, call.args[2], _OPEN_HOW.size)
-        flags = _OPEN_HOW.unpack(how)[0]
-    except (OSError, struct.error):
-        return PASS_ON
-    return _open(kernel, call, flags)
+    address, size = call.args[2:4]
+    return _open(kernel, call, lambda: OpenHow.read(call, address, size))
 
 
 def foreign_open(kernel: Kernel, call: Call) -> Verdict:
@@ -104,13 +160,27 @@ def _put(kernel: Kernel, call: Call, addr: int, data: bytes) -> int:
     return 0
 
 
+def check_flags(call: Call, known: int) -> None:
+    """Check the ``AT_*`` flags of `call`, which has some if its line in the table says so.
+
+    :raises OSError: EINVAL one is not in `known`.
+    """
+    flags = BY_NUMBER[call.nr].flags
+    if flags >= 0 and call.args[flags] & UINT_MAX & ~known:
+        raise _error(errno.EINVAL)
+
+
 def _stat(buffer: int, pack: Callable[[Device], bytes] = pack_stat) -> Handler:
-    """Make a handler of a call that writes what `pack` gives to the argument `buffer`."""
+    """Make a handler of a call that writes what `pack` gives to the argument `buffer`.
+
+    Source: fs/stat.c (vfs_statx)
+    """
 
     def handle(kernel: Kernel, call: Call) -> int | Verdict:
-        found = _find(kernel, call)
+        found = find(kernel, call)
         if found is None:
             return PASS_ON
+        check_flags(call, _STAT_FLAGS)
         if found.open_file and not BY_NUMBER[call.nr].follows_link(call.args):
             return PASS_ON  # the link in /proc itself
         return _put(kernel, call, call.args[buffer], pack(found.device))
@@ -118,15 +188,36 @@ def _stat(buffer: int, pack: Callable[[Device], bytes] = pack_stat) -> Handler:
     return handle
 
 
+_statx = _stat(4, pack_statx)
+
+
+def _do_statx(kernel: Kernel, call: Call) -> int | Verdict:
+    """Check the mask besides.
+
+    Source: fs/stat.c (do_statx)
+    """
+    wrong = call.args[3] & _STATX_RESERVED
+    wrong |= call.args[2] & AT_STATX_SYNC_TYPE == AT_STATX_SYNC_TYPE
+    if wrong:
+        raise _error(errno.EINVAL)  # whatever the path means
+    return _statx(kernel, call)
+
+
 def _access(mode: int) -> Handler:
+    """Make a handler of a call that has what is wanted as argument `mode`.
+
+    Source: fs/open.c (do_faccessat)
+    """
+
     def handle(kernel: Kernel, call: Call) -> int | Verdict:
-        found = _find(kernel, call)
+        found = find(kernel, call)
         if found is None:
             return PASS_ON
-        if call.args[mode] & ~7:
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        if call.args[mode] & UINT_MAX & ~7:
+            raise _error(errno.EINVAL)
+        check_flags(call, _ACCESS_FLAGS)
         if not may_access(found.device, call.tid, call.args[mode]):
-            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+            raise _error(errno.EACCES)
         return 0
 
     return handle
@@ -134,7 +225,7 @@ def _access(mode: int) -> Handler:
 
 def _readlink(buffer: int) -> Handler:
     def handle(kernel: Kernel, call: Call) -> int | Verdict:
-        found = _find(kernel, call)
+        found = find(kernel, call)
         if found is None:
             return PASS_ON
         size = signed32(call.args[buffer + 1])
@@ -152,8 +243,8 @@ def _exec(kernel: Kernel, call: Call) -> Verdict:
 
     :raises OSError: EACCES it is a device.
     """
-    if _find(kernel, call):
-        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+    if find(kernel, call):
+        raise _error(errno.EACCES)
     text = kernel.read_path(call, call.args[BY_NUMBER[call.nr].paths[0][1]])
     try:
         mode = os.stat(text).st_mode if text and text.startswith("/") else 0
@@ -169,20 +260,110 @@ def _exec(kernel: Kernel, call: Call) -> Verdict:
     return PASS_ON
 
 
-def _refuse(code: int) -> Handler:
-    """Make a handler of a call that fails when one of its paths is a device's node."""
+def _refuse(code: int, may_have_slash: bool = False) -> Handler:
+    """Make a handler of a call that fails when its path is a device's node."""
 
     def handle(kernel: Kernel, call: Call) -> int | Verdict:
-        for which in range(len(BY_NUMBER[call.nr].paths)):
-            if _find(kernel, call, which):
-                raise OSError(code, os.strerror(code))
+        if find(kernel, call, 0, may_have_slash):
+            raise _error(code)
         return PASS_ON
 
     return handle
 
 
+def _do_unlinkat(kernel: Kernel, call: Call) -> int | Verdict:
+    if find(kernel, call) is None:
+        return PASS_ON
+    check_flags(call, AT_REMOVEDIR)
+    raise _error(errno.ENOTDIR if call.args[2] & AT_REMOVEDIR else errno.EPERM)
+
+
+def _do_chroot(kernel: Kernel, call: Call) -> int | Verdict:
+    """Look up paths in each client's own root from now on."""
+    if find(kernel, call):
+        raise _error(errno.ENOTDIR)
+    kernel.paths.roots_differ = True
+    return PASS_ON
+
+
+def _status(kernel: Kernel, call: Call, which: int, parent: bool = False) -> os.stat_result:
+    """Return the status of a file of the client's own that `call` names, or of its directory.
+
+    :raises OSError: ENOENT or whatever else the kernel would say of it.
+    """
+    directory, path = BY_NUMBER[call.nr].paths[which]
+    text = kernel.read_path(call, call.args[path])
+    if not text:
+        raise _error(errno.EFAULT if text is None else errno.ENOENT)
+    if parent:
+        text = f"{text.rstrip('/').rpartition('/')[0]}/." if "/" in text else "."
+    return os.lstat(kernel.paths.reach(call.tid, _directory(call, directory), text))
+
+
+def _check_same_mount(kernel: Kernel, call: Call, which: int) -> None:
+    """Check that another name of the node could be where path `which` leads.
+
+    :raises OSError: ENOENT no directory is there, or one that has no files of its own; EXDEV it is
+        on another file system.
+    """
+    directory = _status(kernel, call, which, parent=True)
+    if directory.st_dev == os.stat("/proc").st_dev:
+        raise _error(errno.ENOENT)
+    if directory.st_dev != filesystem():
+        raise _error(errno.EXDEV)
+
+
+def _do_link(kernel: Kernel, call: Call) -> int | Verdict:
+    """Refuse other names of a node, and names that are a node's.
+
+    Source: fs/namei.c (do_linkat)
+    """
+    known = AT_SYMLINK_FOLLOW | AT_EMPTY_PATH
+    old, new = find(kernel, call), find(kernel, call, 1, may_have_slash=True)
+    if old is None and new is None:
+        return PASS_ON
+    check_flags(call, known)
+    if old is None:
+        _status(kernel, call, 0)
+    if new is not None:
+        raise _error(errno.EEXIST)
+    with contextlib.suppress(FileNotFoundError):
+        _status(kernel, call, 1)
+        raise _error(errno.EEXIST)
+    _check_same_mount(kernel, call, 1)
+    raise _error(errno.EPERM)
+
+
+def _do_rename(kernel: Kernel, call: Call) -> int | Verdict:
+    """Rename a node to itself; refuse to move or to replace it.
+
+    Source: fs/namei.c (do_renameat2, vfs_rename)
+    """
+    flags = call.args[BY_NUMBER[call.nr].flags] if BY_NUMBER[call.nr].flags >= 0 else 0
+    old = find(kernel, call, 0, may_have_slash=True)
+    new = find(kernel, call, 1, may_have_slash=True)
+    if old is None and new is None:
+        return PASS_ON
+    check_flags(call, RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT)
+    if flags & RENAME_EXCHANGE and flags & (RENAME_NOREPLACE | RENAME_WHITEOUT):
+        raise _error(errno.EINVAL)
+    for which, found in enumerate((old, new)):
+        if found is None:
+            _check_same_mount(kernel, call, which)
+    is_directory = old is None and stat.S_ISDIR(_status(kernel, call, 0).st_mode)
+    if new is not None and flags & RENAME_NOREPLACE:
+        raise _error(errno.EEXIST)
+    if new is None and flags & RENAME_EXCHANGE:
+        _status(kernel, call, 1)
+    if (old and old.has_slash) or (new and new.has_slash) or is_directory:
+        raise _error(errno.ENOTDIR)
+    if old and new and old.device is new.device:
+        return 0
+    raise _error(errno.EPERM)
+
+
 def _listxattr(kernel: Kernel, call: Call) -> int | Verdict:
-    return PASS_ON if _find(kernel, call) is None else 0
+    return PASS_ON if find(kernel, call) is None else 0
 
 
 HANDLERS: dict[str, Handler] = {
@@ -193,7 +374,7 @@ HANDLERS: dict[str, Handler] = {
     "stat": _stat(1),
     "lstat": _stat(1),
     "newfstatat": _stat(2),
-    "statx": _stat(4, pack_statx),
+    "statx": _do_statx,
     "access": _access(1),
     "faccessat": _access(2),
     "faccessat2": _access(2),
@@ -201,16 +382,17 @@ HANDLERS: dict[str, Handler] = {
     "readlinkat": _readlink(2),
     "execve": _exec,
     "execveat": _exec,
-    **dict.fromkeys(("getxattr", "lgetxattr"), _refuse(errno.ENODATA)),
     **dict.fromkeys(("listxattr", "llistxattr"), _listxattr),
     "truncate": _refuse(errno.EINVAL),
     # A node is there for as long as its host: nobody can change, remove or replace it.
+    "unlink": _refuse(errno.EPERM),
+    "unlinkat": _do_unlinkat,
+    **dict.fromkeys(("rename", "renameat", "renameat2"), _do_rename),
+    **dict.fromkeys(("link", "linkat"), _do_link),
     **dict.fromkeys(
-        ("chmod", "chown", "lchown", "fchmodat", "fchmodat2", "fchownat", "utimensat", "unlink",
-         "unlinkat", "rename", "renameat", "renameat2", "link", "linkat"),
-        _refuse(errno.EPERM),
+        ("mkdir", "mkdirat", "mknod", "mknodat", "symlink", "symlinkat"),
+        _refuse(errno.EEXIST, may_have_slash=True),
     ),
-    **dict.fromkeys(
-        ("mkdir", "mkdirat", "mknod", "mknodat", "symlink", "symlinkat"), _refuse(errno.EEXIST)
-    ),
+    **dict.fromkeys(("rmdir", "chdir"), _refuse(errno.ENOTDIR)),
+    "chroot": _do_chroot,
 }  # fmt: skip

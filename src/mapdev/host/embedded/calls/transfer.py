@@ -1,4 +1,4 @@
-"""Reading and writing, in all their forms: read, pread64, readv, preadv2, and the same for write.
+"""Handles reads and writes of a device: read, pread64, readv, preadv2, and the same for write.
 
 A call is a `Transfer` of one or more pieces of the client's memory, each by one operation of the
 driver. It stops at the first piece that is not filled. An operation that has to wait leaves the

@@ -1,0 +1,187 @@
+"""Calls that set mode, owner and times of a node, or read and set extended attributes of it.
+
+A node is there for as long as its host, as its host made it: nobody can change it. What sets an
+attribute to what it is succeeds.
+
+Source: fs/open.c, fs/attr.c, fs/utimes.c, fs/xattr.c
+Fidelity: mode and owner can't be changed (EPERM); times can be set, and stay what they are;
+attributes of the trusted and security kinds can't be stored (EPERM).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+from collections.abc import Callable
+
+from mapdev.host.core.device import Device
+from mapdev.host.embedded.calls.path import check_flags, find
+from mapdev.host.embedded.calls.verdict import PASS_ON, Handler, Result
+from mapdev.host.embedded.kernel import Kernel
+from mapdev.host.embedded.node import W_OK, may_access, owns
+from mapdev.host.embedded.notify import Call
+from mapdev.host.embedded.syscall_table import BY_NUMBER
+from mapdev.host.numbers import AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW, UINT_MAX
+
+_MODE_BITS = 0o7777
+_TIMES = {
+    name: struct.Struct(layout)
+    for name, layout in (("utime", "<2q"), ("utimes", "<4q"), ("futimesat", "<4q"),
+                         ("utimensat", "<4q"))
+}  # fmt: skip
+_SECOND = 1_000_000_000
+_NOW, _OMIT = (1 << 30) - 1, (1 << 30) - 2  # UTIME_NOW, UTIME_OMIT
+_NAME_MAX, _SIZE_MAX = 255, 65536
+_KINDS = ("user.", "trusted.", "security.", "system.posix_acl_")
+
+Change = Callable[[Kernel, Call, Device], int]
+"""Carries out a call on a device's node."""
+
+
+def _error(code: int) -> OSError:
+    return OSError(code, os.strerror(code))
+
+
+def _by_path(change: Change, flags: int = AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) -> Handler:
+    """Make a handler of a call whose path may be a node's, with these flags if it has any."""
+
+    def handle(kernel: Kernel, call: Call) -> Result:
+        found = find(kernel, call)
+        if found is None:
+            return PASS_ON
+        check_flags(call, flags)
+        return change(kernel, call, found.device)
+
+    return handle
+
+
+def _by_descriptor(change: Change) -> Handler:
+    """Make a handler of a call whose descriptor may be a device's: EBADF with O_PATH."""
+
+    def handle(kernel: Kernel, call: Call) -> Result:
+        open_file = kernel.file(call)
+        if open_file is None:
+            return PASS_ON
+        if open_file.path_only:
+            raise _error(errno.EBADF)
+        return change(kernel, call, open_file.device)
+
+    return handle
+
+
+def _chmod(mode: int) -> Change:
+    def change(kernel: Kernel, call: Call, device: Device) -> int:
+        same = not (call.args[mode] ^ device.inode.i_mode) & _MODE_BITS
+        if not (same and owns(device, call.tid)):
+            raise _error(errno.EPERM)
+        return 0
+
+    return change
+
+
+def _chown(owner: int) -> Change:
+    def change(kernel: Kernel, call: Call, device: Device) -> int:
+        uid, gid = (number & UINT_MAX for number in call.args[owner : owner + 2])
+        inode = device.inode
+        same = uid in (UINT_MAX, inode.i_uid) and gid in (UINT_MAX, inode.i_gid)
+        if not (same and (uid == gid == UINT_MAX or owns(device, call.tid))):
+            raise _error(errno.EPERM)
+        return 0
+
+    return change
+
+
+def _set_times(times: int) -> Change:
+    """Check times, at argument `times`, and the permission to set them."""
+
+    def change(kernel: Kernel, call: Call, device: Device) -> int:
+        name, address = BY_NUMBER[call.nr].name, call.args[times]
+        if not address:
+            if not (owns(device, call.tid) or may_access(device, call.tid, W_OK)):
+                raise _error(errno.EACCES)
+            return 0
+        layout = _TIMES[name]
+        parts = layout.unpack(call.read_user(address, layout.size))[1::2]
+        if name == "utimensat":
+            if not all(0 <= part < _SECOND or part in (_NOW, _OMIT) for part in parts):
+                raise _error(errno.EINVAL)
+        elif name != "utime" and not all(0 <= part < 1_000_000 for part in parts):
+            raise _error(errno.EINVAL)
+        if not owns(device, call.tid):
+            raise _error(errno.EPERM)
+        return 0
+
+    return change
+
+
+_futimens = _by_descriptor(_set_times(2))
+_utimens = _by_path(_set_times(2))
+
+
+def _do_utimensat(kernel: Kernel, call: Call) -> Result:
+    """Set the times of a descriptor, if there is no path."""
+    return _utimens(kernel, call) if call.args[1] else _futimens(kernel, call)
+
+
+def _attribute(kernel: Kernel, call: Call) -> str:
+    """Return the name of the extended attribute, without the part that is up to the user.
+
+    :raises OSError: EFAULT, ERANGE it can't be read or has no fit length; EOPNOTSUPP nobody has
+        such attributes.
+    """
+    name = kernel.read_path(call, call.args[1])
+    if name is None:
+        raise _error(errno.EFAULT)
+    if not 0 < len(os.fsencode(name)) <= _NAME_MAX:
+        raise _error(errno.ERANGE)
+    for kind in _KINDS:
+        if name.startswith(kind):
+            return kind
+    raise _error(errno.EOPNOTSUPP)
+
+
+def _get_attribute(kernel: Kernel, call: Call, device: Device) -> int:
+    _attribute(kernel, call)
+    raise _error(errno.ENODATA)
+
+
+def _set_attribute(kernel: Kernel, call: Call, device: Device) -> int:
+    """Refuse to store an attribute: user attributes are for files and directories only."""
+    if call.args[4] & UINT_MAX & ~3:
+        raise _error(errno.EINVAL)
+    if call.args[3] > _SIZE_MAX:
+        raise _error(errno.E2BIG)
+    _attribute(kernel, call)
+    raise _error(errno.EPERM)
+
+
+def _remove_attribute(kernel: Kernel, call: Call, device: Device) -> int:
+    kind = _attribute(kernel, call)
+    stored = kind not in ("user.", "trusted.") and owns(device, call.tid)
+    raise _error(errno.ENODATA if stored else errno.EPERM)
+
+
+HANDLERS: dict[str, Handler] = {
+    "chmod": _by_path(_chmod(1)),
+    "fchmod": _by_descriptor(_chmod(1)),
+    "fchmodat": _by_path(_chmod(2)),
+    "fchmodat2": _by_path(_chmod(2)),
+    "chown": _by_path(_chown(1)),
+    "lchown": _by_path(_chown(1)),
+    "fchown": _by_descriptor(_chown(1)),
+    "fchownat": _by_path(_chown(2)),
+    "utimensat": _do_utimensat,
+    "utime": _by_path(_set_times(1)),
+    "utimes": _by_path(_set_times(1)),
+    "futimesat": _by_path(_set_times(2)),
+    "getxattr": _by_path(_get_attribute),
+    "lgetxattr": _by_path(_get_attribute),
+    "fgetxattr": _by_descriptor(_get_attribute),
+    "setxattr": _by_path(_set_attribute),
+    "lsetxattr": _by_path(_set_attribute),
+    "fsetxattr": _by_descriptor(_set_attribute),
+    "removexattr": _by_path(_remove_attribute),
+    "lremovexattr": _by_path(_remove_attribute),
+    "fremovexattr": _by_descriptor(_remove_attribute),
+}
