@@ -24,6 +24,7 @@ from mapdev.host.embedded.files import Files, OpenFile
 from mapdev.host.embedded.filter import Descriptors
 from mapdev.host.embedded.inject.injector import Injector
 from mapdev.host.embedded.listeners import Listeners
+from mapdev.host.embedded.locks import Locks
 from mapdev.host.embedded.machine import EmbeddedMachine
 from mapdev.host.embedded.messages import Messages
 from mapdev.host.embedded.node import R_OK, W_OK, may_access, owns
@@ -51,6 +52,7 @@ class Kernel:
     :ivar messages: what the user is told of clients.
     :ivar opened, closed: how `Server` is told of open files.
     :ivar uses: of open files: descriptors, mappings and calls that wait.
+    :ivar locks: of all nodes.
     """
 
     log = log
@@ -78,6 +80,7 @@ class Kernel:
         self.display = Display(operations)
         self.polling = Polling(self.display.show)
         self.uses: Uses[OpenFile] = Uses(self._release)
+        self.locks = Locks(machine)
         self.paths = Paths(self.files, (self.mappings.dev, self.mappings.inode), self.spaces.mapped)
         self.opened: Callable[[OpenFile], None] = lambda _: None
         self.closed: Callable[[OpenFile], None] = lambda _: None
@@ -226,6 +229,7 @@ class Kernel:
     def hung_up(self, open_file: OpenFile) -> None:
         """The last descriptor of `open_file` is gone."""
         self.files.discard(open_file)
+        self.locks.closed(open_file)
         self.uses.put(open_file)
 
     def _release(self, open_file: OpenFile) -> None:
@@ -241,6 +245,7 @@ class Kernel:
         """Release what is still open, since no client lives; return a line for each."""
         self.spaces.close()
         self.injector.close()
+        self.locks.close()
         left = dict.fromkeys((*self.files, *self.mappings.files))
         for open_file in left:
             open_file.uses = 0

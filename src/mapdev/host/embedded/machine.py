@@ -58,6 +58,7 @@ class EmbeddedMachine(Activity, PhysicalMemory):
     ) -> None:
         PhysicalMemory.__init__(self, size)
         Activity.__init__(self, wake)
+        self.watcher = watcher
         self.mappings = Mappings(self, window, watcher, in_thread, mapped, unmapped, self.client)
         self.leases = self.mappings.leases
         self.spaces = self.mappings.spaces

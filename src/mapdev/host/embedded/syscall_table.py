@@ -135,7 +135,7 @@ SYSCALLS: tuple[Syscall, ...] = (
     _S("fchown", "attributes", "high descriptor", fds=_FD),
     _S("fsetxattr", "attributes", "high descriptor", fds=_FD),
     _S("fremovexattr", "attributes", "high descriptor", fds=_FD),
-    _S("flock", "descriptor", "high descriptor", fds=_FD),
+    _S("flock", "locks", "descriptor", fds=_FD),
     _S("syncfs", "descriptor", "high descriptor", fds=_FD),
     _S("mmap", "mapping", "program", fds=(4,), flags=3, areas=MAP_FIXED),
     _S("open", "path", "path", paths=_PATH, flags=1, nofollow=os.O_NOFOLLOW),

@@ -1,4 +1,4 @@
-"""Handles calls on a device's descriptors themselves: dup, fcntl, flock, syncfs, epoll_ctl.
+"""Handles calls on a device's descriptors themselves: dup, dup2, dup3, fcntl, syncfs, epoll_ctl.
 
 The kernel keeps the descriptors themselves, so most of these pass. A duplicate must get a number
 that the filter sees, though: where the kernel would choose one out of its sight, the thread is made
@@ -11,7 +11,20 @@ from __future__ import annotations
 
 import errno
 import os
-from fcntl import F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_GETFL, F_SETFD, F_SETFL
+from fcntl import (
+    F_DUPFD,
+    F_DUPFD_CLOEXEC,
+    F_GETFD,
+    F_GETFL,
+    F_GETLK,
+    F_OFD_GETLK,
+    F_OFD_SETLK,
+    F_OFD_SETLKW,
+    F_SETFD,
+    F_SETFL,
+    F_SETLK,
+    F_SETLKW,
+)
 
 from mapdev.host.embedded.arch import ARCH
 from mapdev.host.embedded.calls.verdict import (
@@ -32,6 +45,7 @@ from mapdev.linux.numbers import EPOLLET, EPOLLEXCLUSIVE
 EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD = 1, 2, 3
 F_DUPFD_QUERY = 1027
 _OF_PATHS = (F_DUPFD, F_DUPFD_CLOEXEC, F_DUPFD_QUERY, F_GETFD, F_SETFD, F_GETFL)
+_RECORD_LOCKS = (F_GETLK, F_SETLK, F_SETLKW, F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW)
 _SETTABLE = os.O_APPEND | os.O_NONBLOCK | os.O_DIRECT | os.O_NOATIME
 
 
@@ -114,6 +128,10 @@ def _do_fcntl(kernel: Kernel, call: Call) -> int | Verdict:
         return open_file.file.f_flags
     if command == F_SETFL:
         return _set_flags(call, open_file, argument)
+    if command in _RECORD_LOCKS:
+        from mapdev.host.embedded.calls.locks import do_record_lock  # here, for a quick start
+
+        return do_record_lock(kernel, call, open_file, command)
     return PASS_ON
 
 
@@ -170,7 +188,6 @@ HANDLERS: dict[str, Handler] = {
     "dup3": _do_dup2,
     "fcntl": _do_fcntl,
     "epoll_ctl": _do_epoll_ctl,
-    "flock": _unless_path_only,
     "syncfs": _unless_path_only,
     "pidfd_getfd": _do_pidfd_getfd,
 }
