@@ -51,10 +51,10 @@ def pack_stat(
 
 
 SYSCALLS = {
+    "io_submit": 2,
     "setxattr": 5,
     "lsetxattr": 6,
     "fsetxattr": 7,
-    "io_submit": 2,
     "getxattr": 8,
     "lgetxattr": 9,
     "fgetxattr": 10,
