@@ -15,6 +15,7 @@
  * operation of an area without map_pages.
  */
 #include <linux/fs.h>
+#include <linux/init.h>
 #include <linux/overflow.h>
 #include <linux/slab.h>
 
@@ -25,9 +26,10 @@
 
 #define MAPDEV_SETTABLE (MAPDEV_VM_IO | MAPDEV_VM_DONTCOPY | MAPDEV_VM_DONTEXPAND | \
 			 MAPDEV_VM_DONTDUMP | MAPDEV_VM_PFNMAP | MAPDEV_VM_MIXEDMAP)
+#define MAPDEV_MAY_SHIFT	4	/* from VM_READ to VM_MAYREAD, and so on */
 #define MAPDEV_CLEARABLE (MAPDEV_VM_MAYREAD | MAPDEV_VM_MAYWRITE | MAPDEV_VM_MAYEXEC)
 
-static struct vm_operations_struct mapdev_vm_ops[MAPDEV_VMOP_CALLS + 1];
+static struct vm_operations_struct mapdev_vm_ops[MAPDEV_VMOP_CALLS + 1] __ro_after_init;
 
 /* ---- flags ---------------------------------------------------------------------------------- */
 
@@ -114,6 +116,16 @@ static void mapdev_area_put(struct mapdev_area *area)
 	atomic_dec(&mapdev_nr_areas);
 }
 
+/* Its VMA is gone: it has no file any more, and its holds are dropped. */
+static void mapdev_area_end(struct mapdev_area *area)
+{
+	spin_lock(&area->mf->dev->session->lock);
+	list_del(&area->node);
+	spin_unlock(&area->mf->dev->session->lock);
+	if (area->holds)
+		mapdev_holds_put(area->holds);
+}
+
 static void mapdev_opened_done(struct mapdev_notice *notice)
 {
 	mapdev_area_put(container_of(notice, struct mapdev_area, opened));
@@ -133,6 +145,9 @@ static struct mapdev_area *mapdev_area_new(struct mapdev_file *mf, gfp_t gfp)
 	refcount_set(&area->ref, 1);
 	area->id = mapdev_new_id();
 	area->mf = mf;
+	spin_lock(&mf->dev->session->lock);
+	list_add(&area->node, &mf->areas);
+	spin_unlock(&mf->dev->session->lock);
 	area->opened.op = MAPDEV_VMA_OPEN;
 	area->opened.done = mapdev_opened_done;
 	area->closed.op = MAPDEV_VMA_CLOSE;
@@ -141,13 +156,19 @@ static struct mapdev_area *mapdev_area_new(struct mapdev_file *mf, gfp_t gfp)
 	return area;
 }
 
-static void mapdev_area_notify(struct mapdev_area *area, struct mapdev_notice *notice,
-			       const struct vm_area_struct *vma)
+static void mapdev_area_describe(struct mapdev_area *area, struct mapdev_notice *notice,
+				 const struct vm_area_struct *vma)
 {
 	notice->device = area->mf->dev->id;
 	notice->file = area->mf->id;
 	notice->area = area->id;
 	notice->vma = mapdev_vma(vma);
+}
+
+static void mapdev_area_notify(struct mapdev_area *area, struct mapdev_notice *notice,
+			       const struct vm_area_struct *vma)
+{
+	mapdev_area_describe(area, notice, vma);
 	refcount_inc(&area->ref);
 	mapdev_notify(area->mf->dev->session, notice);
 }
@@ -171,6 +192,8 @@ struct mapdev_call *mapdev_area_call(struct mapdev_area *area, struct vm_area_st
 	if (IS_ERR(call))
 		return call;
 	call->mm = vma->vm_mm;
+	call->locked = true;
+	call->killable = true;
 	call->request.area = area->id;
 	call->request.vma = mapdev_vma(vma);
 	return call;
@@ -211,9 +234,10 @@ static int mapdev_vm_mprotect(struct vm_area_struct *vma, unsigned long start, u
 static void mapdev_vm_open(struct vm_area_struct *vma)
 {
 	struct mapdev_area *from = vma->vm_private_data;
-	struct mapdev_area *area = mapdev_area_new(from->mf, GFP_KERNEL | __GFP_NOFAIL);
+	struct mapdev_area *area = mapdev_area_new(from->mf, GFP_KERNEL_ACCOUNT | __GFP_NOFAIL);
 
 	area->vm_ops = from->vm_ops;
+	area->cache = from->cache;
 	area->holds = from->holds;
 	refcount_inc(&area->holds->ref);
 	vma->vm_private_data = area;
@@ -222,19 +246,37 @@ static void mapdev_vm_open(struct vm_area_struct *vma)
 	area->opened.arg[0] = from->id;
 	area->opened.arg[1] = vma->vm_mm != current->mm;
 	mapdev_area_notify(area, &area->opened, vma);
-	mapdev_throttle(area->mf->dev->session, true);
 }
 
 static void mapdev_vm_close(struct vm_area_struct *vma)
 {
 	struct mapdev_area *area = vma->vm_private_data;
 
-	mapdev_holds_put(area->holds);
-	if (area->vm_ops & MAPDEV_VMOP_NOTICES) {
+	if (area->vm_ops & MAPDEV_VMOP_NOTICES)
 		mapdev_area_notify(area, &area->closed, vma);
-		mapdev_throttle(area->mf->dev->session, true);
-	}
+	mapdev_area_end(area);
 	mapdev_area_put(area);
+}
+
+/**
+ * mapdev_area_reap - end areas whose VMAs are gone, though nobody has said so
+ * @mf: the open file, which has no VMA any more
+ *
+ * When ->mmap has changed the flags of a new VMA so that it continues the one before it, the kernel
+ * makes one of the two, and frees the new one without ->close.
+ */
+void mapdev_area_reap(struct mapdev_file *mf)
+{
+	struct mapdev_area *area, *next;
+
+	list_for_each_entry_safe(area, next, &mf->areas, node) {
+		if (area->vm_ops & MAPDEV_VMOP_NOTICES) {
+			refcount_inc(&area->ref);
+			mapdev_notify(mf->dev->session, &area->closed);
+		}
+		mapdev_area_end(area);
+		mapdev_area_put(area);
+	}
 }
 
 /* ---- what a reply maps ---------------------------------------------------------------------- */
@@ -279,10 +321,13 @@ struct page *mapdev_counted_page(const struct mapdev_buffer *buffer, unsigned lo
 static int mapdev_map_pfns(struct vm_area_struct *vma, const struct mapdev_mapping *m,
 			   const struct mapdev_buffer *buffer)
 {
-	pgprot_t prot = mapdev_pgprot(m->cache, vma->vm_page_prot);
+	pgprot_t prot = mapdev_pgprot(buffer, m->cache, vma->vm_page_prot);
 	unsigned long i;
 	int ret = 0;
 
+	/* mprotect takes what it does not change from there. */
+	if (buffer->kind == MAPDEV_BUF_PHYS)
+		vma->vm_page_prot = prot;
 	if (buffer->kind != MAPDEV_BUF_VMALLOC)
 		return remap_pfn_range(vma, m->addr, mapdev_buffer_pfn(buffer, m->pgoff),
 				       m->nr_pages << PAGE_SHIFT, prot);
@@ -311,17 +356,6 @@ static int mapdev_map_pages(struct vm_area_struct *vma, const struct mapdev_mapp
 			return ret;
 	}
 	return 0;
-}
-
-/*
- * The payload of a reply, in memory that the daemon can't change any more; NULL for want of
- * memory.
- */
-void *mapdev_copy_payload(struct mapdev_call *call)
-{
-	void *copy = kvmalloc(max_t(u32, call->reply.len, 1), GFP_KERNEL_ACCOUNT);
-
-	return copy ? memcpy(copy, mapdev_call_reply_payload(call), call->reply.len) : NULL;
 }
 
 /* ---- mmap ----------------------------------------------------------------------------------- */
@@ -380,7 +414,18 @@ static int mapdev_map(struct mapdev_area *area, struct vm_area_struct *vma,
 	return mapdev_map_pages(vma, m, buffer);
 }
 
-/* If this fails, the kernel takes out of the page table what was mapped already. */
+/*
+ * The kernel takes out of the page table what a failed mmap has mapped, but only after it. Until then
+ * other threads may go on writing to it, so it must not be given back before. Pages that were mapped
+ * by reference stay whose they are until that is dropped; frames do not.
+ */
+static void mapdev_mmap_undo(struct vm_area_struct *vma)
+{
+	if (vma->vm_flags & VM_PFNMAP)
+		zap_vma_ptes(vma, vma->vm_start, vma->vm_end - vma->vm_start);
+}
+
+/* If this fails, what was mapped already is still there. */
 static int mapdev_mmap_apply(struct mapdev_area *area, struct vm_area_struct *vma,
 			     const struct mapdev_mmap *mm, u32 len)
 {
@@ -390,15 +435,21 @@ static int mapdev_mmap_apply(struct mapdev_area *area, struct vm_area_struct *vm
 
 	if (!mapdev_mmap_valid(vma, mm, m, len))
 		return -EINVAL;
+	/*
+	 * A right that is in use can't be taken away. A private area that is writable, but may not be,
+	 * would be no copy-on-write area to the kernel: fork would share its pages.
+	 */
+	if (mapdev_flags_in(mm->clear_flags) & (vma->vm_flags << MAPDEV_MAY_SHIFT))
+		return -EACCES;
 	vm_flags_clear(vma, mapdev_flags_in(mm->clear_flags));
 	vm_flags_set(vma, mapdev_flags_in(mm->set_flags));
-	vma->vm_page_prot = mapdev_pgprot(mm->cache, vma->vm_page_prot);
 	for (i = 0; i < mm->nr_mappings; i++) {
 		ret = mapdev_map(area, vma, m + i);
 		if (ret)
 			return ret;
 	}
 	area->vm_ops = mm->vm_ops;
+	area->cache = mm->cache;
 	/* Neighbours of a page that is missing can be inserted into such areas only. */
 	if (mm->vm_ops & MAPDEV_VMOP_AROUND && !(vma->vm_flags & VM_PFNMAP))
 		vm_flags_set(vma, VM_MIXEDMAP);
@@ -409,23 +460,25 @@ static int mapdev_mmap_apply(struct mapdev_area *area, struct vm_area_struct *vm
 static int mapdev_mmap_finish(struct mapdev_area *area, struct vm_area_struct *vma,
 			      struct mapdev_call *call)
 {
-	struct mapdev_mmap *mm = mapdev_copy_payload(call);
-	int ret;
+	int ret = mapdev_call_own_payload(call);
+	struct mapdev_mmap *mm = call->payload;
 
-	ret = mm ? mapdev_mmap_apply(area, vma, mm, call->reply.len) : -ENOMEM;
+	ret = ret ?: mapdev_mmap_apply(area, vma, mm, call->reply.len);
 	if (ret) {
+		mapdev_mmap_undo(vma);
 		area->closed.op = MAPDEV_VMA_ABORT;
 		area->closed.arg[0] = -ret;
 		mapdev_area_notify(area, &area->closed, vma);
 	} else if (mm->vm_ops || mm->nr_mappings) {
 		vma->vm_private_data = area;
 		vma->vm_ops = &mapdev_vm_ops[mm->vm_ops & MAPDEV_VMOP_CALLS];
+		/* In case it has no close: see mapdev_area_reap(). */
+		mapdev_area_describe(area, &area->closed, vma);
 		area = NULL;
 	}
 	/* Else it is as when a driver's mmap does nothing: no operations, nothing there. */
-	kvfree(mm);
 	if (area) {
-		mapdev_holds_put(area->holds);
+		mapdev_area_end(area);
 		mapdev_area_put(area);
 	}
 	return ret;
@@ -439,6 +492,7 @@ static struct mapdev_area *mapdev_area_first(struct mapdev_file *mf)
 		return NULL;
 	area->holds = kmalloc(sizeof(*area->holds), GFP_KERNEL_ACCOUNT);
 	if (!area->holds) {
+		mapdev_area_end(area);
 		mapdev_area_put(area);
 		return NULL;
 	}
@@ -477,14 +531,14 @@ int mapdev_area_mmap(struct file *file, struct vm_area_struct *vma)
 	if (!area)
 		return ret;
 err_area:
-	mapdev_holds_put(area->holds);
+	mapdev_area_end(area);
 	mapdev_area_put(area);
 	return ret;
 }
 
 /* ---- the module's begin --------------------------------------------------------------------- */
 
-void mapdev_area_init(void)
+void __init mapdev_area_init(void)
 {
 	struct vm_operations_struct *ops;
 	u32 i;

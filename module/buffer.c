@@ -30,8 +30,18 @@
 #define MAPDEV_BUFFER_LIMIT	XA_LIMIT(1, (1 << 22) - 1)
 #define MAPDEV_BUFFER_MAX	(1UL << (MAPDEV_BUFFER_SHIFT - PAGE_SHIFT))
 
-pgprot_t mapdev_pgprot(u32 cache, pgprot_t prot)
+/*
+ * How a buffer is mapped, whatever was asked for. RAM is always cached: the kernel's own mapping of it
+ * is, and two that differ contradict each other (x86 refuses it for frames, but does not look at
+ * pages; arm64 shows who had the page before, for its zeros are in the cache only). Registers are what
+ * the firmware says of them on x86; elsewhere nothing but us keeps them from being cached.
+ */
+pgprot_t mapdev_pgprot(const struct mapdev_buffer *buffer, u32 cache, pgprot_t prot)
 {
+	if (buffer->kind != MAPDEV_BUF_PHYS)
+		return prot;
+	if (!IS_ENABLED(CONFIG_X86) && cache == MAPDEV_CACHED)
+		cache = MAPDEV_UNCACHED;
 	switch (cache) {
 	case MAPDEV_UNCACHED:
 		return pgprot_noncached(prot);
@@ -92,7 +102,8 @@ static unsigned long mapdev_alloc_contig(unsigned long nr)
 	int nid, type;
 
 	for_each_online_node(nid) {
-		for (type = MAX_NR_ZONES - 1; type >= 0 && !pfn; type--) {
+		/* Not ZONE_MOVABLE: what is mapped by its frame can't be moved, so not unplugged. */
+		for (type = ZONE_NORMAL; type >= 0 && !pfn; type--) {
 			struct zone *zone = &NODE_DATA(nid)->node_zones[type];
 
 			if (populated_zone(zone))
@@ -393,7 +404,7 @@ int mapdev_buffer_pfns(struct mapdev_session *s, const struct mapdev_pfns *pfns)
 
 u64 mapdev_features(void)
 {
-	u64 features = 0;
+	u64 features = MAPDEV_FEATURE_SHOW;
 
 	if (IS_ENABLED(CONFIG_CONTIG_ALLOC))
 		features |= MAPDEV_FEATURE_CONTIG;
@@ -427,7 +438,7 @@ static int mapdev_buffer_map(struct mapdev_buffer *buffer, struct vm_area_struct
 
 	if (pgoff >= buffer->nr_pages || vma_pages(vma) > buffer->nr_pages - pgoff)
 		return -EINVAL;
-	vma->vm_page_prot = mapdev_pgprot(buffer->cache, vma->vm_page_prot);
+	vma->vm_page_prot = mapdev_pgprot(buffer, buffer->cache, vma->vm_page_prot);
 	if (buffer->kind == MAPDEV_BUF_VMALLOC)
 		return remap_vmalloc_range(vma, buffer->vmalloc, pgoff);
 	return remap_pfn_range(vma, vma->vm_start, buffer->pfn + pgoff,

@@ -15,6 +15,7 @@
  * A call is the client's; MAPDEV_GONE, which is part of it, may be delivered when the client has
  * left.
  */
+#include <linux/pagemap.h>
 #include <linux/pid_namespace.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
@@ -22,12 +23,23 @@
 
 #include "internal.h"
 
+#define MAPDEV_KTHREAD_LIMIT	HZ
+#define MAPDEV_COPY_TRIES	3
+
 static struct kmem_cache *mapdev_calls;
 
 static void mapdev_call_put(struct mapdev_call *call)
 {
-	if (refcount_dec_and_test(&call->ref))
-		kmem_cache_free(mapdev_calls, call);
+	if (!refcount_dec_and_test(&call->ref))
+		return;
+	if (call->slot >= 0) {
+		spin_lock(&call->session->lock);
+		mapdev_call_put_slot(call);
+		spin_unlock(&call->session->lock);
+	}
+	put_pid(call->task);
+	kvfree(call->payload);
+	kmem_cache_free(mapdev_calls, call);
 }
 
 static void mapdev_call_notice_done(struct mapdev_notice *notice)
@@ -64,6 +76,7 @@ struct mapdev_call *mapdev_call_new(struct mapdev_file *mf, struct file *file, u
 	init_waitqueue_head(&call->wait);
 	call->session = s;
 	call->dev = mf->dev;
+	call->mf = mf;
 	call->slot = -1;
 	call->reply.slot = MAPDEV_NO_SLOT;
 	call->request.op = op;
@@ -91,15 +104,45 @@ static int mapdev_get_slot(struct mapdev_session *s)
 	return slot;
 }
 
-static void mapdev_put_slot(struct mapdev_call *call)
+/* session->lock is held. The daemon needs the call's payload no more: it has replied, or is told so. */
+void mapdev_call_put_slot(struct mapdev_call *call)
 {
 	struct mapdev_session *s = call->session;
 
-	spin_lock(&s->lock);
+	if (call->slot < 0)
+		return;
 	__set_bit(call->slot, &s->free_slots);
-	spin_unlock(&s->lock);
 	call->slot = -1;
 	wake_up(&s->room);
+}
+
+/*
+ * A slot is held for no longer than it takes to copy. Return: 1 if the call has the payload, 0 if
+ * user memory is not there; or an error.
+ */
+static int mapdev_fill_slot(struct mapdev_call *call, const void __user *from, size_t len)
+{
+	struct mapdev_session *s = call->session;
+	unsigned long left;
+	int slot, ret;
+
+	ret = wait_event_interruptible(s->room, (slot = mapdev_get_slot(s)) != -1);
+	if (ret)
+		return ret;
+	if (slot < 0)
+		return slot;
+	call->slot = slot;
+	pagefault_disable();
+	left = __copy_from_user_inatomic(mapdev_slot(s, slot), from, len);
+	pagefault_enable();
+	if (!left) {
+		call->request.slot = slot;
+		return 1;
+	}
+	spin_lock(&s->lock);
+	mapdev_call_put_slot(call);
+	spin_unlock(&s->lock);
+	return 0;
 }
 
 /**
@@ -114,33 +157,47 @@ static void mapdev_put_slot(struct mapdev_call *call)
  */
 int mapdev_call_payload(struct mapdev_call *call, const void __user *from, size_t len)
 {
-	struct mapdev_session *s = call->session;
-	void *to = call->request.data;
-	int slot, ret;
+	int tries, ret = 0;
 
-	if (!len || len > MAPDEV_SLOT_SIZE)
+	if (!len || len > MAPDEV_SLOT_SIZE || !access_ok(from, len))
 		return 0;
-	if (len > MAPDEV_INLINE) {
-		ret = wait_event_interruptible(s->room, (slot = mapdev_get_slot(s)) != -1);
-		if (ret)
-			return ret;
-		if (slot < 0)
-			return slot;
-		call->slot = slot;
-		to = mapdev_slot(s, slot);
-	}
-	if (copy_from_user(to, from, len)) {
-		if (call->slot >= 0)
-			mapdev_put_slot(call);
-		return 0;
-	}
-	call->request.len = len;
-	if (call->slot >= 0)
-		call->request.slot = call->slot;
-	return 1;
+	if (len <= MAPDEV_INLINE)
+		ret = !copy_from_user(call->request.data, from, len);
+	else
+		for (tries = 0; !ret && tries < MAPDEV_COPY_TRIES; tries++) {
+			/* It may have to be waited for: not with a slot in hand. */
+			if (tries && fault_in_readable(from, len))
+				break;
+			ret = mapdev_fill_slot(call, from, len);
+		}
+	if (ret > 0)
+		call->request.len = len;
+	return ret;
 }
 
 /* ---- waiting -------------------------------------------------------------------------------- */
+
+/*
+ * How long a call may be queued, and with the daemon. Who holds an mmap_lock keeps others waiting
+ * (khugepaged, ps). A kernel thread (poll of aio is a worker's) can't be killed, and has others to
+ * work for.
+ */
+static long mapdev_limit(const struct mapdev_call *call)
+{
+	long limit = call->session->timeout;
+
+	if (call->locked)
+		limit = mapdev_patience(call->session);
+	if (current->flags & PF_KTHREAD)
+		limit = min_t(long, limit, MAPDEV_KTHREAD_LIMIT);
+	return limit;
+}
+
+/* How long the daemon is waited for at most where others wait for that, whatever it asked for. */
+long mapdev_patience(const struct mapdev_session *s)
+{
+	return min_t(long, s->timeout, msecs_to_jiffies(mapdev_timeout_ms()));
+}
 
 /* Until it is in another state. Return: what is left of the time; 0: nothing; < 0: a signal. */
 static long mapdev_wait(struct mapdev_call *call, enum mapdev_state old, bool killable,
@@ -159,7 +216,7 @@ static long mapdev_wait(struct mapdev_call *call, enum mapdev_state old, bool ki
 static s64 mapdev_wait_queued(struct mapdev_call *call)
 {
 	struct mapdev_session *s = call->session;
-	long left = mapdev_wait(call, MAPDEV_QUEUED, call->mm, s->timeout);
+	long left = mapdev_wait(call, MAPDEV_QUEUED, call->killable, mapdev_limit(call));
 	bool out;
 
 	if (left > 0)
@@ -173,7 +230,7 @@ static s64 mapdev_wait_queued(struct mapdev_call *call)
 		return 0;
 	if (!left)
 		return -ETIMEDOUT;
-	return call->mm ? -EINTR : -ERESTARTSYS;
+	return call->killable ? -EINTR : -ERESTARTSYS;
 }
 
 /* The client has waited for the daemon for too long, or has been killed: it leaves. */
@@ -200,7 +257,7 @@ static s64 mapdev_leave(struct mapdev_call *call, enum mapdev_state state, int e
 
 static s64 mapdev_wait_taken(struct mapdev_call *call)
 {
-	long left = call->session->timeout;
+	long left = mapdev_limit(call);
 
 	if (left != MAX_SCHEDULE_TIMEOUT)
 		left = max_t(long, left - (long)(jiffies - call->since), 0);
@@ -214,7 +271,7 @@ static s64 mapdev_wait_parked(struct mapdev_call *call)
 {
 	struct mapdev_session *s = call->session;
 
-	if (mapdev_wait(call, MAPDEV_PARKED, call->mm, MAX_SCHEDULE_TIMEOUT) >= 0)
+	if (mapdev_wait(call, MAPDEV_PARKED, call->killable, MAX_SCHEDULE_TIMEOUT) >= 0)
 		return 0;
 	if (fatal_signal_pending(current))
 		return mapdev_leave(call, MAPDEV_PARKED, -EINTR);
@@ -234,18 +291,34 @@ static s64 mapdev_wait_parked(struct mapdev_call *call)
 static void mapdev_do_command(struct mapdev_call *call)
 {
 	struct mapdev_session *s = call->session;
+	struct mapdev_command *command;
 
-	mapdev_command(call);
 	spin_lock(&s->lock);
-	s->command.ready = true;
-	call->state = MAPDEV_TAKEN;
-	call->since = jiffies;
-	if (s->dead || call->dev->gone) {
-		call->reply = (struct mapdev_reply){ .result = -EIO, .slot = MAPDEV_NO_SLOT };
-		call->state = MAPDEV_FINISHED;
-	}
-	wake_up_interruptible_sync_poll(&s->daemon, EPOLLIN | EPOLLRDNORM);
+	command = call->command;
+	if (command)
+		refcount_inc(&command->ref);
 	spin_unlock(&s->lock);
+	if (!command)
+		return;
+	mapdev_command(call, command);
+	spin_lock(&s->lock);
+	/* Else it was given up meanwhile: then the call is in another state, or has another one. */
+	if (call->command == command) {
+		mapdev_command_put(command);
+		call->command = NULL;
+		command->ready = true;
+		call->state = MAPDEV_TAKEN;
+		call->since = jiffies;
+		if (s->dead || call->dev->gone) {
+			call->reply = (struct mapdev_reply){
+				.result = -EIO, .slot = MAPDEV_NO_SLOT,
+			};
+			call->state = MAPDEV_FINISHED;
+		}
+		wake_up_interruptible_sync_poll(&s->daemon, EPOLLIN | EPOLLRDNORM);
+	}
+	spin_unlock(&s->lock);
+	mapdev_command_put(command);
 }
 
 /* Under the lock, so that what goes with the state is there. */
@@ -338,20 +411,147 @@ void *mapdev_call_reply_payload(struct mapdev_call *call)
 	return mapdev_slot(call->session, call->reply.slot);
 }
 
+static void mapdev_put_reply_slot(struct mapdev_call *call)
+{
+	if (call->reply.slot != MAPDEV_NO_SLOT)
+		mapdev_slot_busy(call->session, call->reply.slot, 0);
+	call->reply.slot = MAPDEV_NO_SLOT;
+}
+
+/**
+ * mapdev_call_copy_out - copy what the reply brought to user memory
+ * @call: the call
+ * @to: where
+ *
+ * Memory that has to be waited for is written to when the daemon has its slot back.
+ *
+ * Return: how many bytes could not be copied.
+ */
+size_t mapdev_call_copy_out(struct mapdev_call *call, void __user *to)
+{
+	size_t len = call->reply.len, left, done;
+	void *from = mapdev_call_reply_payload(call);
+	void *copy;
+
+	if (call->reply.slot == MAPDEV_NO_SLOT)
+		return copy_to_user(to, from, len);
+	if (!access_ok(to, len))
+		return len;
+	pagefault_disable();
+	left = __copy_to_user_inatomic(to, from, len);
+	pagefault_enable();
+	if (!left)
+		return 0;
+	done = len - left;
+	copy = kvmalloc(left, GFP_KERNEL_ACCOUNT);
+	if (!copy)
+		return left;
+	memcpy(copy, from + done, left);
+	mapdev_put_reply_slot(call);
+	left = copy_to_user(to + done, copy, left);
+	kvfree(copy);
+	return left;
+}
+
 /**
  * mapdev_call_end - the end of mapdev_call_new()
  * @call: the call
  */
 void mapdev_call_end(struct mapdev_call *call)
 {
-	if (call->slot >= 0)
-		mapdev_put_slot(call);
-	if (call->state == MAPDEV_FINISHED && call->reply.slot != MAPDEV_NO_SLOT)
-		mapdev_slot_busy(call->session, call->reply.slot, 0);
+	if (call->state == MAPDEV_FINISHED)
+		mapdev_put_reply_slot(call);
 	mapdev_call_put(call);
 }
 
-int mapdev_call_init(void)
+/**
+ * mapdev_call_own_payload - take the reply's payload to where the daemon can't change it any more
+ * @call: the call; its payload has that afterwards
+ *
+ * Return: 0 or ENOMEM.
+ */
+int mapdev_call_own_payload(struct mapdev_call *call)
+{
+	if (call->payload)
+		return 0;
+	call->payload = kvmalloc(max_t(u32, call->reply.len, 1), GFP_KERNEL_ACCOUNT);
+	if (!call->payload)
+		return -ENOMEM;
+	memcpy(call->payload, mapdev_call_reply_payload(call), call->reply.len);
+	mapdev_put_reply_slot(call);
+	return 0;
+}
+
+/* ---- faults that are answered, but were not made again yet ----------------------------------- */
+
+/**
+ * mapdev_call_keep - keep the answer to a fault, for when the current task makes it again
+ * @call: the call; the file's from now on, which must be there
+ * @outcome: what mapdev_call_run() has returned
+ */
+void mapdev_call_keep(struct mapdev_call *call, s64 outcome)
+{
+	struct mapdev_session *s = call->session;
+
+	call->outcome = outcome;
+	if (outcome >= 0 && mapdev_call_own_payload(call))
+		call->outcome = -ENOMEM;
+	call->task = get_pid(task_pid(current));
+	spin_lock(&s->lock);
+	hlist_add_head(&call->hash, &call->mf->answers);
+	spin_unlock(&s->lock);
+}
+
+/**
+ * mapdev_call_recall - take the answer to a fault that the current task makes again
+ * @mf: the open file
+ * @op: of the call
+ * @area: the area's id
+ * @addr: of the fault
+ *
+ * What is kept for another one of its faults is forgotten, so that there is one for a task at most.
+ *
+ * Return: the call, for mapdev_call_end(); or NULL: the daemon has to be asked.
+ */
+struct mapdev_call *mapdev_call_recall(struct mapdev_file *mf, u32 op, u64 area, u64 addr)
+{
+	struct mapdev_session *s = mf->dev->session;
+	struct mapdev_call *call, *found = NULL;
+
+	if (hlist_empty(&mf->answers))
+		return NULL;
+	spin_lock(&s->lock);
+	hlist_for_each_entry(call, &mf->answers, hash) {
+		if (call->task == task_pid(current)) {
+			hash_del(&call->hash);
+			found = call;
+			break;
+		}
+	}
+	spin_unlock(&s->lock);
+	if (!found || (found->request.op == op && found->request.area == area &&
+		       found->request.arg[0] == addr))
+		return found;
+	mapdev_call_end(found);
+	return NULL;
+}
+
+/**
+ * mapdev_call_forget - drop what is kept for faults that were not made again
+ * @mf: the open file, which nobody uses any more
+ */
+void mapdev_call_forget(struct mapdev_file *mf)
+{
+	struct mapdev_call *call;
+	struct hlist_node *next;
+
+	hlist_for_each_entry_safe(call, next, &mf->answers, hash) {
+		hash_del(&call->hash);
+		mapdev_call_end(call);
+	}
+}
+
+int __init mapdev_call_init(void)
 {
 	/* Not KMEM_CACHE: payload is copied from and to it. */
 	mapdev_calls = kmem_cache_create_usercopy("mapdev_call", sizeof(struct mapdev_call), 0,

@@ -117,6 +117,10 @@ static int mapdev_unmap(struct mapdev_session *s, const struct mapdev_unmap *unm
 	dev = mapdev_device_find(s, unmap->device);
 	if (!dev)
 		return -ENOENT;
+	/* A fault that was answered before, but not applied yet, is to be asked for again. */
+	spin_lock(&s->lock);
+	dev->unmaps++;
+	spin_unlock(&s->lock);
 	unmap_mapping_range(dev->inode->i_mapping, unmap->start, unmap->len, unmap->even_cows);
 	put_device(&dev->dev);
 	return 0;
@@ -134,6 +138,8 @@ static int mapdev_do(struct mapdev_session *s, unsigned int cmd, void *arg)
 		return mapdev_buffer_pfns(s, arg);
 	case MAPDEV_IOC_WAKE:
 		return mapdev_device_wake(s, arg);
+	case MAPDEV_IOC_SHOW:
+		return mapdev_device_show(s, arg);
 	case MAPDEV_IOC_UNMAP:
 		return mapdev_unmap(s, arg);
 	case MAPDEV_IOC_ALIVE:
@@ -163,6 +169,7 @@ static void mapdev_undo(struct mapdev_session *s, unsigned int cmd, const void *
 static const unsigned int mapdev_ioctls[] = {
 	MAPDEV_IOC_INIT, MAPDEV_IOC_CREATE, MAPDEV_IOC_DESTROY, MAPDEV_IOC_ALLOC, MAPDEV_IOC_FREE,
 	MAPDEV_IOC_PFNS, MAPDEV_IOC_PAGE, MAPDEV_IOC_WAKE, MAPDEV_IOC_UNMAP, MAPDEV_IOC_ALIVE,
+	MAPDEV_IOC_SHOW,
 };
 
 static bool mapdev_known(unsigned int cmd)
@@ -222,8 +229,8 @@ static __poll_t mapdev_control_poll(struct file *file, poll_table *table)
 	spin_lock(&s->lock);
 	if (s->dead)
 		mask = EPOLLERR | EPOLLHUP;
-	else if (s->kicked || s->command.ready || !list_empty(&s->urgent.list) ||
-		 !list_empty(&s->normal.list))
+	else if (s->kicked || mapdev_has_result(s, 0) || !list_empty(&s->urgent) ||
+		 !list_empty(&s->normal))
 		mask = EPOLLIN | EPOLLRDNORM;
 	spin_unlock(&s->lock);
 	return mask;

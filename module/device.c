@@ -24,7 +24,7 @@
 #define MAPDEV_MAGIC	0x6d617064	/* "mapd" */
 #define MAPDEV_HAS_ALL	(MAPDEV_HAS_FSYNC * 2 - 1)
 
-static struct file_operations mapdev_fops[MAPDEV_HAS_ALL + 1];
+static struct file_operations mapdev_fops[MAPDEV_HAS_ALL + 1] __ro_after_init;
 dev_t mapdev_numbers;
 static DEFINE_IDA(mapdev_minors);
 static DEFINE_XARRAY(mapdev_by_number);	/* devices that can be opened, by their dev_t */
@@ -341,7 +341,7 @@ int mapdev_device_destroy(struct mapdev_session *s, u32 id)
  */
 int mapdev_device_wake(struct mapdev_session *s, const struct mapdev_wake *wake)
 {
-	__poll_t mask = (__force __poll_t)wake->mask;
+	__poll_t mask = (__force __poll_t)(wake->mask & MAPDEV_POLL_EVENTS);
 	struct mapdev_device *dev;
 	struct mapdev_file *mf;
 
@@ -359,6 +359,33 @@ int mapdev_device_wake(struct mapdev_session *s, const struct mapdev_wake *wake)
 	mapdev_wake_files(s, dev, mask);
 	put_device(&dev->dev);
 	return 0;
+}
+
+/**
+ * mapdev_device_show - MAPDEV_IOC_SHOW
+ * @s: the session
+ * @show: of which file, what poll says of it, and what has become true
+ *
+ * Return: 0, EINVAL, or ENOENT: no such file.
+ */
+int mapdev_device_show(struct mapdev_session *s, const struct mapdev_show *show)
+{
+	bool keep = show->flags & MAPDEV_SHOW_KEEP;
+	struct mapdev_file *mf;
+
+	if (show->flags & ~(MAPDEV_SHOW_KEEP | MAPDEV_SHOW_WAKE) || show->reserved)
+		return -EINVAL;
+	xa_lock(&s->files);
+	mf = xa_load(&s->files, show->file);
+	if (mf) {
+		/* Before the wake-up: see mapdev_poll(). */
+		WRITE_ONCE(mf->shown, keep ? show->mask & MAPDEV_POLL_EVENTS : MAPDEV_NOT_SHOWN);
+		if (show->flags & MAPDEV_SHOW_WAKE)
+			wake_up_poll(&mf->wait,
+				     (__force __poll_t)(show->woken & MAPDEV_POLL_EVENTS));
+	}
+	xa_unlock(&s->files);
+	return mf ? 0 : -ENOENT;
 }
 
 static struct file *mapdev_anon_file(struct mapdev_device *dev, const char *name, int flags)
@@ -455,7 +482,7 @@ static struct file_system_type mapdev_fs = {
 	.kill_sb = kill_anon_super,
 };
 
-int mapdev_device_init(void)
+int __init mapdev_device_init(void)
 {
 	u32 has;
 	int ret;

@@ -7,6 +7,7 @@
  * locks: it takes the mmap_lock before it calls a fault operation of an area without map_pages. The
  * mm need not be the current task's.
  */
+#include <linux/file.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 
@@ -80,6 +81,7 @@ static vm_fault_t mapdev_fault_insert(struct vm_fault *vmf, const struct mapdev_
 {
 	unsigned long pgoff = m->pgoff + ((addr - m->addr) >> PAGE_SHIFT);
 	struct vm_area_struct *vma = vmf->vma;
+	struct mapdev_area *area = vma->vm_private_data;
 	struct page *page;
 	unsigned long pfn;
 
@@ -88,7 +90,8 @@ static vm_fault_t mapdev_fault_insert(struct vm_fault *vmf, const struct mapdev_
 		if (!mapdev_may_insert_pfn(vma, pfn))
 			return VM_FAULT_SIGBUS;
 		return vmf_insert_pfn_prot(vma, addr, pfn,
-					   mapdev_pgprot(m->cache, vma->vm_page_prot));
+					   mapdev_pgprot(buffer, m->cache ?: area->cache,
+							 vma->vm_page_prot));
 	}
 	page = mapdev_counted_page(buffer, pgoff);
 	if (!page || vma->vm_flags & VM_PFNMAP)
@@ -165,61 +168,127 @@ static vm_fault_t mapdev_fault_apply(struct vm_fault *vmf, struct mapdev_call *c
 
 static vm_fault_t mapdev_fault_finish(struct vm_fault *vmf, struct mapdev_call *call, u32 result)
 {
-	struct mapdev_mapping *m;
-	vm_fault_t ret;
-
 	result &= MAPDEV_FAULT_CODES;
 	if (result & MAPDEV_FAULT_FAILED)
 		return (__force vm_fault_t)result;
-	if (call->reply.len % sizeof(*m))
+	if (call->reply.len % sizeof(struct mapdev_mapping))
 		return VM_FAULT_SIGBUS;
-	m = mapdev_copy_payload(call);
-	if (!m)
+	if (mapdev_call_own_payload(call))
 		return VM_FAULT_OOM;
-	ret = mapdev_fault_apply(vmf, call, m, call->reply.len / sizeof(*m));
-	kvfree(m);
-	return ret | (__force vm_fault_t)result;
+	/* What it maps may have been unmapped in between: it is asked again. */
+	if (READ_ONCE(call->dev->unmaps) != call->unmaps)
+		return VM_FAULT_NOPAGE;
+	return mapdev_fault_apply(vmf, call, call->payload,
+				  call->reply.len / sizeof(struct mapdev_mapping)) |
+	       (__force vm_fault_t)result;
+}
+
+/* ---- waiting -------------------------------------------------------------------------------- */
+
+/*
+ * While the daemon thinks, the mmap_lock is free, as with userfaultfd: others of the process may map
+ * and unmap, even this area. So nothing of the area may be used afterwards; its file stays, since we
+ * hold it. The answer is kept for the task, which makes the fault again at once, unless a signal
+ * comes in between.
+ *
+ * It is the mmap_lock that is held, not a VMA's: see above.
+ */
+static vm_fault_t mapdev_fault_later(struct vm_fault *vmf, struct mapdev_call *call)
+{
+	u32 user = FAULT_FLAG_USER | FAULT_FLAG_INTERRUPTIBLE;
+	struct file *file = get_file(vmf->vma->vm_file);
+	s64 outcome;
+
+	call->locked = false;
+	/* The kernel's own accesses go on after signals, so that they would be in vain. */
+	call->killable = (vmf->flags & user) != user;
+	mmap_read_unlock(call->mm);
+	outcome = mapdev_call_run(call);
+	if (outcome == -EINTR || outcome == -ERESTARTSYS)
+		mapdev_call_end(call);
+	else
+		mapdev_call_keep(call, outcome);
+	fput(file);
+	return VM_FAULT_RETRY;
+}
+
+/*
+ * Ask the daemon, or find its answer to the same fault. Return: VM_FAULT_RETRY: there is none yet, and
+ * the mmap_lock is not held any more; else 0, and *outcome is the result. The call, if it is one, is
+ * the caller's.
+ */
+static vm_fault_t mapdev_fault_ask(struct vm_fault *vmf, u32 op, u64 arg3,
+				   struct mapdev_call **out, s64 *outcome)
+{
+	struct mapdev_area *area = vmf->vma->vm_private_data;
+	struct mapdev_call *call;
+
+	call = mapdev_call_recall(area->mf, op, area->id, vmf->address & PAGE_MASK);
+	/* An error is not news any more when something else came in between. */
+	if (call && call->outcome < 0 && !(vmf->flags & FAULT_FLAG_TRIED)) {
+		mapdev_call_end(call);
+		call = NULL;
+	}
+	*out = call;
+	if (call) {
+		*outcome = call->outcome;
+		return 0;
+	}
+	call = mapdev_fault_call(vmf, op);
+	*out = call;
+	*outcome = PTR_ERR_OR_ZERO(call);
+	if (*outcome)
+		return 0;
+	call->request.arg[3] = arg3;
+	if (op == MAPDEV_FAULT)
+		mapdev_fault_range(vmf, area, &call->request.arg[3], &call->request.arg[4]);
+	if (vmf->flags & FAULT_FLAG_ALLOW_RETRY)
+		return mapdev_fault_later(vmf, call);
+	*outcome = mapdev_call_run(call);
+	return 0;
 }
 
 vm_fault_t mapdev_vm_fault(struct vm_fault *vmf)
 {
 	struct mapdev_call *call;
 	vm_fault_t ret;
-	s64 result;
+	s64 outcome;
 
 	/* Who can't wait here comes again by another way. */
 	if (vmf->flags & FAULT_FLAG_RETRY_NOWAIT)
 		return VM_FAULT_RETRY;
-	call = mapdev_fault_call(vmf, MAPDEV_FAULT);
-	if (IS_ERR(call))
-		return mapdev_fault_error(PTR_ERR(call));
-	mapdev_fault_range(vmf, vmf->vma->vm_private_data, &call->request.arg[3],
-			   &call->request.arg[4]);
-	result = mapdev_call_run(call);
-	ret = result < 0 ? mapdev_fault_error(result) : mapdev_fault_finish(vmf, call, result);
-	mapdev_call_end(call);
+	ret = mapdev_fault_ask(vmf, MAPDEV_FAULT, 0, &call, &outcome);
+	if (ret)
+		return ret;
+	ret = outcome < 0 ? mapdev_fault_error(outcome) : mapdev_fault_finish(vmf, call, outcome);
+	if (!IS_ERR(call))
+		mapdev_call_end(call);
 	return ret;
 }
 
-static vm_fault_t mapdev_ask_mkwrite(struct vm_fault *vmf, u32 op, unsigned long pfn)
+static vm_fault_t mapdev_mkwrite_code(struct mapdev_call *call, s64 outcome)
 {
-	struct mapdev_call *call = mapdev_fault_call(vmf, op);
-	s64 result;
-
-	if (IS_ERR(call))
-		return mapdev_fault_error(PTR_ERR(call));
-	call->request.arg[3] = pfn;
-	result = mapdev_call_run(call);
-	mapdev_call_end(call);
-	if (result < 0)
-		return mapdev_fault_error(result);
-	return (__force vm_fault_t)(result & MAPDEV_FAULT_CODES);
+	if (!IS_ERR(call))
+		mapdev_call_end(call);
+	if (outcome < 0)
+		return mapdev_fault_error(outcome);
+	return (__force vm_fault_t)(outcome & MAPDEV_FAULT_CODES);
 }
 
+/*
+ * The kernel has cleared the flags that say whether the mmap_lock may be released: it is held.
+ */
 vm_fault_t mapdev_vm_page_mkwrite(struct vm_fault *vmf)
 {
-	vm_fault_t ret = mapdev_ask_mkwrite(vmf, MAPDEV_PAGE_MKWRITE, page_to_pfn(vmf->page));
+	struct mapdev_call *call = mapdev_fault_call(vmf, MAPDEV_PAGE_MKWRITE);
+	s64 outcome = PTR_ERR_OR_ZERO(call);
+	vm_fault_t ret;
 
+	if (!outcome) {
+		call->request.arg[3] = page_to_pfn(vmf->page);
+		outcome = mapdev_call_run(call);
+	}
+	ret = mapdev_mkwrite_code(call, outcome);
 	if (ret & (VM_FAULT_ERROR | VM_FAULT_NOPAGE))
 		return ret;
 	/*
@@ -232,7 +301,15 @@ vm_fault_t mapdev_vm_page_mkwrite(struct vm_fault *vmf)
 
 vm_fault_t mapdev_vm_pfn_mkwrite(struct vm_fault *vmf)
 {
-	return mapdev_ask_mkwrite(vmf, MAPDEV_PFN_MKWRITE, pte_pfn(vmf->orig_pte));
+	struct mapdev_call *call;
+	vm_fault_t ret;
+	s64 outcome;
+
+	if (vmf->flags & FAULT_FLAG_RETRY_NOWAIT)
+		return VM_FAULT_RETRY | VM_FAULT_NOPAGE;
+	ret = mapdev_fault_ask(vmf, MAPDEV_PFN_MKWRITE, pte_pfn(vmf->orig_pte), &call, &outcome);
+	/* Without NOPAGE the kernel would go on to make the entry writable. */
+	return ret ? ret | VM_FAULT_NOPAGE : mapdev_mkwrite_code(call, outcome);
 }
 
 /*

@@ -36,6 +36,8 @@ struct mapdev_file *mapdev_file_new(struct mapdev_device *dev)
 	mf->dev = dev;
 	mf->id = mapdev_new_id();
 	init_waitqueue_head(&mf->wait);
+	mf->shown = MAPDEV_NOT_SHOWN;
+	INIT_LIST_HEAD(&mf->areas);
 	mf->release.op = MAPDEV_RELEASE;
 	mf->release.device = dev->id;
 	mf->release.file = mf->id;
@@ -101,11 +103,10 @@ static int mapdev_release(struct inode *inode, struct file *file)
 	struct mapdev_file *mf = file->private_data;
 	struct mapdev_session *s = mf->dev->session;
 
-	kref_get(&s->ref);
 	xa_erase(&s->files, mf->id);
+	mapdev_call_forget(mf);
+	mapdev_area_reap(mf);
 	mapdev_notify(s, &mf->release);
-	mapdev_throttle(s, false);
-	mapdev_session_put(s);
 	return 0;
 }
 
@@ -116,7 +117,7 @@ static ssize_t mapdev_take_data(struct mapdev_call *call, char __user *buf, loff
 	size_t len = call->reply.len, left = 0;
 
 	if (len)
-		left = copy_to_user(buf, mapdev_call_reply_payload(call), len);
+		left = mapdev_call_copy_out(call, buf);
 	if (left && left == len)
 		return -EFAULT;
 	if (left) {
@@ -216,7 +217,7 @@ static long mapdev_do_ioctl(struct file *file, unsigned int cmd, unsigned long a
 	if (!ret)
 		ret = mapdev_call_run(call);
 	if (ret >= 0 && reply->len &&
-	    copy_to_user(u64_to_user_ptr(reply->addr), mapdev_call_reply_payload(call), reply->len))
+	    mapdev_call_copy_out(call, u64_to_user_ptr(reply->addr)))
 		ret = -EFAULT;
 	mapdev_call_end(call);
 	return ret;
@@ -238,9 +239,16 @@ static __poll_t mapdev_poll(struct file *file, poll_table *table)
 {
 	struct mapdev_file *mf = file->private_data;
 	struct mapdev_call *call;
+	u32 shown;
 	s64 ret;
 
+	/* Takes the queue's lock, and so does a wake-up: whose cause it missed, it is woken by. */
 	poll_wait(file, &mf->wait, table);
+	if (READ_ONCE(mf->dev->gone))
+		return EPOLLERR | EPOLLHUP;
+	shown = READ_ONCE(mf->shown);
+	if (shown != MAPDEV_NOT_SHOWN)
+		return (__force __poll_t)shown;
 	call = mapdev_call_new(mf, file, MAPDEV_POLL);
 	if (IS_ERR(call))
 		return PTR_ERR(call) == -EIO ? EPOLLERR | EPOLLHUP : EPOLLERR;
@@ -248,7 +256,7 @@ static __poll_t mapdev_poll(struct file *file, poll_table *table)
 	ret = mapdev_call_run(call);
 	mapdev_call_end(call);
 	if (ret >= 0)
-		return (__force __poll_t)ret;
+		return (__force __poll_t)(ret & MAPDEV_POLL_EVENTS);
 	if (ret == -EIO)
 		return EPOLLERR | EPOLLHUP;
 	/* A signal: who polls looks for that itself. */
@@ -270,7 +278,7 @@ static int mapdev_fsync(struct file *file, loff_t start, loff_t end, int datasyn
 	return ret;
 }
 
-void mapdev_file_init(struct file_operations *fops, u32 has)
+void __init mapdev_file_init(struct file_operations *fops, u32 has)
 {
 	fops->owner = THIS_MODULE;
 	fops->open = mapdev_open;

@@ -31,6 +31,7 @@
 #include <linux/sizes.h>
 #include <linux/spinlock.h>
 #include <linux/wait.h>
+#include <linux/workqueue.h>
 #include <linux/xarray.h>
 
 #include "compat.h"
@@ -67,18 +68,23 @@ struct mapdev_notice {
 	struct mapdev_vma vma;
 };
 
-struct mapdev_queue {
-	struct list_head list;
-	unsigned int notices;		/* of those in the list */
-};
-
-/* What a client does for the daemon in the middle of its call, and what came of it. */
+/*
+ * What a client does for the daemon in the middle of its call, and what came of it. The client works
+ * on memory of the command's own: what it waits for there keeps nobody else from anything.
+ */
 struct mapdev_command {
-	u64 id;				/* of the call; 0: none under way */
+	refcount_t ref;			/* session->commands, the client */
+	struct list_head node;		/* in session->commands, else empty */
+	u64 id;				/* of the call */
+	u32 kind;			/* enum mapdev_reply_kind */
+	u32 size;			/* what the daemon has asked for; in bytes, or the device */
+	u64 addr;
+	unsigned long since;		/* in jiffies */
 	bool ready;			/* the result waits for the daemon */
 	s64 result;
 	u64 arg[2];
-	u32 len;
+	void *data;			/* kvmalloc'ed; NULL: none */
+	u32 len;			/* bytes of it that are the result's */
 };
 
 struct mapdev_session {
@@ -103,15 +109,15 @@ struct mapdev_session {
 
 	spinlock_t lock;		/* all that follows */
 	wait_queue_head_t daemon;
-	wait_queue_head_t room;		/* clients: for a slot, for a shorter queue */
-	struct mapdev_queue urgent;	/* what an mm waits for */
-	struct mapdev_queue normal;
+	wait_queue_head_t room;		/* clients: for a slot */
+	struct list_head urgent;	/* items: what an mm waits for */
+	struct list_head normal;
 	u64 next_seq;
 	u64 next_call;
 	DECLARE_HASHTABLE(calls, 8);	/* all that are queued or taken, by id */
-	struct mapdev_command command;
-	unsigned long free_slots;	/* bitmaps of request slots */
-	unsigned long lent_slots;	/* with the daemon until its next MAPDEV_IOC_NEXT */
+	struct list_head commands;	/* under way, or their results not fetched; by age */
+	struct delayed_work expiry;	/* of the oldest of them: wakes the daemon */
+	unsigned long free_slots;	/* bitmap of request slots */
 	bool kicked;
 };
 
@@ -123,17 +129,23 @@ struct mapdev_device {
 	u32 id;
 	u32 has;
 	bool gone;			/* under session->lock */
+	u64 unmaps;			/* MAPDEV_IOC_UNMAPs so far, under session->lock */
 	bool own_number;		/* major and minor were wished for */
 	umode_t mode;
 	kuid_t uid;
 	kgid_t gid;
 };
 
+#define MAPDEV_NOT_SHOWN	U32_MAX		/* no set of MAPDEV_POLL_EVENTS */
+
 struct mapdev_file {
 	struct mapdev_device *dev;
 	u64 id;
 	wait_queue_head_t wait;		/* poll */
+	u32 shown;			/* what poll says; MAPDEV_NOT_SHOWN: it asks the daemon */
 	struct mapdev_notice release;
+	struct list_head areas;		/* under session->lock */
+	struct hlist_head answers;	/* the same: faults that were answered, to be made again */
 };
 
 enum mapdev_state {
@@ -150,13 +162,21 @@ struct mapdev_call {
 	refcount_t ref;			/* the client, the notice while it is queued */
 	struct mapdev_session *session;
 	struct mapdev_device *dev;
+	struct mapdev_file *mf;
 	struct hlist_node hash;
 	wait_queue_head_t wait;
 	enum mapdev_state state;	/* under session->lock */
 	bool interrupted;		/* INTERRUPT was said */
 	unsigned long since;		/* when it was taken, in jiffies */
-	struct mm_struct *mm;		/* whose mmap_lock the client holds, if any */
-	int slot;			/* request slot, -1: none */
+	struct mm_struct *mm;		/* of the area that it is about, if it is about one */
+	bool locked;			/* the client holds that mm's mmap_lock */
+	bool killable;			/* while it waits, only SIGKILL is of interest */
+	struct pid *task;		/* of a fault that is answered: whose, a reference */
+	s64 outcome;			/* the same: what mapdev_call_run() returned */
+	void *payload;			/* the same: the reply's, kvmalloc'ed; NULL: not yet */
+	u64 unmaps;			/* the device's count of them when it was replied to */
+	struct mapdev_command *command;	/* with COMMANDED; a reference */
+	int slot;			/* request slot, until the daemon has replied; -1: none */
 	struct mapdev_request request;
 	struct mapdev_reply reply;
 };
@@ -184,8 +204,10 @@ struct mapdev_area {
 	refcount_t ref;			/* the VMA, notices that are queued */
 	u64 id;
 	u32 vm_ops;			/* MAPDEV_VMOP_ */
+	u32 cache;			/* of registers that come by fault */
 	struct mapdev_file *mf;		/* only as long as the VMA is there */
 	struct mapdev_holds *holds;	/* the same */
+	struct list_head node;		/* in the file's list */
 	struct mapdev_notice opened;
 	struct mapdev_notice closed;	/* or aborted */
 };
@@ -210,11 +232,12 @@ bool mapdev_is_owner(struct mapdev_session *s);
 
 /* queue.c */
 void mapdev_enqueue(struct mapdev_session *s, struct mapdev_item *item, u32 op);
-void mapdev_withdraw(struct mapdev_session *s, struct mapdev_notice *notice);
 void mapdev_notify(struct mapdev_session *s, struct mapdev_notice *notice);
 void mapdev_notify_locked(struct mapdev_session *s, struct mapdev_notice *notice);
-void mapdev_throttle(struct mapdev_session *s, bool urgent);
 void mapdev_fail_calls(struct mapdev_session *s, struct mapdev_device *dev);
+void mapdev_drop_commands(struct mapdev_session *s);
+void mapdev_commands_expire(struct work_struct *work);
+bool mapdev_has_result(struct mapdev_session *s, u64 only);
 bool mapdev_call_alive(struct mapdev_session *s, u64 id);
 long mapdev_next(struct mapdev_session *s, struct mapdev_next __user *arg);
 void mapdev_kick(struct mapdev_session *s);
@@ -226,6 +249,13 @@ struct mapdev_call *mapdev_call_new(struct mapdev_file *mf, struct file *file, u
 int mapdev_call_payload(struct mapdev_call *call, const void __user *from, size_t len);
 s64 mapdev_call_run(struct mapdev_call *call);
 void *mapdev_call_reply_payload(struct mapdev_call *call);
+size_t mapdev_call_copy_out(struct mapdev_call *call, void __user *to);
+int mapdev_call_own_payload(struct mapdev_call *call);
+void mapdev_call_put_slot(struct mapdev_call *call);
+void mapdev_call_keep(struct mapdev_call *call, s64 outcome);
+struct mapdev_call *mapdev_call_recall(struct mapdev_file *mf, u32 op, u64 area, u64 addr);
+void mapdev_call_forget(struct mapdev_file *mf);
+long mapdev_patience(const struct mapdev_session *s);
 void mapdev_call_end(struct mapdev_call *call);
 
 static inline void *mapdev_slot(struct mapdev_session *s, unsigned int slot)
@@ -243,7 +273,9 @@ static inline void mapdev_slot_busy(struct mapdev_session *s, unsigned int slot,
 }
 
 /* command.c */
-void mapdev_command(struct mapdev_call *call);
+struct mapdev_command *mapdev_command_new(struct mapdev_session *s, const struct mapdev_reply *reply);
+void mapdev_command_put(struct mapdev_command *command);
+void mapdev_command(struct mapdev_call *call, struct mapdev_command *command);
 
 /* device.c */
 extern dev_t mapdev_numbers;	/* the first of ours: the control device's */
@@ -254,6 +286,7 @@ struct mapdev_device *mapdev_device_get(dev_t number);
 struct mapdev_device *mapdev_device_find(struct mapdev_session *s, u32 id);
 int mapdev_device_destroy(struct mapdev_session *s, u32 id);
 int mapdev_device_wake(struct mapdev_session *s, const struct mapdev_wake *wake);
+int mapdev_device_show(struct mapdev_session *s, const struct mapdev_show *show);
 int mapdev_device_install(struct mapdev_session *s, u32 id, const char *name, int flags,
 			  u64 *id_out);
 
@@ -271,10 +304,10 @@ bool mapdev_is_cow(vm_flags_t flags);
 int mapdev_hold(struct mapdev_holds *holds, struct mapdev_buffer *buffer);
 struct mapdev_call *mapdev_area_call(struct mapdev_area *area, struct vm_area_struct *vma, u32 op);
 bool mapdev_mapping_valid(const struct vm_area_struct *vma, const struct mapdev_mapping *m);
+void mapdev_area_reap(struct mapdev_file *mf);
 struct mapdev_buffer *mapdev_mapping_buffer(struct mapdev_session *s,
 					    const struct mapdev_mapping *m);
 struct page *mapdev_counted_page(const struct mapdev_buffer *buffer, unsigned long pgoff);
-void *mapdev_copy_payload(struct mapdev_call *call);
 
 /* fault.c */
 vm_fault_t mapdev_vm_fault(struct vm_fault *vmf);
@@ -290,7 +323,7 @@ int mapdev_buffer_free(struct mapdev_session *s, u32 id);
 int mapdev_buffer_pfns(struct mapdev_session *s, const struct mapdev_pfns *pfns);
 int mapdev_buffer_mmap(struct mapdev_session *s, struct vm_area_struct *vma);
 unsigned long mapdev_buffer_pfn(const struct mapdev_buffer *buffer, unsigned long pgoff);
-pgprot_t mapdev_pgprot(u32 cache, pgprot_t prot);
+pgprot_t mapdev_pgprot(const struct mapdev_buffer *buffer, u32 cache, pgprot_t prot);
 u64 mapdev_features(void);
 
 /* page.c */

@@ -29,7 +29,7 @@ MODULE_PARM_DESC(timeout_ms, "how long a client waits for the daemon, in ms (def
 #define MAPDEV_MAX_RANGES	16
 
 static char *raw[MAPDEV_MAX_RANGES];
-static int nr_raw;
+static unsigned int nr_raw;
 module_param_array(raw, charp, &nr_raw, 0444);
 MODULE_PARM_DESC(raw, "physical ranges for MAPDEV_BUF_PHYS: ADDRESS+SIZE[,...] (default: none)");
 
@@ -64,7 +64,7 @@ unsigned int mapdev_timeout_ms(void)
 
 bool mapdev_phys_allowed(u64 start, u64 size)
 {
-	int i;
+	unsigned int i;
 
 	for (i = 0; i < nr_raw; i++)
 		if (start >= mapdev_ranges[i].start && size <= mapdev_ranges[i].size &&
@@ -76,7 +76,7 @@ bool mapdev_phys_allowed(u64 start, u64 size)
 static int __init mapdev_parse_ranges(void)
 {
 	char *end;
-	int i;
+	unsigned int i;
 
 	for (i = 0; i < nr_raw; i++) {
 		mapdev_ranges[i].start = memparse(raw[i], &end);
@@ -212,5 +212,5 @@ static void __exit mapdev_module_exit(void)
 module_init(mapdev_module_init);
 module_exit(mapdev_module_exit);
 MODULE_DESCRIPTION("Character devices served by a process, mmap included");
-MODULE_VERSION("1.0");
+MODULE_VERSION("1.1");
 MODULE_LICENSE("GPL");

@@ -21,7 +21,7 @@
 #include <linux/types.h>
 
 #define MAPDEV_ABI_MAJOR	1	/* another one can't work together */
-#define MAPDEV_ABI_MINOR	0	/* a higher one has more features */
+#define MAPDEV_ABI_MINOR	1	/* a higher one has more features */
 #define MAPDEV_ABI		(MAPDEV_ABI_MAJOR << 16 | MAPDEV_ABI_MINOR)
 
 #define MAPDEV_NO_SLOT		0xffffffffU
@@ -33,13 +33,16 @@
 /* Features: asked for, and what is granted of them. */
 #define MAPDEV_FEATURE_CONTIG	(1ULL << 0)	/* buffers longer than the largest order */
 #define MAPDEV_FEATURE_PHYS	(1ULL << 1)	/* MAPDEV_BUF_PHYS: CAP_SYS_RAWIO and the parameter */
+#define MAPDEV_FEATURE_SHOW	(1ULL << 2)	/* MAPDEV_IOC_SHOW, MAPDEV_REPLY_SHOW */
 
 /*
  * Payload memory is mapped from the control device at payload_offset: nr_slots request slots,
  * nr_reply_slots reply slots, one command slot, all of slot_size bytes, in this order; slots are
  * numbered through. Behind them lies one page, an array of __u32: element N is not zero while the
- * client still copies from reply slot N (0 is the first reply slot). A request's slot belongs to the
- * daemon until its next MAPDEV_IOC_NEXT, whatever that replies to.
+ * client still copies from reply slot N (0 is the first reply slot). A request's slot is the request's
+ * until the daemon has replied to it, by whatever kind of reply, or has fetched its MAPDEV_GONE. The
+ * command slot is read and written by MAPDEV_IOC_NEXT only: a daemon with threads lets one of them at a
+ * time use it, from writing it to the reply, and from a RESULT until it has read that.
  */
 struct mapdev_init {
 	__u32 size;		/* of this struct */
@@ -88,11 +91,48 @@ struct mapdev_destroy {
 	__u32 reserved;
 };
 
-/* Wakes what waits in poll, select or epoll on a file, or on all of a device if file is 0. */
+/*
+ * Readiness in EPOLL bits: EPOLLIN to EPOLLMSG, and EPOLLRDHUP. What poll says and what wakes it has
+ * no others; the kernel uses them for itself (POLLFREE takes an epoll off the file for ever), so they
+ * are ignored.
+ */
+#define MAPDEV_POLL_EVENTS	0x27ffU
+
+/*
+ * wake_up_poll() for what waits in poll, select or epoll on a file, or on each file of a device if
+ * file is 0. Each MAPDEV_IOC_WAKE is one event for an edge-triggered epoll; it wakes those that wait
+ * for a bit of mask, all if mask has none, and of those with EPOLLEXCLUSIVE one (a file). ENOENT.
+ */
 struct mapdev_wake {
 	__u64 file;
 	__u32 device;
-	__u32 mask;		/* EPOLL bits that may have become true */
+	__u32 mask;		/* EPOLL bits that have become true; 0: any, as wake_up() */
+};
+
+/*
+ * The readiness of a file, kept by the module, so that poll need not ask the daemon. A file is asked
+ * for (MAPDEV_POLL) until the daemon has shown what poll says: by MAPDEV_IOC_SHOW with
+ * MAPDEV_SHOW_KEEP, or by a reply to any call on it, MAPDEV_OPEN included, with MAPDEV_REPLY_SHOW. From
+ * then on poll says that, and there is no MAPDEV_POLL for this file. MAPDEV_IOC_SHOW without
+ * MAPDEV_SHOW_KEEP has poll ask again.
+ *
+ * The order that loses nothing is the kernel's own: the new state first, then the wake-up. One
+ * MAPDEV_IOC_SHOW with MAPDEV_SHOW_WAKE does it in that order. What a reply shows holds before the
+ * client's call returns. The daemon shows a change that nobody need be woken for, too: a file that
+ * has nothing to read any more.
+ *
+ * ENOENT: no such file. EINVAL: other flags. Of a device that is gone poll says EPOLLERR | EPOLLHUP
+ * whatever was shown.
+ */
+#define MAPDEV_SHOW_KEEP	(1U << 0)	/* poll says mask from now on; without: it asks */
+#define MAPDEV_SHOW_WAKE	(1U << 1)	/* then wake_up_poll(woken), as MAPDEV_IOC_WAKE does */
+
+struct mapdev_show {
+	__u64 file;
+	__u32 flags;		/* MAPDEV_SHOW_ */
+	__u32 mask;		/* EPOLL bits that are true */
+	__u32 woken;		/* EPOLL bits that have become true; 0: any, as wake_up() */
+	__u32 reserved;
 };
 
 /* unmap_mapping_range on all that maps a device. */
@@ -112,6 +152,10 @@ enum mapdev_buffer_kind {
 	MAPDEV_BUF_PHYS = 3,	/* a range of physical addresses: registers, reserved memory */
 };
 
+/*
+ * For MAPDEV_BUF_PHYS only: RAM is cached however it is asked for. Outside x86 registers are never
+ * cached: MAPDEV_CACHED is MAPDEV_UNCACHED there.
+ */
 enum mapdev_cache {
 	MAPDEV_CACHED = 0,
 	MAPDEV_UNCACHED = 1,
@@ -186,7 +230,7 @@ enum mapdev_op {
 				 * slot and all of it can be read, else none */
 	MAPDEV_LLSEEK = 4,	/* 0: offset (signed), 1: whence, 2: f_pos */
 	MAPDEV_IOCTL = 5,	/* 0: cmd, 1: arg; payload: what arg points to, see MAPDEV_ARG_ */
-	MAPDEV_POLL = 6,	/* 0: events asked for */
+	MAPDEV_POLL = 6,	/* 0: events asked for; not of files whose readiness is shown */
 	MAPDEV_FSYNC = 7,	/* 0: start, 1: end, 2: datasync */
 	MAPDEV_MMAP = 8,	/* vma; 0: mm->map_count, 1: mm->total_vm; area: the new one */
 
@@ -280,10 +324,17 @@ struct mapdev_request {
 
 enum mapdev_reply_kind {
 	MAPDEV_REPLY_DONE = 0,	/* the call's result */
-	MAPDEV_REPLY_WAIT = 1,	/* it waits: the daemon keeps it, a signal makes MAPDEV_INTERRUPT */
+	MAPDEV_REPLY_WAIT = 1,	/* it waits: the daemon keeps it, a signal makes MAPDEV_INTERRUPT.
+				 * EOPNOTSUPP: a call that can't wait for long (POLL); its time
+				 * limit goes on, it has still to be replied to */
 
-	/* Commands: the waiting client does something for the daemon, MAPDEV_RESULT says what came of it.
-	 * One at a time in a session. */
+	/*
+	 * Commands: the waiting client does something for the daemon, MAPDEV_RESULT says what came of it.
+	 * One at a time for a request (EBUSY). The client's memory may be such that somebody else has to
+	 * bring it in, or does not: after the session's time limit, or the module's if that is less,
+	 * the RESULT is ETIMEDOUT. The daemon may reply to the request sooner, which gives the command up:
+	 * there will be no RESULT.
+	 */
 	MAPDEV_COPY_FROM = 8,	/* len bytes at addr into the command slot; result: how many */
 	MAPDEV_COPY_TO = 9,	/* len bytes of the command slot to addr; result: how many */
 	MAPDEV_AREAS = 10,	/* struct mapdev_area_info in the command slot, from address addr on;
@@ -306,6 +357,8 @@ struct mapdev_area_info {
 #define MAPDEV_REPLY_POS	(1U << 0)	/* READ, WRITE, LLSEEK: pos is the new f_pos */
 #define MAPDEV_REPLY_NONSEEKABLE (1U << 1)	/* OPEN: nonseekable_open() */
 #define MAPDEV_REPLY_STREAM	(1U << 2)	/* OPEN: stream_open() */
+#define MAPDEV_REPLY_SHOW	(1U << 3)	/* DONE: mask is what poll says of the call's file from now on,
+						 * see MAPDEV_IOC_SHOW */
 
 struct mapdev_reply {
 	__u64 id;		/* 0: replies to nothing; out: 0, so that NEXT may be said again after
@@ -318,8 +371,9 @@ struct mapdev_reply {
 	__u32 len;		/* READ: result is len if that is the payload's */
 	__u32 slot;		/* a reply slot, the command slot, or MAPDEV_NO_SLOT: in data */
 	__s32 error;		/* out: 0; ENOENT: nobody waits for id; EINVAL: it made no sense and the
-				 * client got EIO; EBUSY: the RESULT of another command was not fetched */
-	__u32 reserved;
+				 * client got EIO; EBUSY: the RESULT of another command of this request
+				 * was not fetched; ENOMEM */
+	__u32 mask;		/* with MAPDEV_REPLY_SHOW, else 0 */
 	__u8 data[MAPDEV_INLINE];
 };
 
@@ -341,7 +395,7 @@ struct mapdev_reply {
 
 struct mapdev_mmap {
 	__u64 set_flags;	/* MAPDEV_VM_: IO, DONTCOPY, DONTEXPAND, DONTDUMP, PFNMAP, MIXEDMAP */
-	__u64 clear_flags;	/* MAPDEV_VM_MAY... */
+	__u64 clear_flags;	/* MAPDEV_VM_MAY...; EACCES if what one allows is in use */
 	__u32 vm_ops;		/* MAPDEV_VMOP_ */
 	__u32 cache;		/* enum mapdev_cache: vm_page_prot, for what comes by fault */
 	__u32 nr_mappings;
@@ -394,5 +448,6 @@ struct mapdev_alive {
 #define MAPDEV_IOC_UNMAP	_IOW('m', 0x89, struct mapdev_unmap)
 #define MAPDEV_IOC_ALIVE	_IOW('m', 0x8a, struct mapdev_alive)	/* ENOENT: nobody waits for id */
 #define MAPDEV_IOC_KICK		_IO('m', 0x8b)	/* make MAPDEV_IOC_NEXT return, now or the next time */
+#define MAPDEV_IOC_SHOW		_IOW('m', 0x8c, struct mapdev_show)
 
 #endif

@@ -15,8 +15,6 @@
 
 #include "internal.h"
 
-#define MAPDEV_MANY_NOTICES	4096
-
 static bool mapdev_op_is_urgent(u32 op)
 {
 	return (op >= MAPDEV_MMAP && op <= MAPDEV_ACCESS) ||
@@ -28,28 +26,17 @@ static bool mapdev_op_is_urgent(u32 op)
  */
 void mapdev_enqueue(struct mapdev_session *s, struct mapdev_item *item, u32 op)
 {
-	struct mapdev_queue *queue = mapdev_op_is_urgent(op) ? &s->urgent : &s->normal;
+	struct list_head *queue = mapdev_op_is_urgent(op) ? &s->urgent : &s->normal;
 
 	item->seq = s->next_seq++;
-	list_add_tail(&item->node, &queue->list);
-	if (!item->call)
-		queue->notices++;
+	list_add_tail(&item->node, queue);
 	wake_up_interruptible_sync_poll(&s->daemon, EPOLLIN | EPOLLRDNORM);
 }
 
-/* session->lock is held. */
-static void mapdev_dequeue(struct mapdev_session *s, struct mapdev_queue *queue,
-			   struct mapdev_item *item)
-{
-	list_del_init(&item->node);
-	if (!item->call && queue->notices-- == MAPDEV_MANY_NOTICES)
-		wake_up_all(&s->room);
-}
-
 /* session->lock is held. What a notice was about to say is not true any more. */
-void mapdev_withdraw(struct mapdev_session *s, struct mapdev_notice *notice)
+static void mapdev_withdraw(struct mapdev_notice *notice)
 {
-	mapdev_dequeue(s, mapdev_op_is_urgent(notice->op) ? &s->urgent : &s->normal, &notice->item);
+	list_del_init(&notice->item.node);
 }
 
 /* session->lock is held. */
@@ -78,24 +65,6 @@ void mapdev_notify(struct mapdev_session *s, struct mapdev_notice *notice)
 		notice->done(notice);
 }
 
-/**
- * mapdev_throttle - make a client that causes many notices wait for the daemon
- * @s: the session
- * @urgent: the client holds its mmap_lock
- *
- * Bounded in time, since a task that exits can't be killed any more.
- */
-void mapdev_throttle(struct mapdev_session *s, bool urgent)
-{
-	struct mapdev_queue *queue = urgent ? &s->urgent : &s->normal;
-
-	if (likely(READ_ONCE(queue->notices) < MAPDEV_MANY_NOTICES) || mapdev_is_owner(s))
-		return;
-	wait_event_killable_timeout(s->room, READ_ONCE(s->dead) ||
-				    READ_ONCE(queue->notices) < MAPDEV_MANY_NOTICES,
-				    min_t(long, s->timeout, msecs_to_jiffies(mapdev_timeout_ms())));
-}
-
 /* session->lock is held. */
 static struct mapdev_call *mapdev_call_find(struct mapdev_session *s, u64 id)
 {
@@ -122,6 +91,90 @@ void mapdev_kick(struct mapdev_session *s)
 	spin_lock(&s->lock);
 	s->kicked = true;
 	wake_up_interruptible(&s->daemon);
+	spin_unlock(&s->lock);
+}
+
+/* ---- commands ------------------------------------------------------------------------------- */
+
+/* session->lock is held. It is no more: its result was fetched, or it is given up. */
+static void mapdev_command_del(struct mapdev_command *command)
+{
+	list_del_init(&command->node);
+	mapdev_command_put(command);
+}
+
+/* session->lock is held. The one of a call, if there is one. */
+static struct mapdev_command *mapdev_command_find(struct mapdev_session *s, u64 id)
+{
+	struct mapdev_command *command;
+
+	list_for_each_entry(command, &s->commands, node)
+		if (command->id == id)
+			return command;
+	return NULL;
+}
+
+/* session->lock is held. The client may still be at it, and will find that nobody wants it. */
+static void mapdev_give_up(struct mapdev_session *s, struct mapdev_call *call)
+{
+	struct mapdev_command *command = call->command;
+
+	call->command = NULL;
+	call->state = MAPDEV_TAKEN;
+	call->since = jiffies;
+	if (!list_empty(&command->node))
+		mapdev_command_del(command);
+	mapdev_command_put(command);
+}
+
+static bool mapdev_command_expired(const struct mapdev_session *s,
+				   const struct mapdev_command *command)
+{
+	return time_after_eq(jiffies, command->since + mapdev_patience(s));
+}
+
+/* session->lock is held. The first that the daemon can be told the result of. */
+static struct mapdev_command *mapdev_command_done(struct mapdev_session *s, u64 only)
+{
+	struct mapdev_command *command;
+
+	list_for_each_entry(command, &s->commands, node)
+		if ((!only || command->id == only) &&
+		    (command->ready || mapdev_command_expired(s, command)))
+			return command;
+	return NULL;
+}
+
+/* session->lock is held. */
+bool mapdev_has_result(struct mapdev_session *s, u64 only)
+{
+	return mapdev_command_done(s, only);
+}
+
+/* The daemon finds that time has run out for a client's copying. */
+void mapdev_commands_expire(struct work_struct *work)
+{
+	struct mapdev_session *s = container_of(work, struct mapdev_session, expiry.work);
+	struct mapdev_command *command;
+
+	spin_lock(&s->lock);
+	command = list_first_entry_or_null(&s->commands, struct mapdev_command, node);
+	if (command && mapdev_has_result(s, 0))
+		wake_up_interruptible_poll(&s->daemon, EPOLLIN | EPOLLRDNORM);
+	if (command)
+		schedule_delayed_work(&s->expiry, clamp_t(long, command->since +
+				      mapdev_patience(s) - jiffies, 1, HZ));
+	spin_unlock(&s->lock);
+}
+
+/* Nobody will fetch their results. */
+void mapdev_drop_commands(struct mapdev_session *s)
+{
+	struct mapdev_command *command, *next;
+
+	spin_lock(&s->lock);
+	list_for_each_entry_safe(command, next, &s->commands, node)
+		mapdev_command_del(command);
 	spin_unlock(&s->lock);
 }
 
@@ -158,20 +211,27 @@ static bool mapdev_result_valid(const struct mapdev_call *call, const struct map
 	case MAPDEV_FAULT:
 	case MAPDEV_PAGE_MKWRITE:
 	case MAPDEV_PFN_MKWRITE:
-		return result >= 0 && result <= U16_MAX;
+		return (result >= 0 && result <= U16_MAX) || result == -ERESTARTSYS;
 	default:
 		return !result || mapdev_is_errno(result);
 	}
 }
 
+static bool mapdev_reply_is_command(const struct mapdev_reply *reply)
+{
+	return reply->kind >= MAPDEV_COPY_FROM && reply->kind <= MAPDEV_INSTALL;
+}
+
 static bool mapdev_reply_valid(const struct mapdev_call *call, const struct mapdev_reply *reply)
 {
-	if (reply->reserved || reply->flags & ~(MAPDEV_REPLY_POS | MAPDEV_REPLY_NONSEEKABLE |
-						MAPDEV_REPLY_STREAM))
+	if (reply->flags & ~(MAPDEV_REPLY_POS | MAPDEV_REPLY_NONSEEKABLE | MAPDEV_REPLY_STREAM |
+			     MAPDEV_REPLY_SHOW))
+		return false;
+	if (reply->flags & MAPDEV_REPLY_SHOW ? reply->kind != MAPDEV_REPLY_DONE : reply->mask)
 		return false;
 	if (reply->kind == MAPDEV_REPLY_WAIT)
 		return true;
-	if (reply->kind >= MAPDEV_COPY_FROM && reply->kind <= MAPDEV_INSTALL)
+	if (mapdev_reply_is_command(reply))
 		return reply->len <= MAPDEV_SLOT_SIZE || reply->kind == MAPDEV_INSTALL;
 	if (reply->kind != MAPDEV_REPLY_DONE)
 		return false;
@@ -189,8 +249,9 @@ static bool mapdev_reply_valid(const struct mapdev_call *call, const struct mapd
 static void mapdev_finish(struct mapdev_session *s, struct mapdev_call *call)
 {
 	call->state = MAPDEV_FINISHED;
+	call->unmaps = call->dev->unmaps;
 	if (!list_empty(&call->notice.item.node)) {
-		mapdev_withdraw(s, &call->notice);
+		mapdev_withdraw(&call->notice);
 		refcount_dec(&call->ref);	/* not the last: the client has not left */
 	}
 }
@@ -226,12 +287,23 @@ void mapdev_fail_calls(struct mapdev_session *s, struct mapdev_device *dev)
 	spin_unlock(&s->lock);
 }
 
+/*
+ * May it wait without limit? Not one that keeps others from an mm. Not a poll: ->poll does not wait, and who calls it may be a kernel
+ * thread, which a client that is killed has to wait for.
+ */
+static bool mapdev_may_park(const struct mapdev_call *call)
+{
+	return !call->locked && call->request.op != MAPDEV_POLL;
+}
+
 /* session->lock is held. */
 static int mapdev_accept(struct mapdev_session *s, struct mapdev_call *call,
-			 const struct mapdev_reply *reply)
+			 const struct mapdev_reply *reply, struct mapdev_command *command)
 {
 	switch (reply->kind) {
 	case MAPDEV_REPLY_WAIT:
+		if (!mapdev_may_park(call))
+			return -EOPNOTSUPP;
 		/*
 		 * After an INTERRUPT, which the daemon has not seen yet, it need not be told
 		 * again.
@@ -240,15 +312,23 @@ static int mapdev_accept(struct mapdev_session *s, struct mapdev_call *call,
 			call->state = MAPDEV_PARKED;
 		return 0;
 	case MAPDEV_REPLY_DONE:
+		if (reply->flags & MAPDEV_REPLY_SHOW)
+			WRITE_ONCE(call->mf->shown, reply->mask & MAPDEV_POLL_EVENTS);
 		mapdev_finish(s, call);
 		if (reply->slot != MAPDEV_NO_SLOT)
 			mapdev_slot_busy(s, reply->slot, 1);
 		break;
 	default:
-		if (s->command.id)
+		if (mapdev_command_find(s, reply->id))
 			return -EBUSY;
-		s->command = (struct mapdev_command){ .id = reply->id };
 		call->state = MAPDEV_COMMANDED;
+		call->command = command;
+		command->since = jiffies;
+		refcount_inc(&command->ref);	/* the list's */
+		refcount_inc(&command->ref);	/* the call's */
+		list_add_tail(&command->node, &s->commands);
+		schedule_delayed_work(&s->expiry, mapdev_patience(s));
+		return 0;
 	}
 	memcpy(&call->reply, reply, MAPDEV_REPLY_HEAD);
 	if (reply->slot == MAPDEV_NO_SLOT && reply->kind == MAPDEV_REPLY_DONE)
@@ -256,35 +336,66 @@ static int mapdev_accept(struct mapdev_session *s, struct mapdev_call *call,
 	return 0;
 }
 
+/* session->lock is held. */
+static int mapdev_reply_to(struct mapdev_session *s, struct mapdev_call *call,
+			   const struct mapdev_reply *reply, struct mapdev_command *command)
+{
+	int error;
+
+	/* A result without that of the command: the daemon does not want to wait for it. */
+	if (call->state == MAPDEV_COMMANDED && reply->kind == MAPDEV_REPLY_DONE)
+		mapdev_give_up(s, call);
+	if (call->state != MAPDEV_TAKEN && call->state != MAPDEV_PARKED)
+		return -ENOENT;
+	if (mapdev_reply_valid(call, reply)) {
+		error = mapdev_accept(s, call, reply, command);
+	} else {
+		mapdev_fail(s, call, -EIO);
+		error = -EINVAL;
+	}
+	if (!error)
+		mapdev_call_put_slot(call);
+	__wake_up_sync_key(&call->wait, TASK_NORMAL, NULL);
+	return error;
+}
+
 static int mapdev_reply(struct mapdev_session *s, const struct mapdev_reply *reply)
 {
+	struct mapdev_command *command = NULL;
 	struct mapdev_call *call;
 	int error = -ENOENT;
 
+	if (mapdev_reply_is_command(reply) &&
+	    (reply->len <= MAPDEV_SLOT_SIZE || reply->kind == MAPDEV_INSTALL)) {
+		command = mapdev_command_new(s, reply);
+		if (!command)
+			return -ENOMEM;
+	}
 	spin_lock(&s->lock);
 	call = mapdev_call_find(s, reply->id);
-	if (call && (call->state == MAPDEV_TAKEN || call->state == MAPDEV_PARKED)) {
-		if (mapdev_reply_valid(call, reply)) {
-			error = mapdev_accept(s, call, reply);
-		} else {
-			mapdev_fail(s, call, -EIO);
-			error = -EINVAL;
-		}
-		__wake_up_sync_key(&call->wait, TASK_NORMAL, NULL);
-	}
+	if (call)
+		error = mapdev_reply_to(s, call, reply, command);
 	spin_unlock(&s->lock);
+	if (command)
+		mapdev_command_put(command);
 	return error;
 }
 
 /* ---- the loop ------------------------------------------------------------------------------- */
 
+/* What a request is made of, to be done with when the lock is released. */
+struct mapdev_taken {
+	struct mapdev_notice *notice;
+	struct mapdev_command *command;
+};
+
 /* session->lock is held. The queue to take from next, if any. */
-static struct mapdev_queue *mapdev_next_queue(struct mapdev_session *s, u32 flags)
+static struct list_head *mapdev_next_queue(struct mapdev_session *s, u32 flags)
 {
 	struct mapdev_item *urgent, *normal;
 
-	urgent = list_first_entry_or_null(&s->urgent.list, struct mapdev_item, node);
-	normal = list_first_entry_or_null(&s->normal.list, struct mapdev_item, node);
+	urgent = list_first_entry_or_null(&s->urgent, struct mapdev_item, node);
+	normal = list_first_entry_or_null(&s->normal, struct mapdev_item, node);
 	if (flags & MAPDEV_NEXT_URGENT)
 		normal = NULL;
 	if (!urgent && !normal)
@@ -307,22 +418,45 @@ static void mapdev_fill_notice(struct mapdev_request *request, const struct mapd
 	request->arg[1] = notice->arg[1];
 }
 
-static void mapdev_fill_result(struct mapdev_session *s, struct mapdev_request *request)
+/* session->lock is held. The command is the caller's from now on. */
+static void mapdev_fill_result(struct mapdev_session *s, struct mapdev_request *request,
+			       struct mapdev_command *command)
 {
+	struct mapdev_call *call = mapdev_call_find(s, command->id);
+
 	request->op = MAPDEV_RESULT;
-	request->id = s->command.id;
-	request->arg[0] = s->command.result;
-	request->arg[1] = s->command.arg[0];
-	request->arg[2] = s->command.arg[1];
-	request->len = s->command.len;
-	request->slot = s->command.len ? MAPDEV_COMMAND_SLOT : MAPDEV_NO_SLOT;
-	s->command.id = 0;
-	s->command.ready = false;
+	request->id = command->id;
+	refcount_inc(&command->ref);
+	if (command->ready) {
+		request->arg[0] = command->result;
+		request->arg[1] = command->arg[0];
+		request->arg[2] = command->arg[1];
+		request->len = command->len;
+		mapdev_command_del(command);
+	} else {
+		request->arg[0] = -ETIMEDOUT;
+		if (call && call->command == command)
+			mapdev_give_up(s, call);
+		else
+			mapdev_command_del(command);
+	}
+	if (request->len > MAPDEV_INLINE)
+		request->slot = MAPDEV_COMMAND_SLOT;
+}
+
+/* Payload of a result goes to where the daemon has it, in the daemon's task. */
+static void mapdev_take_result(struct mapdev_session *s, struct mapdev_request *request,
+			       struct mapdev_command *command)
+{
+	if (request->len > MAPDEV_INLINE)
+		memcpy(mapdev_slot(s, MAPDEV_COMMAND_SLOT), command->data, request->len);
+	else if (request->len)
+		memcpy(request->data, command->data, request->len);
+	mapdev_command_put(command);
 }
 
 /* session->lock is held. */
-static void mapdev_take_call(struct mapdev_session *s, struct mapdev_request *request,
-			     struct mapdev_call *call)
+static void mapdev_take_call(struct mapdev_request *request, struct mapdev_call *call)
 {
 	size_t size = MAPDEV_REQUEST_HEAD;
 
@@ -331,10 +465,6 @@ static void mapdev_take_call(struct mapdev_session *s, struct mapdev_request *re
 	memcpy(request, &call->request, size);
 	call->state = MAPDEV_TAKEN;
 	call->since = jiffies;
-	if (call->slot >= 0) {
-		__set_bit(call->slot, &s->lent_slots);
-		call->slot = -1;
-	}
 }
 
 /*
@@ -342,25 +472,28 @@ static void mapdev_take_call(struct mapdev_session *s, struct mapdev_request *re
  * reason to return without one.
  */
 static bool mapdev_take(struct mapdev_session *s, struct mapdev_next *next,
-			struct mapdev_notice **notice)
+			struct mapdev_taken *taken)
 {
-	struct mapdev_queue *queue;
+	struct mapdev_command *command = NULL;
+	struct list_head *queue;
 	struct mapdev_item *item;
 
-	if (s->command.ready &&
-	    (!(next->flags & MAPDEV_NEXT_URGENT) || next->only == s->command.id)) {
-		mapdev_fill_result(s, &next->request);
+	if (!(next->flags & MAPDEV_NEXT_URGENT) || next->only)
+		command = mapdev_command_done(s, next->only);
+	if (command) {
+		mapdev_fill_result(s, &next->request, command);
+		taken->command = command;
 		return true;
 	}
 	queue = mapdev_next_queue(s, next->flags);
 	if (queue) {
-		item = list_first_entry(&queue->list, struct mapdev_item, node);
-		mapdev_dequeue(s, queue, item);
+		item = list_first_entry(queue, struct mapdev_item, node);
+		list_del_init(&item->node);
 		if (item->call) {
-			mapdev_take_call(s, &next->request, item->call);
+			mapdev_take_call(&next->request, item->call);
 		} else {
-			*notice = container_of(item, struct mapdev_notice, item);
-			mapdev_fill_notice(&next->request, *notice);
+			taken->notice = container_of(item, struct mapdev_notice, item);
+			mapdev_fill_notice(&next->request, taken->notice);
 		}
 		return true;
 	}
@@ -369,30 +502,30 @@ static bool mapdev_take(struct mapdev_session *s, struct mapdev_next *next,
 		return true;
 	}
 	/* The result that it waits for will never come. */
-	return next->only && next->only != s->command.id;
+	return next->only && !mapdev_command_find(s, next->only);
 }
 
 static bool mapdev_take_or_dead(struct mapdev_session *s, struct mapdev_next *next,
-				struct mapdev_notice **notice)
+				struct mapdev_taken *taken)
 {
 	bool done;
 
 	spin_lock(&s->lock);
-	done = s->dead || mapdev_take(s, next, notice);
+	done = s->dead || mapdev_take(s, next, taken);
 	spin_unlock(&s->lock);
 	return done;
 }
 
 static long mapdev_fetch(struct mapdev_session *s, struct mapdev_next *next,
-			 struct mapdev_notice **notice)
+			 struct mapdev_taken *taken)
 {
 	long timeout = next->timeout_ms < 0 ? MAX_SCHEDULE_TIMEOUT :
 					      msecs_to_jiffies(next->timeout_ms);
 	long left;
 
-	if (mapdev_take_or_dead(s, next, notice) || next->flags & MAPDEV_NEXT_NOWAIT)
+	if (mapdev_take_or_dead(s, next, taken) || next->flags & MAPDEV_NEXT_NOWAIT)
 		return 0;
-	left = wait_event_interruptible_timeout(s->daemon, mapdev_take_or_dead(s, next, notice),
+	left = wait_event_interruptible_timeout(s->daemon, mapdev_take_or_dead(s, next, taken),
 						timeout);
 	/* Not ERESTARTSYS: what this call replied to must not be replied to again. */
 	return left < 0 ? -EINTR : 0;
@@ -433,18 +566,6 @@ static int mapdev_write_request(struct mapdev_session *s, const struct mapdev_re
 	return -EFAULT;
 }
 
-/* Request slots that the daemon had are free again when it comes back. */
-static void mapdev_return_slots(struct mapdev_session *s)
-{
-	if (!READ_ONCE(s->lent_slots))
-		return;
-	spin_lock(&s->lock);
-	s->free_slots |= s->lent_slots;
-	s->lent_slots = 0;
-	spin_unlock(&s->lock);
-	wake_up_all(&s->room);
-}
-
 /**
  * mapdev_next - deliver a reply, fetch a request
  * @s: the session
@@ -457,7 +578,7 @@ static void mapdev_return_slots(struct mapdev_session *s)
  */
 long mapdev_next(struct mapdev_session *s, struct mapdev_next __user *arg)
 {
-	struct mapdev_notice *notice = NULL;
+	struct mapdev_taken taken = {};
 	struct mapdev_next next;
 	int error = 0;
 	long ret;
@@ -465,7 +586,6 @@ long mapdev_next(struct mapdev_session *s, struct mapdev_next __user *arg)
 	ret = mapdev_read_next(&next, arg);
 	if (ret)
 		return ret;
-	mapdev_return_slots(s);
 	if (next.reply.id)
 		error = mapdev_reply(s, &next.reply);
 	if (put_user(0, &arg->reply.id) || put_user(-error, &arg->reply.error))
@@ -473,11 +593,13 @@ long mapdev_next(struct mapdev_session *s, struct mapdev_next __user *arg)
 	if (next.flags & MAPDEV_NEXT_REPLY)
 		return 0;
 
-	ret = mapdev_fetch(s, &next, &notice);
+	ret = mapdev_fetch(s, &next, &taken);
 	if (ret)
 		return ret;
-	if (notice)
-		notice->done(notice);
+	if (taken.notice)
+		taken.notice->done(taken.notice);
+	if (taken.command)
+		mapdev_take_result(s, &next.request, taken.command);
 	if (READ_ONCE(s->dead))
 		return -ENODEV;
 	return mapdev_write_request(s, &next.request, &arg->request);

@@ -31,8 +31,10 @@ struct mapdev_session *mapdev_session_new(void)
 	spin_lock_init(&s->lock);
 	init_waitqueue_head(&s->daemon);
 	init_waitqueue_head(&s->room);
-	INIT_LIST_HEAD(&s->urgent.list);
-	INIT_LIST_HEAD(&s->normal.list);
+	INIT_LIST_HEAD(&s->urgent);
+	INIT_LIST_HEAD(&s->normal);
+	INIT_LIST_HEAD(&s->commands);
+	INIT_DELAYED_WORK(&s->expiry, mapdev_commands_expire);
 	hash_init(s->calls);
 	s->free_slots = BIT(MAPDEV_REQUEST_SLOTS) - 1;
 	atomic_inc(&mapdev_nr_sessions);
@@ -43,6 +45,7 @@ static void mapdev_session_free(struct kref *ref)
 {
 	struct mapdev_session *s = container_of(ref, struct mapdev_session, ref);
 
+	cancel_delayed_work_sync(&s->expiry);
 	put_pid(s->owner);
 	put_pid_ns(s->pid_ns);
 	xa_destroy(&s->devices);
@@ -68,14 +71,13 @@ bool mapdev_is_owner(struct mapdev_session *s)
  * Nobody will fetch what is queued. Calls are not the queue's: their clients find that they
  * failed.
  */
-static void mapdev_drop_queue(struct mapdev_session *s, struct mapdev_queue *queue)
+static void mapdev_drop_queue(struct mapdev_session *s, struct list_head *queue)
 {
 	struct mapdev_item *item, *next;
 	LIST_HEAD(items);
 
 	spin_lock(&s->lock);
-	list_splice_init(&queue->list, &items);
-	queue->notices = 0;
+	list_splice_init(queue, &items);
 	list_for_each_entry_safe(item, next, &items, node)
 		if (item->call)
 			list_del_init(&item->node);
@@ -111,6 +113,7 @@ void mapdev_session_end(struct mapdev_session *s)
 	spin_unlock(&s->lock);
 
 	mapdev_fail_calls(s, NULL);
+	mapdev_drop_commands(s);
 	wake_up_all(&s->room);
 	wake_up_poll(&s->daemon, EPOLLERR | EPOLLHUP);
 	xa_for_each(&s->devices, id, dev)

@@ -37,6 +37,11 @@ MISTAKES = (
 """,
         "	um_tlb_mark_sync(mm, 0, TASK_SIZE);\n",
     ),
+    (  # It maps foreign frames from the third page of a batch on: module/debug/set_ptes.md.
+        "arch/um/include/asm/pgtable.h",
+        "		pte = __pte(pte_val(pte) + (nr << PFN_PTE_SHIFT));\n",
+        "		pte = __pte(pte_val(pte) + (1UL << PFN_PTE_SHIFT));\n",
+    ),
 )
 
 

@@ -3,8 +3,8 @@
 General layout, from the user inwards; each part knows only those below it:
 
 - `mapdev.cli`, `mapdev.pytest_plugin`: the command and the test fixture
-- `mapdev.host`: who plays the kernel: `mapdev.host.embedded` does it in user space,
-  `mapdev.host.kernel` is the real one, through our module
+- `mapdev.host`: serves devices; `embedded` does it in user space, `kernel` through a kernel module,
+  and `core` is the code that both share
 - `mapdev.drivers`: the gallery, drivers to use and to learn from
 - `mapdev.driver`: what a driver's author subclasses
 - `mapdev.linux`: the kernel's vocabulary, `struct page` to `remap_pfn_range`

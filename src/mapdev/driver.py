@@ -190,7 +190,12 @@ class Driver:
         raise OSError(errno.EINVAL, "the driver has no read operation")
 
     def write(self, file: File, data: bytes, pos: int) -> int | Later[int | None] | None:
-        """Take `data` at offset `pos` (bytes); return how many bytes were taken, None for all."""
+        """Take `data` at offset `pos` (bytes); return how many bytes were taken, None for all.
+
+        Fidelity: if the program gave an address that is not readable, `data` ends there, and may be
+        empty; in C the driver finds that out by copy_from_user. If all of `data` was taken the
+        program gets a short count, or EFAULT. The kernel host does not ask the driver then.
+        """
         raise OSError(errno.EINVAL, "the driver has no write operation")
 
     def llseek(self, file: File, offset: int, whence: int) -> int | Later[int]:

@@ -1,8 +1,11 @@
-"""The pytest plugin: a `mapdev` fixture, a host that is checked for leaks at teardown."""
+"""The pytest plugin: a `mapdev` fixture, a host that is checked for leaks at teardown.
+
+An outcome that a driver's operation raises (`pytest.fail`, `pytest.skip`) becomes the test's.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +14,7 @@ if TYPE_CHECKING:
     from mapdev.host.core.host import Host
 
 _KINDS = ("embedded", "kernel")
+_HOST: pytest.StashKey[Host] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -22,13 +26,39 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )  # fmt: skip
 
 
+def _take_outcome(host: Host) -> BaseException | None:
+    """Return the first outcome of pytest that a driver raised, which is dealt with then."""
+    outcomes = (pytest.fail.Exception, pytest.skip.Exception, pytest.exit.Exception)
+    for error in host.failures:
+        if isinstance(error, outcomes):
+            host.failures.remove(error)
+            return error
+    return None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """End a test as an operation of its driver asked for, with the message and traceback of that.
+
+    Whatever the test itself came to says less: its program got EIO.
+    """
+    try:
+        return (yield)
+    finally:
+        host = item.stash.get(_HOST, None)
+        outcome = _take_outcome(host) if host is not None else None
+        if outcome is not None:
+            raise outcome
+
+
 @pytest.fixture
 def mapdev(request: pytest.FixtureRequest) -> Iterator[Host]:
     """Serve devices to the programs that a test runs.
 
     ``mapdev.add(driver, "/dev/x")`` makes a device, ``mapdev.run([...])`` runs a program and gives
     a `subprocess.CompletedProcess`. When the test is over, whatever a driver or a client left
-    behind (frames, descriptors, mappings, processes) fails it.
+    behind (frames, descriptors, mappings, processes) fails it. `pytest.fail` and `pytest.skip` in a
+    driver's operation end the test; what else it raises that is no `Exception` is an error.
 
     It is the embedded host, unless the option ``--mapdev-host`` says otherwise, or the test does:
     ``@pytest.mark.parametrize("mapdev", ["embedded", "kernel"], indirect=True)``. Where the kernel
@@ -45,6 +75,12 @@ def mapdev(request: pytest.FixtureRequest) -> Iterator[Host]:
         if why_not := is_available():
             pytest.skip(f"no kernel host: {why_not}")
     with host(kind=kind) as serving:
+        request.node.stash[_HOST] = serving
         yield serving
+    outcome = _take_outcome(serving)
+    if outcome is not None:  # it came after the test itself
+        raise outcome
+    for failure in serving.failures:
+        pytest.fail(f"a driver raised {failure!r}, which is no error of a call", pytrace=False)
     if serving.leaks:
         pytest.fail("left behind: " + "; ".join(serving.leaks), pytrace=False)

@@ -98,7 +98,9 @@ def _with_host(
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     for leak in host.leaks:
         _complain(f"left behind: {leak}", 0)
-    return status
+    for failure in host.failures:
+        _complain(f"a driver raised {failure!r}, which is no error of a call: see above", 0)
+    return status or (_FAILED if host.failures else 0)
 
 
 def _is_on_path(name: str) -> bool:
@@ -119,7 +121,7 @@ def _add(host: Host, text: str) -> None:
         host.add(driver, node, **params)
     except DriverError:
         raise
-    except Exception as error:
+    except BaseException as error:  # sys.exit() in probe, too: Ctrl-C is not raised here
         raise DriverError(f"{node}: {driver} can't be set up: {error}") from error
 
 

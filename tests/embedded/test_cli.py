@@ -54,6 +54,22 @@ def test_errors_say_what_is_wrong(args: list[str], status: int, says: str) -> No
     assert "Traceback" not in done.stderr
 
 
+def test_a_driver_that_calls_exit(tmp_path: Path) -> None:
+    """It fails the run, not the host: in an operation that is EIO, in probe there is no device."""
+    (tmp_path / "exits.py").write_text(
+        "import sys\nfrom mapdev import Driver\n"
+        "class Reading(Driver):\n    def read(self, file, count, pos): sys.exit(0)\n"
+        "class Probing(Driver):\n    def probe(self): sys.exit(0)\n"
+    )
+    code = "cat /dev/x || echo goes on"
+    done = mapdev("run", "-d", f"/dev/x={tmp_path}/exits.py:Reading", "--", "sh", "-c", code)
+    assert (done.returncode, done.stdout) == (125, "goes on\n")
+    assert "Input/output error" in done.stderr and "a driver raised SystemExit(0)" in done.stderr
+    done = mapdev("run", "-d", f"/dev/x={tmp_path}/exits.py:Probing", "--", "echo", "not run")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "can't be set up" in done.stderr
+
+
 def test_several_devices_and_parameters() -> None:
     done = mapdev(
         "run", "-d", "/dev/a=contiguous,size=4K", "-d", "/dev/b=vmalloc,size=0x2000", "--",

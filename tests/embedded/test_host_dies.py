@@ -58,7 +58,7 @@ ANOTHER_THREAD = "import threading, time; threading.Thread(target=time.sleep, ar
     ids=["ioctl", "mmap", "mmap with threads"],
 )
 def test_a_killed_host(call: str, survives: bool) -> None:
-    code = HOST.format(tests=str(Path(__file__).parent), client=CLIENT % call)
+    code = HOST.format(tests=str(Path(__file__).parents[1] / "hosts"), client=CLIENT % call)
     host = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert host.stdout is not None
     pid = int(host.stdout.readline().split()[1])

@@ -37,6 +37,80 @@ def test_by_name(mapdev):
 """
 
 
+OUTCOMES = """
+import asyncio, os, pytest, sys
+from mapdev import Driver
+from mapdev.linux import VmOperationsStruct, kthread_run
+
+RAISED = {
+    "fail": lambda: pytest.fail("the driver says so"),
+    "skip": lambda: pytest.skip("the driver skips"),
+    "exit": lambda: sys.exit(3),
+    "interrupt": lambda: exec("raise KeyboardInterrupt"),
+    "cancelled": lambda: exec("raise asyncio.CancelledError"),
+    "generator": lambda: exec("raise GeneratorExit"),
+}
+CODE = {
+    "read": "os.read(fd, 1)", "later": "os.read(fd, 1)", "write": "os.write(fd, b'x')",
+    "ioctl": "fcntl.ioctl(fd, 1)", "poll": "p = select.poll(); p.register(fd); p.poll(0)",
+    "mmap": "mmap.mmap(fd, 4096)", "fault": "mmap.mmap(fd, 4096)[0]", "close": "mmap.mmap(fd, 4096).close()",
+    "release": "os.close(fd)", "kthread": "os.read(fd, 1)", "open": "", "remove": "",
+}
+
+class Raising(Driver):
+    def probe(self, where, what):
+        self.where, self.what = where, RAISED[what]
+        self.ops = VmOperationsStruct(fault=self.fault if where == "fault" else None, close=self.close)
+        if where == "poll":
+            type(self).poll
+    def here(self, where):
+        if self.where == where:
+            self.what()
+    def open(self, inode, file): self.here("open")
+    def release(self, inode, file): self.here("release")
+    def read(self, file, count, pos):
+        if self.where == "later":
+            return self.later()
+        self.here("read")
+        if self.where == "kthread":
+            kthread_run(lambda data: self.what(), None, "raises").stop(10)
+        return b""
+    async def later(self): self.what()
+    def write(self, file, data, pos): self.here("write")
+    def ioctl(self, file, cmd, arg): self.here("ioctl")
+    def poll(self, file):
+        self.here("poll")
+        return 5
+    def mmap(self, file, vma):
+        self.here("mmap")
+        vma.vm_ops = self.ops
+    def fault(self, vmf): self.here("fault")
+    def close(self, vma): self.here("close")
+    def remove(self): self.here("remove")
+
+@pytest.mark.parametrize("what", RAISED)
+@pytest.mark.parametrize("where", CODE)
+def test_it(mapdev, where, what):
+    mapdev.add(Raising, "/dev/x", where=where, what=what)
+    code = "import fcntl, mmap, os, select; fd = os.open('/dev/x', os.O_RDWR); "
+    mapdev.run([sys.executable, "-S", "-c", code + CODE[where]], capture_output=True, timeout=60)
+    again = mapdev.run(["true"], timeout=60)  # the host goes on
+    assert again.returncode == 0
+"""
+
+
+def test_what_an_operation_raises_that_is_no_exception(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(OUTCOMES)
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-rA", timeout=300)
+    outcomes = result.parseoutcomes()
+    # fail and skip in 11 operations are the outcome of the test; in remove, which comes after it,
+    # that of its teardown. The 4 others are an error each.
+    assert outcomes["failed"] == 11, outcomes
+    assert outcomes["skipped"] >= 12, outcomes
+    assert outcomes["errors"] >= 4 * 12 + 1, outcomes
+    result.stdout.fnmatch_lines(["*the driver says so*", "*SystemExit(3)*"])
+
+
 def test_the_fixture(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(SUITE)
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider")

@@ -111,3 +111,19 @@ for mask, shown in (5, 5), (0, 5), (1, 5), (0, 5), (16, 0x2015):
     )
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert driver.gone.acquire(timeout=patience(30))
+
+
+def test_one_shot_without_a_wake_up(mapdev: EmbeddedHost, client: Client) -> None:
+    """What an operation changes is seen, though a kernel would not look before a wake-up."""
+    mapdev.add(Masked, "/dev/x", mask=EPOLLIN)
+    client(
+        """
+        import select
+        fd = os.open('/dev/x', os.O_RDWR)
+        e = select.epoll(); flags = select.EPOLLIN | select.EPOLLONESHOT; e.register(fd, flags)
+        assert e.poll(0) == [(fd, 1)] and e.poll(0) == []
+        e.modify(fd, flags); assert e.poll(0) == [(fd, 1)]
+        fcntl.ioctl(fd, 1, 0); e.modify(fd, flags); assert e.poll(0) == []
+        fcntl.ioctl(fd, 1, 1); assert e.poll(0) == [(fd, 1)]
+        """
+    )

@@ -12,7 +12,8 @@ Three marks say where a host differs, each with the reason:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
@@ -46,6 +47,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             host, reason = mark.args
             if host in (kind, "both"):
                 item.add_marker(pytest.mark.xfail(reason=reason, strict=True))
+
+
+@pytest.fixture(autouse=True)
+def forget_drivers(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let go of what a test's drivers have: each view of kernel memory keeps a descriptor there."""
+    yield
+    if request.config.getoption("--mapdev-host") == "kernel":
+        gc.collect()
 
 
 @pytest.fixture

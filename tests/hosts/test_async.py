@@ -213,6 +213,7 @@ def test_failures(mapdev: Host, client: Client, caplog: pytest.LogCaptureFixture
         """
     )
     assert "ZeroDivisionError" in caplog.text and "returned None" in caplog.text
+    assert isinstance(mapdev.failures.pop(), asyncio.CancelledError) and not mapdev.failures
 
 
 def test_an_ioctl_may_open_a_file(mapdev: Host, client: Client) -> None:

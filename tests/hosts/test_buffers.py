@@ -8,13 +8,14 @@ import ctypes
 from collections.abc import Callable
 from typing import Any
 
-import numpy
 import pytest
 from devices import Bare
 
 from mapdev import ioctl
 from mapdev.host.core.host import Host
 from mapdev.linux import _IO, _IOR, File, copy_from_user, copy_to_user, default_llseek
+
+numpy = pytest.importorskip("numpy", reason="NumPy is not in every machine that runs these")
 
 Client = Callable[..., str]
 

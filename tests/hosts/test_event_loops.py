@@ -47,6 +47,7 @@ asyncio.run(main())
 
 
 def test_asyncio_readers_and_writers(mapdev: Host, client: Client) -> None:
+    """Each wait is a registration of its own: the file enters the driver's queues anew."""
     mapdev.add("echo", "/dev/x", size=16)
     client(
         ASYNCIO

@@ -17,7 +17,6 @@ from mapdev.host.process import Process
 from mapdev.linux import (
     PAGE_SHIFT,
     PAGE_SIZE,
-    VM_FAULT_NOPAGE,
     VM_FAULT_RETRY,
     VM_IO,
     VM_PFNMAP,
@@ -88,7 +87,7 @@ def test_a_driver_that_fails(mapdev: Host, client: Client, caplog: Any) -> None:
         def fault(self, vmf: VmFault) -> Any:
             if vmf.pgoff == 0:
                 raise ValueError("broken")
-            return "nonsense" if vmf.pgoff == 1 else VM_FAULT_NOPAGE if vmf.pgoff == 2 else 0
+            return "nonsense" if vmf.pgoff == 1 else -1 if vmf.pgoff == 2 else 0
 
     mapdev.add(Failing, "/dev/x")
     for page in range(4):

@@ -131,15 +131,50 @@ def test_bad_addresses(mapdev: Host, client: Client) -> None:
         bad = ctypes.c_void_p(0x10)
         raises(errno.EFAULT, call, 'read', fd, bad, 10)
         raises(errno.EFAULT, call, 'write', fd, bad, 10)
-        raises(errno.EFAULT, call, 'write', fd, ctypes.c_void_p(hole + P - 4), 10)
-        raises(errno.EFAULT, call, 'read', fd, ctypes.c_void_p(hole + P - 4), 10)
         raises(errno.EFAULT, call, 'read', fd, ctypes.c_void_p(-8), 10)
+        raises(errno.EFAULT, call, 'write', fd, ctypes.c_void_p(-8), 0)
         raises(errno.EFAULT, call, 'readv', fd, bad, 1)
         raises(errno.EINVAL, call, 'readv', fd, bad, 5000)
         raises(errno.EFAULT, call, 'fstat', fd, bad)
         assert libc.write(fd, ctypes.c_void_p(hole + P - 4), 4) == 4
         """
     )
+
+
+_EDGE = """
+    fd = os.open('/dev/x', os.O_RDWR)
+    hole = raw_mmap(None, 2 * P, R | W, PRIVATE | ANON, -1); libc.munmap(hole + P, P)
+    edge = ctypes.c_void_p(hole + P - 4)
+"""
+
+
+def test_read_to_the_end_of_memory(mapdev: Host, client: Client) -> None:
+    buffer = mapdev.add(Buffer, "/dev/x")
+    buffer.bytes[:10] = b"0123456789"
+    client(
+        _EDGE
+        + """
+    assert libc.read(fd, edge, 10) == 4
+    assert ctypes.string_at(hole + P - 4, 4) == b'0123'
+    assert os.lseek(fd, 0, os.SEEK_CUR) == 4
+    """
+    )
+
+
+@pytest.mark.embedded_only("the module copies what is written before it asks the driver")
+def test_write_to_the_end_of_memory(mapdev: Host, client: Client) -> None:
+    buffer = mapdev.add(Buffer, "/dev/x")
+    client(
+        _EDGE
+        + """
+    ctypes.memmove(hole + P - 4, b'abcd', 4)
+    assert libc.write(fd, edge, 10) == 4
+    assert os.lseek(fd, 0, os.SEEK_CUR) == 4
+    assert libc.write(fd, ctypes.c_void_p(hole), ctypes.c_size_t(1 << 40)) == P
+    """
+    )
+    assert bytes(buffer.bytes[:4]) == b"abcd"
+    assert buffer.calls.count("write") == 2
 
 
 def test_missing_operations(mapdev: Host, client: Client) -> None:

@@ -1,4 +1,4 @@
-"""Edge-triggered and one-shot epoll: an event at each wake-up."""
+"""Edge-triggered epoll by a program in Python: an event at each wake-up."""
 
 import subprocess
 import sys
@@ -12,7 +12,6 @@ from mapdev.host.core.host import Host
 from mapdev.host.process import Process
 from mapdev.linux import EPOLLIN, EPOLLOUT
 
-Client = Callable[..., str]
 Start = Callable[..., Process]
 
 
@@ -70,18 +69,3 @@ def test_edges_on_a_redirected_device(mapdev: Host) -> None:
     assert process.stdout.readline() == "[(0, 1)] []\n"
     driver.become(EPOLLIN)
     assert process.communicate(timeout=patience(30))[0] == "[(0, 1)]\n"
-
-
-def test_oneshot(mapdev: Host, client: Client) -> None:
-    mapdev.add(Masked, "/dev/x", mask=EPOLLIN)
-    client(
-        """
-        import select
-        fd = os.open('/dev/x', os.O_RDWR)
-        e = select.epoll(); flags = select.EPOLLIN | select.EPOLLONESHOT; e.register(fd, flags)
-        assert e.poll(0) == [(fd, 1)] and e.poll(0) == []
-        e.modify(fd, flags); assert e.poll(0) == [(fd, 1)]
-        fcntl.ioctl(fd, 1, 0); e.modify(fd, flags); assert e.poll(0) == []
-        fcntl.ioctl(fd, 1, 1); assert e.poll(0) == [(fd, 1)]
-        """
-    )

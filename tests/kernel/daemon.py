@@ -205,6 +205,12 @@ class Daemon:
     def wake(self, mask: int, file: int = 0, device: int = 0) -> None:
         uapi.ioctl(self.fd, uapi.IOC_WAKE, uapi.Wake(file=file, device=device, mask=mask))
 
+    def show(self, file: int, mask: int, woken: int | None = None, *, keep: bool = True) -> None:
+        """Have poll say `mask` of a file, and wake who waits for `woken`."""
+        flags = (uapi.SHOW_KEEP if keep else 0) | (0 if woken is None else uapi.SHOW_WAKE)
+        show = uapi.Show(file=file, flags=flags, mask=mask, woken=woken or 0)
+        uapi.ioctl(self.fd, uapi.IOC_SHOW, show)
+
     def unmap(self, device: int, start: int = 0, length: int = 0) -> None:
         uapi.ioctl(
             self.fd, uapi.IOC_UNMAP, uapi.Unmap(device=device, start=start, len=length, even_cows=1)

@@ -398,7 +398,7 @@ def test_results_that_make_no_sense(daemon: Daemon) -> None:
     for fields in (
         {"result": 5}, {"result": -512}, {"result": -513}, {"result": -5000}, {"kind": 3},
         {"kind": 99}, {"result": 2, "len": 3}, {"len": 300}, {"slot": 3}, {"slot": 99},
-        {"slot": 8, "len": 2 << 20}, {"reserved": 1}, {"flags": 64},
+        {"slot": 8, "len": 2 << 20}, {"mask": 1}, {"flags": 64},
         {"kind": uapi.COPY_FROM, "len": 2 << 20},
     ):  # fmt: skip
         process = Client(client)

@@ -623,36 +623,6 @@ def test_next_is_interrupted(daemon: Daemon) -> None:
         daemon.next(timeout_ms=10000)
 
 
-def test_backpressure() -> None:
-    """Who makes thousands of notices waits for a daemon that does not fetch them."""
-    with Daemon(timeout_ms=500) as daemon:
-        daemon.create(has=uapi.HAS_MMAP)
-        buffer = daemon.alloc(1)
-
-        def client() -> None:
-            """Each move is an area that opens and one that closes."""
-            libc = ctypes.CDLL(None)
-            area, room = mapped(1), mmap.mmap(-1, 2 * PAGE)
-            at = ctypes.addressof(ctypes.c_char.from_buffer(area))
-            there = ctypes.addressof(ctypes.c_char.from_buffer(room))
-            for turn in range(2050):
-                to = there + (turn & 1) * PAGE
-                libc.mremap(ctypes.c_void_p(at), PAGE, PAGE, 3, ctypes.c_void_p(to))
-                at = to
-            os._exit(0)
-
-        process = Client(client)
-        daemon.reply(daemon.get(uapi.OPEN))
-        request, _ = daemon.next(timeout_ms=20000)
-        daemon.next(maps(buffer, vm_ops=uapi.VMOP_NOTICES)(request), flags=uapi.NEXT_REPLY)
-        start = time.monotonic()
-        process.wait(60)
-        assert process.status == 0 and time.monotonic() - start > 1
-        daemon.serve({}, process)
-        assert daemon.ops().count(uapi.VMA_OPEN) == 2050
-        assert daemon.ops().count(uapi.VMA_CLOSE) == 2051
-
-
 def test_faults_wait_for_a_slow_daemon(daemon: Daemon) -> None:
     """Threads of one process fault at the same time, and another unmaps meanwhile."""
     daemon.create()

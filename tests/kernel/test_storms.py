@@ -209,7 +209,7 @@ _STRUCTURES = {
     uapi.IOC_INIT: uapi.Init, uapi.IOC_NEXT: uapi.Next, uapi.IOC_CREATE: uapi.Create,
     uapi.IOC_DESTROY: uapi.Id, uapi.IOC_ALLOC: uapi.Alloc, uapi.IOC_FREE: uapi.Id,
     uapi.IOC_PFNS: uapi.Pfns, uapi.IOC_PAGE: uapi.Page, uapi.IOC_WAKE: uapi.Wake,
-    uapi.IOC_UNMAP: uapi.Unmap, uapi.IOC_ALIVE: uapi.Alive,
+    uapi.IOC_UNMAP: uapi.Unmap, uapi.IOC_ALIVE: uapi.Alive, uapi.IOC_SHOW: uapi.Show,
 }  # fmt: skip
 
 

@@ -1,1 +1,1 @@
-"""Hosts play the kernel for a driver: `base` is the seam, `embedded` the one in user space."""
+"""Hosts serve drivers to programs: `embedded` in user space, `kernel` through a kernel module."""

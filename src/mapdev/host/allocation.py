@@ -1,4 +1,4 @@
-"""What a driver has allocated, as hosts list it."""
+"""`Allocation` describes memory that a driver has allocated: hosts list it to report leaks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Allocation(NamedTuple):
-    """Something that an owner has allocated and not freed."""
+    """Memory that a driver has allocated and not freed."""
 
     kind: str  # "pages", "contiguous", "kmalloc" or "vmalloc"
     addr: int  # kernel address

@@ -1,4 +1,4 @@
-"""Finding a driver by what a user wrote: gallery name, ``file.py:Class``, ``package.module:Class``.
+"""Loads a driver class by gallery name, ``file.py:Class`` or ``package.module:Class``.
 
 The gallery is `mapdev.drivers`; other packages add to it by the entry-point group of that name.
 """

@@ -1,4 +1,4 @@
-"""Numbers of Linux's system calls that hosts need and drivers don't, under their own names.
+"""Defines constants of Linux's system calls that hosts need and drivers don't, under their names.
 
 What drivers need too is in `mapdev.linux.numbers`; ``F_*`` is in Python's `fcntl`. They are the
 same on x86-64 and aarch64; what differs between processors is in `mapdev.host.embedded.arch`.
@@ -42,3 +42,4 @@ CLONE_VM, CLONE_FS, CLONE_SIGHAND, CLONE_VFORK = 0x100, 0x200, 0x800, 0x4000
 CLONE_THREAD, CLONE_NEWNS, CLONE_SYSVSEM, CLONE_UNTRACED = 0x10000, 0x20000, 0x40000, 0x800000
 CAP_FOWNER, CAP_IPC_LOCK, CAP_SYS_MODULE, CAP_SYS_ADMIN = 3, 14, 16, 21
 ERESTARTSYS = 512  # never seen by a program: EINTR comes of it, or the call begins anew
+ENOIOCTLCMD = 515  # what a driver says of commands that it does not know; ENOTTY comes of it

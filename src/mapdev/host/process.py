@@ -1,4 +1,4 @@
-"""A program that a host starts: `subprocess.Popen`, with a descriptor that tells of its end."""
+"""`Process` is a program that a host starts: `subprocess.Popen` with a pidfd to select on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kernel memory as Python sees it: a memoryview in place of a pointer.
+"""Gives drivers access to kernel memory: a memoryview in place of a pointer.
 
 The one function here is mapdev's own: Python can't dereference an address. It shares, never copies.
 """

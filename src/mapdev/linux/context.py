@@ -1,4 +1,4 @@
-"""The seam to the host: who plays the kernel for the code that runs now, and for whom.
+"""`Context` names machine, driver and task of the running code; `Machine` is a host's interface.
 
 The host sets a `Context` in a context variable before it runs driver code; the vocabulary's
 functions find it there, so that a driver calls them as in C. This module must know no host: what it
@@ -27,7 +27,7 @@ Owner = Hashable | None
 
 
 class FrameState(NamedTuple):
-    """What the machine knows about one frame: a snapshot."""
+    """A snapshot of the state of one frame."""
 
     flags: int  # PG_* bits, see page.py
     refcount: int
@@ -39,7 +39,7 @@ class FrameState(NamedTuple):
 
 
 class Machine(Protocol):
-    """What a host offers to the vocabulary. Errors are OSError.
+    """The interface of a host to the vocabulary; its errors are OSError.
 
     A frame number out of range raises EINVAL "pfn 0x.. is not a frame of this machine (0 to 0x..)".
     Sizes are bytes, ``pfn`` and ``nr_pages`` are pages.

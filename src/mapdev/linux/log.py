@@ -18,7 +18,7 @@ __all__ = ["log"]
 
 
 class _Log(Logger):
-    """Stands for a logger: whatever is asked of it, the real one answers."""
+    """A proxy of the logger, which imports `logging` when it is first used."""
 
     def __init__(self, name: str) -> None:
         self._name = name

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from mapdev.linux.context import Context, FrameState, context
 from mapdev.linux.fs import AddressSpace
+from mapdev.linux.log import log
 from mapdev.linux.numbers import (
     PAGE_ALIGN,
     PAGE_MASK,
@@ -322,7 +323,11 @@ def do_fault(vmf: VmFault) -> int:
     answer = ops.fault(vmf) or 0
     nothing = VM_FAULT_ERROR | VM_FAULT_NOPAGE | VM_FAULT_RETRY
     if isinstance(answer, int) and not answer & nothing:
-        finish_fault(vmf)
+        try:
+            finish_fault(vmf)
+        except OSError as error:  # a mistake of the driver, which answers no call that would tell
+            log.error("%s; the client gets SIGBUS", error.strerror)
+            return VM_FAULT_SIGBUS
     return answer
 
 

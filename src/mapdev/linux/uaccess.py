@@ -25,9 +25,8 @@ def access_ok(addr: int, size: int) -> bool:
     return 0 <= addr <= _TASK_SIZE_MAX - size and size >= 0
 
 
-def _check(addr: int, size: int) -> None:
-    if not access_ok(addr, size):
-        raise OSError(errno.EFAULT, f"{addr:#x} and {size} bytes are not user memory")
+def _not_user_memory(addr: int, size: int) -> OSError:
+    return OSError(errno.EFAULT, f"{addr:#x} and {size} bytes are not user memory")
 
 
 def copy_from_user(addr: int, size: int) -> bytes:
@@ -41,7 +40,8 @@ def copy_from_user(addr: int, size: int) -> bytes:
     Source: include/linux/uaccess.h
     Fidelity: gives the bytes and raises; in C it fills a buffer and returns what it could not copy.
     """
-    _check(addr, size)
+    if not 0 <= addr <= _TASK_SIZE_MAX - size or size < 0:  # access_ok, at no call's cost
+        raise _not_user_memory(addr, size)
     return context().read_user(addr, size) if size else b""
 
 
@@ -56,7 +56,8 @@ def copy_to_user(addr: int, data: bytes | bytearray | memoryview) -> None:
     Source: include/linux/uaccess.h
     Fidelity: raises; in C it returns how many bytes it could not copy.
     """
-    plain = as_bytes(data)
-    _check(addr, len(plain))
-    if len(plain):
+    plain = data if type(data) is bytes else as_bytes(data)
+    if not 0 <= addr <= _TASK_SIZE_MAX - len(plain):
+        raise _not_user_memory(addr, len(plain))
+    if plain:
         context().write_user(addr, plain)

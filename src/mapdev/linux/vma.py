@@ -1,4 +1,4 @@
-"""A mapping of a process as the kernel describes it: ``struct vm_area_struct`` and its company.
+"""Areas of a process: ``struct vm_area_struct``, ``vm_operations_struct`` and ``vm_fault``.
 
 Plain objects that the host fills in and a driver reads. What a driver asks to be mapped is only
 written down, in `VmAreaStruct.mapped`; the host carries it out after the operation. An area belongs
@@ -30,11 +30,35 @@ if TYPE_CHECKING:
     from mapdev.linux.page import Page
 
 __all__ = [
-    "FAULT_FLAG_ALLOW_RETRY", "FAULT_FLAG_INTERRUPTIBLE", "FAULT_FLAG_KILLABLE",
-    "FAULT_FLAG_MKWRITE", "FAULT_FLAG_USER", "FAULT_FLAG_WRITE", "VM_FAULT_ERROR",
-    "VM_FAULT_LOCKED", "VM_FAULT_MAJOR", "VM_FAULT_NOPAGE", "VM_FAULT_OOM", "VM_FAULT_RETRY",
-    "VM_FAULT_SIGBUS", "VM_FAULT_SIGSEGV", "Kind", "Mapped", "VmAreaStruct", "VmFault",
-    "VmOperationsStruct", "is_cow_mapping", "vm_flags_clear", "vm_flags_set", "vm_get_page_prot",
+    "FAULT_FLAG_ALLOW_RETRY",
+    "FAULT_FLAG_INTERRUPTIBLE",
+    "FAULT_FLAG_KILLABLE",
+    "FAULT_FLAG_MKWRITE",
+    "FAULT_FLAG_USER",
+    "FAULT_FLAG_WRITE",
+    "VM_FAULT_COMPLETED",
+    "VM_FAULT_DONE_COW",
+    "VM_FAULT_ERROR",
+    "VM_FAULT_FALLBACK",
+    "VM_FAULT_HWPOISON",
+    "VM_FAULT_HWPOISON_LARGE",
+    "VM_FAULT_LOCKED",
+    "VM_FAULT_MAJOR",
+    "VM_FAULT_NEEDDSYNC",
+    "VM_FAULT_NOPAGE",
+    "VM_FAULT_OOM",
+    "VM_FAULT_RETRY",
+    "VM_FAULT_SIGBUS",
+    "VM_FAULT_SIGSEGV",
+    "Kind",
+    "Mapped",
+    "VmAreaStruct",
+    "VmFault",
+    "VmOperationsStruct",
+    "is_cow_mapping",
+    "vm_flags_clear",
+    "vm_flags_set",
+    "vm_get_page_prot",
     "vma_pages",
 ]  # fmt: skip
 
@@ -266,11 +290,20 @@ FAULT_FLAG_INTERRUPTIBLE = 1 << 9
 VM_FAULT_OOM = 0x000001
 VM_FAULT_SIGBUS = 0x000002
 VM_FAULT_MAJOR = 0x000004
+VM_FAULT_HWPOISON = 0x000010
+VM_FAULT_HWPOISON_LARGE = 0x000020
 VM_FAULT_SIGSEGV = 0x000040
 VM_FAULT_NOPAGE = 0x000100
 VM_FAULT_LOCKED = 0x000200
 VM_FAULT_RETRY = 0x000400
-VM_FAULT_ERROR = VM_FAULT_OOM | VM_FAULT_SIGBUS | VM_FAULT_SIGSEGV  # of those that are known here
+VM_FAULT_FALLBACK = 0x000800
+VM_FAULT_DONE_COW = 0x001000
+VM_FAULT_NEEDDSYNC = 0x002000
+VM_FAULT_COMPLETED = 0x004000
+VM_FAULT_ERROR = (
+    VM_FAULT_OOM | VM_FAULT_SIGBUS | VM_FAULT_SIGSEGV | VM_FAULT_HWPOISON
+    | VM_FAULT_HWPOISON_LARGE | VM_FAULT_FALLBACK
+)  # fmt: skip
 
 
 class VmFault:

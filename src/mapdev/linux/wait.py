@@ -1,4 +1,4 @@
-"""Waiting: wait queues, wake_up, and what poll has to do with them.
+"""Wait queues: wait_event_interruptible, wake_up and poll_wait.
 
 A driver keeps a `WaitQueueHead` for each thing that somebody may wait for. An operation that needs
 it calls `wait_event_interruptible`, whoever brings it about calls `wake_up`, from any thread.

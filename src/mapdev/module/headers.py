@@ -1,4 +1,4 @@
-"""What has to be there to build a module: a kernel's build directory, make and its compiler."""
+"""Finds what building a module needs: a kernel's build directory, make and its compiler."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def release_of(build: Path) -> str:
 
 
 def compiler(build: Path) -> list[str]:
-    """Return what make has to be told of the compiler: nothing when the kernel's own is there.
+    """Return make's arguments that name the compiler: none when the kernel's own is there.
 
     :raises UnavailableError: there is none.
     """

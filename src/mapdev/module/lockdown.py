@@ -1,4 +1,4 @@
-"""What may keep this machine from loading a module that its distribution did not sign."""
+"""Finds out why this machine may refuse an unsigned module: lockdown, Secure Boot, settings."""
 
 from __future__ import annotations
 

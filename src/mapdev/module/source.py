@@ -1,4 +1,4 @@
-"""Where the module's source is, and which version it is of."""
+"""Finds the module's source and its version."""
 
 from __future__ import annotations
 

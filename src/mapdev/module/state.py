@@ -1,4 +1,4 @@
-"""What the kernel tells of the module: whether it is loaded, which version, what it serves.
+"""Reads the module's state from the kernel: loaded or not, its version, the devices it serves.
 
 Read from sysfs only, so that nothing is changed and no privilege is needed.
 """

@@ -1,4 +1,4 @@
-"""The system calls that load and unload modules; insmod and rmmod would say less when they fail."""
+"""Calls finit_module and delete_module; insmod and rmmod would say less when they fail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who keeps the module from being unloaded: processes with its devices open or mapped.
+"""Finds processes that have the module's devices open or mapped and so keep it loaded.
 
 Of other users' processes that is not to be seen without root.
 """

@@ -1,4 +1,4 @@
-"""Debian packages without Debian's root: fetched by apt, unpacked by dpkg-deb, never installed.
+"""Fetches Debian packages by apt and unpacks them by dpkg-deb, without root or installation.
 
 apt works in directories of its own, so that neither the machine's package lists nor its state are
 read or written, and any architecture can be asked for. No script of a package runs.

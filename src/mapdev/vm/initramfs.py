@@ -1,4 +1,4 @@
-"""What a machine boots from: a busybox, the modules that reach the host's files, and the command.
+"""Builds a machine's initramfs: a busybox, the modules that reach the host's files, the command.
 
 Made anew for each start, in some hundredths of a second: the rest comes through 9p.
 """

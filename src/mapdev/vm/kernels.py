@@ -1,4 +1,4 @@
-"""Kernels to boot: Debian's by their series, the running one, or one of the user's own.
+"""Finds kernels to boot: Debian's by their series, the running one, or one of the user's own.
 
 Debian's come with headers, so that a module can be built for them: they lie in the cache as the
 packages have them, made independent of where that is, and nothing of them is installed.

@@ -1,4 +1,4 @@
-"""Whether KVM is of use here: that is tried once after each boot of the host.
+"""Tests, once after each boot of the host, whether KVM works here.
 
 That /dev/kvm can be opened says little: inside of other virtual machines it may fail at the first
 instruction, or hang there.

@@ -1,4 +1,4 @@
-"""Run a command in a virtual machine: qemu, its ports, and the way out.
+"""Runs a command in a qemu virtual machine and returns its exit status.
 
 The command sees the host's files, but what it writes stays in the machine's memory and is gone
 when it ends. A machine never outlives `run`.
@@ -38,11 +38,11 @@ _CONSOLE = 6000  # characters of it that are shown when something went wrong
 
 
 class MachineError(Exception):
-    """The machine came to an end that was not the command's: the text says how, and its console."""
+    """The machine ended before its command did; the text says how, with the console."""
 
 
 class Outcome(NamedTuple):
-    """What became of the command: its exit status, and what the kernel said, from warnings on."""
+    """The command's exit status, and the kernel's messages from warnings on."""
 
     status: int
     console: str
@@ -190,7 +190,7 @@ def _arguments(
 
 
 class _Talk:
-    """What goes through the ports of one machine, until it has ended."""
+    """Serves the ports of one machine until it has ended."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""A system call of a client, while a driver's operation runs for it: what each host subclasses.
+"""`Call` is the base class of a client's system call; each host answers its calls by a subclass.
 
 A `Call` is the context in which the driver's code runs, so the functions of `mapdev.linux` find it.
 It lives from the moment it is received until it is answered, once. All of it is used under the
@@ -50,6 +50,25 @@ class Call(Context):
     @abc.abstractmethod
     def make_client(self) -> Client:
         """Return the process that made the call."""
+
+    def take_data(self, addr: int, count: int) -> bytes:
+        """Return what a write hands to the driver: `count` bytes at `addr`.
+
+        A host may return fewer, even none: those before an address that is not readable.
+
+        :raises OSError: EFAULT not all of it is readable.
+        """
+        return self.read_user(addr, count)
+
+    def put_data(self, addr: int, data: Any) -> int:
+        """Copy what a read gave to `addr`; return how many bytes arrived.
+
+        A host may return fewer than there are: those before an address that is not writable.
+
+        :raises OSError: EFAULT not all of it is writable.
+        """
+        self.write_user(addr, data)
+        return len(data)
 
     @abc.abstractmethod
     def finish(self, result: Any) -> None:

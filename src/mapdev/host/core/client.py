@@ -1,4 +1,4 @@
-"""A client: the process that made a call, as drivers see it by `current()`."""
+"""`Client` is the base class of a thread that made a call: what `current()` gives to drivers."""
 
 from __future__ import annotations
 

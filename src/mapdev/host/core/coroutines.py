@@ -1,4 +1,4 @@
-"""``async def`` operations: one asyncio loop for all of a host's, in a thread of its own.
+"""Runs ``async def`` operations of drivers in one asyncio loop for each host, in its own thread.
 
 The thread is started, and asyncio imported, when the first such operation runs. Each step of a
 coroutine, and of the tasks that it starts, holds the host's lock, like any driver code; the context
@@ -58,7 +58,7 @@ class Running:
 
 
 class Coroutines:
-    """The loop and its thread."""
+    """Runs coroutines in an asyncio loop and its thread, which the first one starts."""
 
     def __init__(self, lock: threading.RLock) -> None:
         self._lock = lock

@@ -1,4 +1,4 @@
-"""A device: one driver at one node, with the numbers the kernel would give it."""
+"""`Device` is one driver at one node, with the device and inode numbers that clients see."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OPERATIONS = ("read", "write", "llseek", "ioctl", "fsync", "poll", "mmap")
 
 
 class Device:
-    """A driver and the node it is reached by.
+    """One driver at one node.
 
     Several devices may share a driver object; they differ in their minor number.
 

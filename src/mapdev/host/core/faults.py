@@ -1,4 +1,4 @@
-"""Page faults of a device's areas: what the driver is asked, in the kernel's order.
+"""`Faults` calls a driver's map_pages, fault, page_mkwrite, pfn_mkwrite in the kernel's order.
 
 `Faults` decides which operations of a `vm_operations_struct` run and what their answers mean. How a
 page is put into a page table, and how a program gets its signal, is the host's business. Used under
@@ -9,22 +9,44 @@ Source: mm/memory.c (do_read_fault, do_shared_fault, do_cow_fault, do_page_mkwri
 
 from __future__ import annotations
 
+import signal
+from typing import NamedTuple
+
 from mapdev.host.core.device import Device
 from mapdev.host.core.operations import Operations
-from mapdev.linux.log import log
 from mapdev.linux.mapping import do_fault
 from mapdev.linux.mm import TaskStruct
-from mapdev.linux.numbers import PAGE_SIZE
+from mapdev.linux.numbers import PAGE_SHIFT, PAGE_SIZE
 from mapdev.linux.vma import (
     FAULT_FLAG_WRITE,
     VM_FAULT_ERROR,
+    VM_FAULT_HWPOISON,
+    VM_FAULT_HWPOISON_LARGE,
     VM_FAULT_NOPAGE,
+    VM_FAULT_OOM,
     VM_FAULT_RETRY,
     VM_FAULT_SIGBUS,
+    VM_FAULT_SIGSEGV,
     VmFault,
 )
 
-__all__ = ["Faults", "is_refused"]
+__all__ = ["FaultSignal", "Faults", "is_refused", "signal_of"]
+
+BUS_ADRERR, BUS_MCEERR_AR = 2, 4
+SEGV_MAPERR = 1
+
+
+class FaultSignal(NamedTuple):
+    """The signal that a program gets for a touch that the driver refused.
+
+    :ivar signo: its number.
+    :ivar code: its si_code.
+    :ivar addr_lsb: the lowest valid bit of its address, for BUS_MCEERR_AR; else 0.
+    """
+
+    signo: int
+    code: int
+    addr_lsb: int = 0
 
 
 def is_refused(answer: int) -> bool:
@@ -32,8 +54,24 @@ def is_refused(answer: int) -> bool:
     return bool(answer & VM_FAULT_ERROR)
 
 
+def signal_of(answer: int) -> FaultSignal | None:
+    """Return the signal for a touch in user mode that was answered so; None: touch it again.
+
+    In kernel mode, within a system call, each of these errors is EFAULT.
+
+    Source: arch/x86/mm/fault.c (mm_fault_error, do_sigbus)
+    """
+    if answer & VM_FAULT_OOM:
+        return None  # pagefault_out_of_memory() has the program try again
+    if answer & (VM_FAULT_HWPOISON | VM_FAULT_HWPOISON_LARGE):
+        return FaultSignal(signal.SIGBUS, BUS_MCEERR_AR, PAGE_SHIFT)
+    if answer & VM_FAULT_SIGSEGV and not answer & VM_FAULT_SIGBUS:
+        return FaultSignal(signal.SIGSEGV, SEGV_MAPERR)
+    return FaultSignal(signal.SIGBUS, BUS_ADRERR)
+
+
 class Faults:
-    """Asks drivers for pages."""
+    """Runs the operations of a driver that answer page faults."""
 
     def __init__(self, operations: Operations) -> None:
         self._operations = operations
@@ -47,8 +85,8 @@ class Faults:
 
         :param first: file page (as ``vmf.pgoff``) of the first that map_pages may map.
         :param last: the last one.
-        :return: VM_FAULT_NOPAGE the page is mapped; VM_FAULT_RETRY touch it again; or a bit of
-            VM_FAULT_ERROR.
+        :return: VM_FAULT_NOPAGE the page is mapped; VM_FAULT_RETRY touch it again; or bits of
+            VM_FAULT_ERROR, see `signal_of`.
         """
         vma, ops = vmf.vma, vmf.vma.vm_ops
         assert ops is not None
@@ -60,20 +98,21 @@ class Faults:
         answer = self._operations.fault(device, task, "vm_fault", do_fault, vmf)
         if answer & (VM_FAULT_ERROR | VM_FAULT_NOPAGE | VM_FAULT_RETRY):
             vmf.page = None  # not given to the kernel: it stays with the driver
-        if answer & (VM_FAULT_ERROR | VM_FAULT_RETRY):
+        if answer & VM_FAULT_RETRY:
+            return VM_FAULT_RETRY
+        if answer & VM_FAULT_ERROR:
             return answer
-        if not vma.is_mapped(page, page + PAGE_SIZE):
-            log.error("%s: fault mapped nothing at %#x; the client gets SIGBUS",
-                      device.node, page)  # fmt: skip
-            return VM_FAULT_SIGBUS
-        return VM_FAULT_NOPAGE
+        if vma.is_mapped(page, page + PAGE_SIZE):
+            return VM_FAULT_NOPAGE
+        return VM_FAULT_RETRY  # VM_FAULT_NOPAGE without a page: as in C, it is touched again
 
     def mkwrite(self, device: Device, task: TaskStruct, vmf: VmFault) -> int:
         """Tell the driver of the first write to a page.
 
         That is page_mkwrite if ``vmf.page`` is set, else pfn_mkwrite.
 
-        :return: what it answered; 0 if it has no such operation.
+        :return: 0 the page may be written, or there is no such operation; VM_FAULT_RETRY touch it
+            again; or bits of VM_FAULT_ERROR.
         """
         ops = vmf.vma.vm_ops
         if ops is None:
@@ -82,4 +121,7 @@ class Faults:
         function = getattr(ops, name)
         if function is None:
             return 0
-        return self._operations.fault(device, task, f"vm_{name}", function, vmf)
+        answer = self._operations.fault(device, task, f"vm_{name}", function, vmf)
+        if answer & VM_FAULT_ERROR:
+            return answer
+        return VM_FAULT_RETRY if answer & VM_FAULT_NOPAGE else 0

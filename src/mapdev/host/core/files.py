@@ -1,4 +1,4 @@
-"""Open files: ``struct file`` of a device, from open to release.
+"""`OpenFile` is a device's ``struct file``; `Uses` counts its users and says when to release it.
 
 An `OpenFile` is used by its descriptors, by its mappings and by each call of it that waits. When
 the last use ends, the driver's release runs, as by fput() in the kernel. Used under the host's

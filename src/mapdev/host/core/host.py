@@ -1,4 +1,4 @@
-"""The seam between drivers and the kernel that plays for them: what every host offers.
+"""`Host` is the base class of both hosts: it adds, probes and removes devices and runs clients.
 
 A `Host` owns devices from `add` to `close`. `close` ends them in reverse order and reports what a
 driver left behind. How calls reach a driver, and how memory is mapped, is a host's own business.
@@ -78,6 +78,14 @@ class Host(abc.ABC):
         cls = load(driver) if isinstance(driver, str) else driver
         check_parameters(cls, params)
         return self._attach(cls(), node, probe=True, params=params)
+
+    @property
+    def failures(self) -> list[BaseException]:
+        """What drivers raised that is no `Exception`: ``SystemExit``, the outcome of a test.
+
+        Their clients got EIO. Whoever runs the host should fail, since nothing else will tell.
+        """
+        return self.machine.failures
 
     def _check_node(self, node: str) -> str:
         if not node.startswith("/") or node.endswith("/"):
@@ -166,9 +174,12 @@ class Host(abc.ABC):
     def _remove(self, driver: Driver) -> None:
         try:
             self.run_for(driver, driver.remove)
-        except Exception as error:
+        except BaseException as error:
             log.exception("%s: remove failed: %r", driver.name, error)
-            self.leaks.append(f"{driver.name}: remove failed: {error!r}")
+            if isinstance(error, Exception):
+                self.leaks.append(f"{driver.name}: remove failed: {error!r}")
+            else:
+                self.failures.append(error)
         for line in self._reclaim(driver):
             self.leaks.append(line)
 

@@ -1,4 +1,4 @@
-"""The host's thread: takes one call after another and has it carried out, whatever happens.
+"""The host's event loop: a thread that takes calls and jobs one at a time and survives all errors.
 
 `Loop` is what both hosts' servers have in common; a subclass says how calls come in (`serve`). It
 owns the thread. Other threads reach it by `Jobs`, which runs a function there, and by the host's
@@ -51,20 +51,22 @@ class _Job:
 
 
 class Jobs:
-    """Functions that other threads want to have run in the host's thread.
+    """Runs functions of other threads in the host's thread.
 
     Made before anything else, so that whoever needs the thread gets this in its constructor.
 
     :param lock: the host's.
     :param kick: makes the thread look up; called in any thread.
+    :ivar pending: what is to be run.
+    :ivar settling: who waits for `settle`.
     """
 
     def __init__(self, lock: threading.RLock, kick: Callable[[], None]) -> None:
         self.lock = lock
         self.kick = kick
         self._done = threading.Condition(lock)
-        self._waiting: list[_Job] = []
-        self._settling: list[_Job] = []
+        self.pending: list[_Job] = []  # looked at after each call, so plain attributes
+        self.settling: list[_Job] = []
         self._thread: threading.Thread | None = None
         self._died: BaseException | None = None
 
@@ -79,11 +81,6 @@ class Jobs:
             self._died = error
             self._done.notify_all()
 
-    @property
-    def are_due(self) -> bool:
-        """Whether the thread has something to do, or to settle."""
-        return bool(self._waiting or self._settling)
-
     def in_thread(self, work: Callable[[], _T]) -> _T:
         """Run `work` in the host's thread and return its result; here, if there is none.
 
@@ -94,7 +91,7 @@ class Jobs:
             return work()
         job = _Job(work)
         with self.lock:
-            self._waiting.append(job)
+            self.pending.append(job)
             self._wait_for(job)
         if job.error is not None:
             raise job.error
@@ -103,7 +100,7 @@ class Jobs:
 
     def submit(self, work: Callable[[], Any]) -> None:
         """Have `work` run in the host's thread soon; does not wait."""
-        self._waiting.append(_Job(work))
+        self.pending.append(_Job(work))
         self.kick()
 
     def settle(self) -> None:
@@ -116,7 +113,7 @@ class Jobs:
         job = _Job(lambda: None)
         with self.lock:
             if self._thread is not None:
-                self._settling.append(job)
+                self.settling.append(job)
                 self._wait_for(job)
             self._check()
 
@@ -134,15 +131,11 @@ class Jobs:
 
     # --- in the host's thread ---------------------------------------------------------------
 
-    def settling(self) -> tuple[_Job, ...]:
-        """Return who waits for `settle` now."""
-        return tuple(self._settling)
-
     def run(self, settled: tuple[_Job, ...] = ()) -> None:
         """Run what is to be run, and let those go on that waited for `settle`; under the lock."""
-        jobs, self._waiting = self._waiting, []
+        jobs, self.pending = self.pending, []
         for job in settled:
-            self._settling.remove(job)
+            self.settling.remove(job)
         for job in (*jobs, *settled):
             job.run()
         self._done.notify_all()
@@ -202,13 +195,13 @@ class Loop(abc.ABC):
         errors = 0
         while self._is_running:
             try:
-                settling = jobs.settling()
-                more = self.serve(jobs.are_due or waiting.is_due)
+                settling = tuple(jobs.settling)
+                more = self.serve(bool(settling or jobs.pending or waiting.is_due))
                 if waiting.is_due:
                     with self.lock:
                         waiting.tend(self.carry_out, self.polling.woken)
                         jobs.run()
-                elif jobs.are_due:
+                elif jobs.pending or settling:
                     with self.lock:
                         self.flush()
                         jobs.run(() if more else settling)
@@ -256,15 +249,18 @@ class Loop(abc.ABC):
         except BaseException as error:
             self.failed(call, error)
         else:
-            self.show_changes(call)
+            if self.polling.by_driver or waiting.is_due:
+                self.show_changes(call)
             call.finish(result)
         return None
 
     def show_changes(self, call: Call) -> None:
         """Have poll see what the call changed, before its client goes on."""
+        if call.owner is not None:
+            self.polling.refresh(call.owner)  # with or without a wake-up
         if self.waiting.is_due:
             self.waiting.show(self.polling.woken)
 
     @abc.abstractmethod
     def failed(self, call: Call, error: BaseException) -> None:
-        """Answer a call whose handler failed by a mistake of ours, or whose client is gone."""
+        """Answer a call whose handler failed by a mistake of the host, or whose client is gone."""

@@ -1,4 +1,4 @@
-"""The part of a machine that does not depend on how memory is had: wake-ups, kernel threads."""
+"""`Activity` is the part of a machine that both hosts share: wake-ups and kernel threads."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class HostMachine(Machine, Protocol):
 
 
 class Activity:
-    """Implements what `Machine` says of waiting and of kernel threads; both machines have it.
+    """Implements wake-ups and kernel threads of `Machine`, for both machines.
 
     :param wake: see `Wake`.
     """

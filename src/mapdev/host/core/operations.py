@@ -1,4 +1,4 @@
-"""Driver operations: the only place from which a host calls a driver's methods.
+"""`Operations` calls the methods of drivers, checks their results and turns exceptions into errnos.
 
 `Operations` sets the context in which the vocabulary of `mapdev.linux` works, hands over the
 client's data, checks what a method returned, and turns whatever it raised into an `OSError` with
@@ -24,7 +24,9 @@ from mapdev.host.core.device import Device
 from mapdev.host.core.files import OpenFile
 from mapdev.host.core.machine import HostMachine
 from mapdev.host.core.waiting import WouldWait
+from mapdev.host.numbers import ENOIOCTLCMD
 from mapdev.linux.context import Context, as_bytes, enter, reset
+from mapdev.linux.fs import FMODE_STREAM
 from mapdev.linux.log import log
 from mapdev.linux.mm import TaskStruct
 from mapdev.linux.vma import VM_FAULT_OOM, VM_FAULT_SIGBUS, VmAreaStruct
@@ -57,10 +59,10 @@ class Operations:
         return self._number(of.device, "open", result, 0)
 
     def read(self, call: Call, addr: int, count: int, pos: int) -> int:
-        """Run the read operation, give the client its data, and return how many bytes they are.
+        """Run the read operation, give the client its data, and return how many bytes arrived.
 
         :param addr: where the client wants up to `count` bytes.
-        :raises OSError: EFAULT `addr` is not writable.
+        :raises OSError: EFAULT `addr` is not writable; of a stream, or not all of it.
         """
         of = call.file
         data = self._run(
@@ -73,21 +75,37 @@ class Operations:
         if length > count:
             self._nonsense(of.device, "read", data, f"at most {count} bytes")
         if length:
-            call.write_user(addr, data)
+            arrived = call.put_data(addr, data)
+            if arrived < length:
+                return self._cut(of, arrived)
         return length
 
     def write(self, call: Call, addr: int, count: int, pos: int) -> int:
         """Run the write operation with the client's data; return how many bytes were taken.
 
-        :raises OSError: EFAULT `addr` is not readable.
+        The driver is asked even if nothing is readable, as in C, where it would find that out.
+
+        :raises OSError: EFAULT `addr` is not readable; of a stream, or not all that it would take.
         """
         of = call.file
-        data = call.read_user(addr, count) if count else b""
+        data = call.take_data(addr, count) if count else b""
         taken = self._run(
             call, "write", partial(self.write, call, addr, count, pos),
             of.driver.write, of.file, data, pos,
         )  # fmt: skip
-        return count if taken is None else self._number(of.device, "write", taken, count)
+        length = len(data)
+        taken = length if taken is None else self._number(of.device, "write", taken, length)
+        return taken if taken < length or length == count else self._cut(of, taken)
+
+    def _cut(self, of: OpenFile, done: int) -> int:
+        """Return what a transfer gives that came to an address that is not there.
+
+        In C the driver decides that. Those with a position mostly count what was copied, as
+        simple_read_from_buffer does; those without can't be asked for the rest again, and fail.
+        """
+        if not done or of.file.f_mode & FMODE_STREAM:
+            raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
+        return done
 
     def llseek(self, call: Call, offset: int, whence: int) -> int:
         """Run the llseek operation; return the new offset in bytes."""
@@ -99,13 +117,23 @@ class Operations:
         return self._number(of.device, "llseek", result, _LLONG_MAX)
 
     def ioctl(self, call: Call, cmd: int, arg: int) -> int:
-        """Run the ioctl operation; return its result, which is not negative."""
+        """Run the ioctl operation; return its result, which is not negative.
+
+        :raises OSError: ENOTTY for ENOIOCTLCMD, too.
+        """
         of = call.file
         again = partial(self.ioctl, call, cmd, arg)
-        result = self._run(call, "ioctl", again, of.driver.ioctl, of.file, cmd, arg)
-        if type(result) is int and 0 <= result <= _INT_MAX:
-            return result
-        return self._number(of.device, "ioctl", result, _INT_MAX)
+        try:
+            result = self._run(call, "ioctl", again, of.driver.ioctl, of.file, cmd, arg)
+            if result is None:
+                return 0
+            if type(result) is int and 0 <= result <= _INT_MAX:
+                return result
+            return self._number(of.device, "ioctl", result, _INT_MAX)
+        except OSError as error:
+            if error.errno != ENOIOCTLCMD:
+                raise
+            raise OSError(errno.ENOTTY, os.strerror(errno.ENOTTY)) from None
 
     def fsync(self, call: Call, datasync: bool, start: int = 0, end: int = _LLONG_MAX) -> int:
         """Run the fsync operation for bytes `start` to `end`, the whole file unless given."""

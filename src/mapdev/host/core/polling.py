@@ -1,4 +1,4 @@
-"""Readiness of open files: which files have to be asked again, and when.
+"""`Polling` decides which open files have to run their driver's poll operation again, and when.
 
 What poll, select and epoll show of a file may change with each operation of its driver and with
 each wake-up of a wait queue that its poll operation named by `poll_wait`, whichever driver owns the
@@ -13,47 +13,39 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
-from mapdev.driver import Driver
 from mapdev.host.core.files import OpenFile
 
-__all__ = ["ALL_EVENTS", "Polling"]
-
-ALL_EVENTS = 0x27FF
-"""EPOLLIN to EPOLLRDHUP: a wake-up for everything. Not POLLFREE, which ends all waiting."""
+__all__ = ["Polling"]
 
 
 class Polling:
-    """All open files whose driver has a poll operation.
+    """Keeps open files whose driver has a poll operation, by driver and by wait queue.
 
     :param show: asks the driver of a file and shows the answer; its second argument says whether a
         wait queue was woken, so that an edge-triggered epoll is due for an event.
+    :ivar by_driver: the files, by their driver.
     """
 
     def __init__(self, show: Callable[[OpenFile, bool], None]) -> None:
         self._show = show
-        self._by_driver: dict[Driver, dict[OpenFile, None]] = {}
+        self.by_driver: dict[Hashable, dict[OpenFile, None]] = {}
         self._by_queue: dict[Hashable, dict[OpenFile, None]] = {}
         self._queues: dict[OpenFile, set[Hashable]] = {}  # under which a file is in `_by_queue`
-
-    @property
-    def is_used(self) -> bool:
-        """Whether there is any such file."""
-        return bool(self._by_driver)
 
     def add(self, open_file: OpenFile) -> None:
         """Know a new file, if its driver has a poll operation."""
         if open_file.driver.has("poll"):
-            self._by_driver.setdefault(open_file.driver, {})[open_file] = None
+            self.by_driver.setdefault(open_file.driver, {})[open_file] = None
 
     def discard(self, open_file: OpenFile) -> None:
         """Forget a file."""
-        _remove(self._by_driver, open_file.driver, open_file)
+        _remove(self.by_driver, open_file.driver, open_file)
         for queue in self._queues.pop(open_file, ()):
             _remove(self._by_queue, queue, open_file)
 
-    def refresh(self, driver: Driver) -> None:
+    def refresh(self, driver: Hashable) -> None:
         """Show what an operation of `driver` has changed, on any of its files."""
-        for open_file in tuple(self._by_driver.get(driver, ())):
+        for open_file in tuple(self.by_driver.get(driver, ())):
             self._ask(open_file, False)
 
     def woken(self, queue: Hashable, owners: Iterable[Hashable]) -> None:
@@ -63,7 +55,7 @@ class Polling:
         """
         files = dict(self._by_queue.get(queue, {}))
         for owner in owners:
-            for open_file in self._by_driver.get(owner, ()):  # type: ignore[call-overload]
+            for open_file in self.by_driver.get(owner, ()):
                 if not open_file.file.poll_queues:
                     files[open_file] = None
         for open_file in files:

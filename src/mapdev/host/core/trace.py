@@ -1,4 +1,4 @@
-"""Traced operations: each call of a driver's method is reported, with its arguments and result.
+"""`TracedOperations` reports each call of a driver's method, with its arguments and result.
 
 `mapdev run --verbose` prints these reports. An operation that waits is reported once, when it ends;
 poll only when its answer differs from the last one.
@@ -33,7 +33,7 @@ def make_operations(machine: HostMachine, trace: Trace | None) -> Operations:
 
 
 class TracedOperations(Operations):
-    """Operations that are reported to `trace`."""
+    """Runs operations and reports each to `trace`."""
 
     def __init__(self, machine: HostMachine, trace: Trace) -> None:
         super().__init__(machine)

@@ -1,4 +1,4 @@
-"""Calls that sleep until a wait queue is woken, in the order in which the kernel would wake them.
+"""`Waiting` parks calls until their wait queue is woken, and runs them again in the kernel's order.
 
 An operation that has to wait ends as `WouldWait`. `Waiting` keeps its call, which stays unanswered,
 and has the operation run again after each `wake_up` of its queue. A call is answered once, so each
@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 from mapdev.host.core.call import Call
 from mapdev.host.core.coroutines import Coroutines, Running
 from mapdev.linux.context import Owner, current_context
+from mapdev.linux.log import log
 
 __all__ = ["Waiting", "WouldWait"]
 
@@ -68,7 +69,7 @@ class Woken(NamedTuple):
 
 
 class _Sleeper:
-    """A call that waits.
+    """A parked call.
 
     :ivar running: its coroutine, while that runs.
     :ivar is_interrupted: that was cancelled for a signal.
@@ -84,7 +85,7 @@ class _Sleeper:
 
     @property
     def key(self) -> Hashable:
-        """What wakes it: a wait queue, or any of its driver's."""
+        """The wait queue that wakes it, or its driver if any of its queues does."""
         return self.wait.queue if self.wait.queue is not None else self.call.owner
 
 
@@ -93,7 +94,7 @@ Run = Callable[[Call, Callable[[], Any]], WouldWait | None]
 
 
 class Waiting:
-    """All calls of a host that wait.
+    """Keeps all parked calls of a host and runs them again after wake-ups.
 
     :param coroutines: runs ``async def`` operations.
     :param kick: makes the host's thread call `tend` soon; called in any thread.
@@ -108,8 +109,8 @@ class Waiting:
         self._queues: dict[Hashable, dict[_Sleeper, None]] = {}
         self._thread = 0
         self._lock = threading.Lock()
-        self._woken: dict[Woken, None] = {}  # what waiters are to be told of
-        self._unshown: dict[Woken, None] = {}  # what poll is to be told of
+        self._woken: dict[Woken, None] = {}  # wake-ups that waiters have not seen yet
+        self._unshown: dict[Woken, None] = {}  # wake-ups that poll has not seen yet
         self._ended: list[_Sleeper] = []  # whose coroutine has ended
         self._is_closed = False
 
@@ -241,8 +242,15 @@ class Waiting:
         elif sleeper.is_interrupted:
             self._end_by_signal(sleeper)
         else:
-            sleeper.call.fail(errno.EIO)  # the driver has cancelled its own operation
+            self._cancelled_itself(sleeper.call)
             self.forget(sleeper.call)
+
+    def _cancelled_itself(self, call: Call) -> None:
+        from asyncio import CancelledError  # loaded by now
+
+        log.error("an operation of %r has cancelled itself; the client gets EIO", call.owner)
+        call.machine.driver_raised(CancelledError())
+        call.fail(errno.EIO)
 
     def interrupt(self, call: Call) -> None:
         """End `call`, for whose client a signal is pending."""

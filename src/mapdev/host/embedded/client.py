@@ -1,4 +1,4 @@
-"""A thread of a client as drivers see it, `current()`: its memory, its areas, its descriptors."""
+"""`EmbeddedClient` is a client's thread as drivers see it: its memory, areas and descriptors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Install = Callable[[str, Any, Any, int], int]
 
 
 class EmbeddedClient(Client):
-    """A thread of a client; what is not known of it is read from /proc when it is asked for.
+    """A thread of a client, which reads its name and process from /proc when they are asked for.
 
     :param install: see `Install`; None while no call of the thread is being handled.
     """

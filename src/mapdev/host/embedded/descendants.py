@@ -1,4 +1,4 @@
-"""Clients that outlive the command that we started: finding, ending and collecting them.
+"""`Descendants` finds, kills and reaps clients that outlive the program that the host started.
 
 While `Descendants` is adopting, orphaned descendants become children of this process (a
 subreaper, prctl(2)), so that a search from here finds them all. A client is known by having more

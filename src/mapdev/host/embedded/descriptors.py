@@ -20,7 +20,7 @@ _FEW = 8  # numbers that are looked at one by one, before all that a client has 
 
 
 class FdAllocator:
-    """Chooses numbers.
+    """Chooses descriptor numbers for devices in clients.
 
     :param numbers: those that devices may have.
     :ivar scratch: the last number of the range, at which physical memory is in a client for the

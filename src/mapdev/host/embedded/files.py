@@ -1,4 +1,4 @@
-"""Open files: what a descriptor in a client stands for.
+"""`OpenFile` is a device's open file; a socketpair ties it to the descriptors of clients.
 
 In the client a device's descriptor is one end of a socketpair; the host keeps the other. The
 kernel then tracks dup, fork, exec, SCM_RIGHTS and exit for us: a hang-up at our end means that

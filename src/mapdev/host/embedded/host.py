@@ -1,4 +1,4 @@
-"""The embedded host: a kernel's memory management in user space, for the programs it starts.
+"""`EmbeddedHost` serves devices in user space, to the programs that it starts.
 
 `EmbeddedHost` puts the parts together and owns them: machine (physical memory), `Kernel` (open
 files and mappings), `Server` (the thread). Needs Linux 5.14, no privilege.

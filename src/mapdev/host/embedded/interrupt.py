@@ -1,4 +1,4 @@
-"""Ending a parked call as the kernel does when a signal comes: -ERESTARTSYS, and the signal.
+"""Ends a parked call for a signal, as the kernel does: -ERESTARTSYS, then the signal.
 
 The call is answered with that error while the thread is held for an instant by ptrace. When it is
 let go it is on its way out of the call with a look for signals due, so the kernel delivers the

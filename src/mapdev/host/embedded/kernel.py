@@ -1,4 +1,4 @@
-"""The state that system calls work on: devices, open files, mappings, and who asks.
+"""`Kernel` holds the state that system call handlers share: open files, paths, descriptor numbers.
 
 `Kernel` is to the call handlers in `calls/` what the kernel's own tables are to its system calls.
 It owns open files and leases and decides when a file is released. It is used in the host's thread
@@ -100,7 +100,7 @@ class Kernel:
         if open_file is None:
             return None
         call.file, call.owner = open_file, open_file.driver
-        if self.spaces.unseen:
+        if self.spaces.by_tgid and self.spaces.unseen:
             self.mappings.refresh()  # so that what the driver answers now is true
         if fd < self.descriptors.base:
             open_file.ready.edge = True  # the filter does not show what epoll_ctl does with it

@@ -1,4 +1,4 @@
-"""Starting clients: `ClientProcess`, a subprocess.Popen whose program runs under our filter.
+"""`ClientProcess` starts a client: a subprocess.Popen whose program runs under the seccomp filter.
 
 Between fork and exec the child gives up new privileges, installs the filter and sends the listener
 to us; from then on it, and all that it forks and executes, are clients.
@@ -24,7 +24,7 @@ _FAILED = b"failed"
 
 
 class ClientProcess(Process):
-    """A client that we started; used like subprocess.Popen.
+    """A client that the host started; used like subprocess.Popen.
 
     A blocking waitpid would also see the stops of a thread that the host has stopped by ptrace and
     take them for its end, so this waits on a pidfd first.
@@ -67,7 +67,7 @@ class ClientProcess(Process):
 
 
 class _Installer:
-    """What runs in the child between fork and exec: no imports, no locks, only system calls."""
+    """Installs the filter in the child between fork and exec, by nothing but system calls."""
 
     def __init__(self, program: bytes, channel: socket.socket) -> None:
         self._program = program

@@ -1,4 +1,4 @@
-"""The seccomp listeners of all clients, and calls that are received out of turn.
+"""`Listeners` keeps the seccomp listeners of all clients, and calls that were received out of turn.
 
 A client's filter has one listener, which its children share. While the host carries out one call,
 it may need a certain other one: that of a thread that it has just started in the client. Calls that
@@ -15,7 +15,7 @@ from mapdev.host.embedded.watcher import Watcher
 
 
 class Listeners:
-    """All listeners.
+    """Keeps all listeners by descriptor, and calls that were received out of turn.
 
     :param watcher: where they are watched.
     :ivar by_fd: the listeners, by descriptor.

@@ -1,4 +1,4 @@
-"""The machine that the vocabulary runs on: physical memory, plus the processes that use it."""
+"""`EmbeddedMachine` gives drivers physical memory in a memfd, and access to clients' memory."""
 
 from __future__ import annotations
 
@@ -62,21 +62,17 @@ class EmbeddedMachine(Activity, PhysicalMemory):
         self.mappings = Mappings(self, window, watcher, in_thread, mapped, unmapped, self.client)
         self.leases = self.mappings.leases
         self.spaces = self.mappings.spaces
-
-    @property
-    def needs_sweep(self) -> bool:
-        """Whether the leases are to be swept again soon."""
-        return self.leases.needs_sweep
+        self._by_tgid = self.spaces.by_tgid  # empty while nobody maps anything
 
     def read_user(self, tid: int, addr: int, size: int) -> bytes:
         """Read up to `size` bytes at `addr` of thread `tid`; see `syscalls.read_memory`."""
-        if self.spaces:
+        if self._by_tgid:
             self.mappings.bring_in(tid, addr, size, False)
         return read_memory(tid, addr, size)
 
     def write_user(self, tid: int, addr: int, data: Any) -> int:
         """Write `data` at `addr` of thread `tid`; see `syscalls.write_memory`."""
-        if self.spaces:
+        if self._by_tgid:
             self.mappings.bring_in(tid, addr, len(data), True)
         return write_memory(tid, addr, data)
 

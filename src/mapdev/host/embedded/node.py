@@ -1,4 +1,4 @@
-"""What a device's node looks like from outside: stat, statx and permission to open."""
+"""Answers stat, statx and permission checks on a device's node."""
 
 from __future__ import annotations
 

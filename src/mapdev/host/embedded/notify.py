@@ -1,4 +1,4 @@
-"""The listener of a seccomp filter: system calls come in, answers and descriptors go out.
+"""`Listener` receives system calls from a seccomp filter; `Call` answers one or adds a descriptor.
 
 A `Call` lives from the moment it is received until it is answered; its thread waits in the kernel
 all that time. With SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (Linux 5.19) only SIGKILL ends the wait
@@ -46,7 +46,7 @@ Notification = tuple[int, ...]
 
 
 class Verdict(enum.Enum):
-    """What a handler of a system call may return besides a result."""
+    """A handler's answer to a system call other than a result."""
 
     PASS_ON = "the real kernel carries it out"
     ANSWERED = "the handler has answered it"
@@ -57,7 +57,7 @@ ANSWERED = Verdict.ANSWERED
 
 
 class WaitingCalls(Protocol):
-    """Who looks for signals for calls that wait."""
+    """The interface of `SignalWatch` that a `Call` uses."""
 
     def add(self, call: Call) -> None:
         """Look for signals for the thread of `call` from now on."""
@@ -70,7 +70,7 @@ class WaitingCalls(Protocol):
 
 
 class CallHost(Protocol):
-    """What a call needs of its host."""
+    """The interface of the host that a `Call` uses."""
 
     @property
     def machine(self) -> ClientMachine:
@@ -143,6 +143,24 @@ class Call(CoreCall):
         count = self.host.machine.write_user(self.tid, addr, data)
         if count < len(data):
             raise OSError(errno.EFAULT, f"{addr + count:#x} is not writable in the client")
+
+    def take_data(self, addr: int, count: int) -> bytes:
+        """Return the bytes at `addr` that are readable, at most `count`."""
+        try:
+            return self.host.machine.read_user(self.tid, addr, count)
+        except OSError as error:
+            if error.errno != errno.EFAULT:
+                raise
+            return b""
+
+    def put_data(self, addr: int, data: Any) -> int:
+        """Write `data` at `addr` as far as that is writable; return how many bytes fitted."""
+        try:
+            return self.host.machine.write_user(self.tid, addr, data)
+        except OSError as error:
+            if error.errno != errno.EFAULT:
+                raise
+            return 0
 
     def finish(self, result: Any) -> None:
         """Answer with what a handler returned: a result, or a `Verdict`."""

@@ -1,8 +1,8 @@
-"""Which device a path means, seen with the client's eyes.
+"""`Paths` resolves a client's path, links and working directory included, to a device's node.
 
 A path in a system call may be relative to the working directory or to a descriptor, go through
 symbolic links, or lead through /proc to a descriptor that is already open. `Paths.find` answers
-"none of ours" for nearly all paths with no more than one readlink(2); only where the last name is
+"no device" for nearly all paths with no more than one readlink(2); only where the last name is
 that of a node, or is a link, or lies in /proc, is the path walked name by name.
 
 Paths are those of the client's own root: a device at /dev/x is there for a client in a chroot too.

@@ -1,4 +1,4 @@
-"""Shows clients what the driver's poll answers: the socket behind each descriptor is made to agree.
+"""`Display` runs a driver's poll operation and makes the client's socket show the answer.
 
 poll, select and epoll never reach the host: they look at sockets, see `readiness`. So a driver is
 asked whenever its answer may have changed: when a file is opened, after each operation, at each

@@ -1,8 +1,9 @@
-"""Facts about a process or thread, read from /proc; the defaults are for one that is gone."""
+"""Reads facts about a process or thread from /proc, with defaults for one that is gone."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import threading
 
@@ -93,6 +94,17 @@ def has_capability(tid: int, number: int) -> bool:
     """Say whether thread `tid` has a capability in effect."""
     text = _status(tid)
     return bool(text and int(_field(text, b"CapEff:"), 16) >> number & 1)
+
+
+def descriptor_flags(tid: int, fd: int) -> int:
+    """Return the open flags of a descriptor of thread `tid`.
+
+    :raises OSError: ENOENT it is not open.
+    """
+    for line in read_file(f"/proc/{tid}/fdinfo/{fd}").splitlines():
+        if line.startswith(b"flags:"):
+            return int(line.split()[1], 8)
+    raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
 
 
 def live_threads(pid: int) -> set[int]:

@@ -1,4 +1,4 @@
-"""Calls that are none of ours, found out and passed on in as few steps as possible.
+"""Fast path: recognises system calls that concern no device and lets the kernel run them.
 
 Most of the calls that the filter hands over are of programs that just open, look at and read files
 of their own. `Quick.events` recognises nearly all of them before anything else is done: no `Call`
@@ -81,7 +81,7 @@ _UNKNOWN = (_ARCH, 0, *_NEVER)  # of other calls: as if they were on a device
 
 
 class Quick:
-    """Passes on the calls that are none of ours.
+    """Lets the kernel run the calls that concern no device.
 
     :param kernel: whose devices and open files there are.
     """
@@ -150,7 +150,7 @@ class Quick:
     def _is_foreign(
         self, call: Notification, fd_at: int, path_at: int, bits_at: int, bits: int
     ) -> bool:
-        """Say whether a call is certainly on nothing of ours."""
+        """Say whether a call certainly concerns no device and nothing else of the host's."""
         if not path_at:
             if call[bits_at] & bits and self._spaces:
                 return False

@@ -1,4 +1,4 @@
-"""What poll, select and epoll see of an open file: a socketpair, made to look as the driver says.
+"""`Readiness` makes a socketpair look to poll, select and epoll as a driver's poll operation says.
 
 The client's descriptor is one end of the pair ("theirs"), the host keeps the other ("ours"). The
 kernel answers poll from the state of theirs: a byte to be received is POLLIN, an out-of-band byte
@@ -47,7 +47,7 @@ _ENOUGH_BYTES = 16  # to be received, before they are taken back
 
 
 class Readiness:
-    """The pair of one open file, and what it shows.
+    """The socketpair of one open file, and the poll mask that it shows.
 
     :ivar inode: the number of the client's end, by which /proc knows it.
     :ivar tracker: what hangs up when the client's end is gone.

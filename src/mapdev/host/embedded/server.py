@@ -1,4 +1,4 @@
-"""The embedded host's thread: waits for what clients do and handles it, one thing after another.
+"""`Server` is the embedded host's event loop: it waits in epoll for calls, hang-ups and faults.
 
 It owns the epoll instance, the listeners and all that `Kernel` holds. It is also the tracer of
 every client thread that is stopped, so ptrace must be called nowhere else.
@@ -89,31 +89,43 @@ class Server(Loop):
 
     def serve(self, is_busy: bool) -> bool:
         """Wait for what clients do, pass on what concerns no device, and handle the rest."""
-        machine, spaces = self._kernel.machine, self._kernel.spaces
-        if machine.needs_sweep or spaces.needs_tick:
+        leases, spaces = self._kernel.machine.leases, self._kernel.spaces
+        if (leases.due and leases.needs_sweep) or (spaces.by_tgid and spaces.needs_tick):
             self._once(0.0 if is_busy else _SWEEP_AGAIN)
             return True
         if is_busy:
-            more = self._once(0.0) or machine.needs_sweep
+            more = self._once(0.0) or leases.needs_sweep
             self._passes = self._passes + 1 if more else 0
             if self._passes <= _ENOUGH_PASSES:
                 return more
             self._passes = 0
             return False
         try:
-            events, taken = self._events.send(self._signals.due)
+            self._serve_calls()
         except BaseException:
             self._events = self._pass_on_and_wait()  # an exception has ended it
             raise
-        with self.lock:
-            if taken is None:
-                self._handle_batch(events)
-            else:
-                self._handle(self._listeners[events[0][0]].call(taken))
+        return True
+
+    def _serve_calls(self) -> None:
+        """Handle calls of clients, until there is anything else to do."""
+        jobs, waiting, signals = self.jobs, self.waiting, self._signals
+        leases, spaces = self._kernel.machine.leases, self._kernel.spaces
+        while True:
+            events, taken = self._events.send(signals.due)
+            with self.lock:
+                if taken is None:
+                    self._handle_batch(events)
+                else:
+                    self._handle(self._listeners[events[0][0]].call(taken))
                 if self._postponed:
                     self._handle_postponed()
-            self._signals.look_if_due()
-        return True
+                if signals.due is not None:
+                    signals.look_if_due()
+            if jobs.pending or jobs.settling or waiting.is_due or leases.due or spaces.by_tgid:
+                return
+            if not self._is_running:
+                return
 
     def _pass_on_and_wait(
         self,
@@ -149,7 +161,7 @@ class Server(Loop):
 
     def _do_chores(self) -> None:
         machine = self._kernel.machine
-        if machine.needs_sweep and machine.leases.events not in self._watcher.events:
+        if machine.leases.needs_sweep and machine.leases.events not in self._watcher.events:
             self._kernel.mappings.sweep()
         if self._kernel.spaces.needs_tick:
             self._kernel.spaces.tick()
@@ -200,18 +212,17 @@ class Server(Loop):
 
     def _handle(self, call: Call) -> None:
         """Carry out one call and answer or park it, whatever happens."""
-        self._kernel.spaces.calls(call.tid)
+        kernel = self._kernel
+        if kernel.spaces.by_tgid:
+            kernel.spaces.calls(call.tid)
         native = call.arch == ARCH.AUDIT_ARCH and call.nr in HANDLERS
-        self.handle(call, HANDLERS[call.nr] if native else foreign_open, self._kernel, call)
-
-    def show_changes(self, call: CoreCall) -> None:
-        """Have poll see what the call changed, with or without a wake-up."""
-        if call.owner is not None and self.polling.is_used:
-            self.polling.refresh(call.owner)  # type: ignore[arg-type]  # it is a driver
-        super().show_changes(call)
+        handler = HANDLERS[call.nr] if native else foreign_open
+        wait = self.carry_out(call, handler, kernel, call)
+        if wait is not None:
+            self.waiting.keep(call, wait)
 
     def failed(self, call: CoreCall, error: BaseException) -> None:
-        """Answer a call whose handler failed by a mistake of ours, or whose client is gone."""
+        """Answer a call whose handler failed by a mistake of the host, or whose client is gone."""
         if isinstance(error, ClientGone):
             call.fail(errno.ESRCH)  # nobody should be left to read it
             return

@@ -1,4 +1,4 @@
-"""Signals for clients whose calls wait: looked for in /proc, since no event tells of them.
+"""`SignalWatch` polls /proc for signals to threads with parked calls: no event reports them.
 
 While a call is parked its thread sleeps in the kernel and can't see a signal. So the host reads the
 thread's pending signals every 2 to 10 milliseconds, and lets a call end when there is one. Looking
@@ -24,6 +24,7 @@ class SignalWatch:
 
     :param interrupt: called with a call for whose thread a signal is pending.
     :param forget: called with a call whose thread is dead.
+    :ivar due: when to look at the latest, by the monotonic clock; None while no call is parked.
     """
 
     def __init__(self, interrupt: Callable[[Call], None], forget: Callable[[Call], None]) -> None:
@@ -31,25 +32,22 @@ class SignalWatch:
         self._forget = forget
         self._calls: dict[Call, ThreadStatus] = {}
         self._stops = GroupStops()
-        self._due = self._earliest = 0.0  # when to look, and when it would not be too often
+        self.due: float | None = None
+        self._earliest = 0.0  # before that it would be too often
         self._interval = _FIRST_LOOK
-
-    @property
-    def due(self) -> float | None:
-        """When to look at the latest, by the monotonic clock; None while no call is parked."""
-        return self._due if self._calls else None
 
     def add(self, call: Call) -> None:
         """Look for signals for the thread of `call` from now on: soon, since it is new."""
         self._calls[call] = ThreadStatus(call.tid)
         due = time.monotonic() + _FIRST_LOOK
         self._interval = _FIRST_LOOK
-        self._due = max(self._earliest, due if len(self._calls) == 1 else min(self._due, due))
+        self.due = max(self._earliest, due if self.due is None else min(self.due, due))
 
     def discard(self, call: Call) -> None:
         """Look no more for those of `call`."""
         self._calls.pop(call).close()
         if not self._calls:
+            self.due = None
             self._stops.keep(set())
 
     def end(self, call: Call) -> None:
@@ -60,7 +58,7 @@ class SignalWatch:
 
     def look_if_due(self) -> None:
         """Look, if it is time."""
-        if self._calls and time.monotonic() >= self._due:
+        if self.due is not None and time.monotonic() >= self.due:
             self.look()
 
     def look(self) -> None:
@@ -83,7 +81,8 @@ class SignalWatch:
         now = time.monotonic()
         self._interval = min(self._interval * _GROWTH, _RAREST_LOOK)
         self._earliest = now + (now - began) * _SHARE
-        self._due = max(self._earliest, now + self._interval)
+        if self._calls:
+            self.due = max(self._earliest, now + self._interval)
 
     def _end(self, call: Call, is_private: bool) -> None:
         call.has_private_signal = is_private

@@ -1,4 +1,4 @@
-"""The table of system calls that the filter hands to the host: when it does, and who handles them.
+"""The table of system calls that the filter hands to the host: conditions, arguments, handlers.
 
 All that is known of a call before its handler runs is here, once. From it derive the filter
 (`filter.build`), the fast path (`quick`), which file in `calls` is imported for a call, and where
@@ -123,6 +123,7 @@ SYSCALLS: tuple[Syscall, ...] = (
     _S("ftruncate", "file", "descriptor", fds=_FD),
     _S("fallocate", "file", "descriptor", fds=_FD),
     _S("fadvise64", "file", "descriptor", fds=_FD),
+    _S("readahead", "file", "descriptor", fds=_FD),
     _S("fgetxattr", "attributes", "descriptor", fds=_FD),
     _S("flistxattr", "file", "descriptor", fds=_FD),
     _S("vmsplice", "file", "descriptor", fds=_FD),
@@ -190,10 +191,10 @@ SYSCALLS: tuple[Syscall, ...] = (
        empty=_EMPTY),
     _S("statx", "path", "path or descriptor", paths=_AT, flags=2, nofollow=_NOFOLLOW,
        empty=_EMPTY),
-    _S("sendfile", "file", "two descriptors", fds=(0, 1)),
-    _S("tee", "file", "two descriptors", fds=(0, 1)),
-    _S("splice", "file", "two descriptors", fds=(0, 2)),
-    _S("copy_file_range", "file", "two descriptors", fds=(0, 2)),
+    _S("sendfile", "splice", "two descriptors", fds=(0, 1)),
+    _S("tee", "splice", "two descriptors", fds=(0, 1)),
+    _S("splice", "splice", "two descriptors", fds=(0, 2)),
+    _S("copy_file_range", "splice", "two descriptors", fds=(0, 2)),
     _S("pidfd_getfd", "descriptor", "descriptor", fds=(1,), is_quick=False),
     _S("munmap", "area", "area", is_quick=False),
     _S("mprotect", "area", "area", is_quick=False),
@@ -205,6 +206,8 @@ SYSCALLS: tuple[Syscall, ...] = (
     _S("munlock", "area", "area", is_quick=False),
     # In a process whose areas are not known mremap still looks for those of its parent.
     _S("mremap", "remap", "unless ours", is_quick=False),
+    # The descriptors that it is about are in the client's memory.
+    _S("io_submit", "aio", "unless ours", is_quick=False),
     _S("fork", "process", "unless ours"),
     _S("clone3", "process", "unless ours"),
     _S("exit", "process", "unless ours"),

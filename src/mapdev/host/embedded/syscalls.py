@@ -1,4 +1,4 @@
-"""System calls that Python has no function for, by ctypes; no policy.
+"""Wraps, by ctypes, system calls for which Python has no function; decides nothing.
 
 Each function raises `OSError` with the errno of the call. The structures are the kernel's. All
 that is kept is a pair of buffers for each thread.
@@ -113,6 +113,7 @@ def openat2(directory: int, path: bytes, flags: int, resolve: int) -> int:
 _IOVEC = struct.Struct("<QQ")
 _IOVECS = struct.Struct("<4Q")  # ours and theirs
 _SMALL = 16384  # bytes that are copied once more rather than looked up where they are
+_LARGE = 1 << 26  # bytes that are not allocated before it is known that they are there
 
 
 _libc_plain = ctypes.CDLL(None)  # by which errno is not kept, nor arguments checked: faster
@@ -151,12 +152,17 @@ def read_memory(pid: int, addr: int, size: int) -> bytes:
 
     :raises OSError: EFAULT nothing is mapped there, ESRCH no such process, EPERM not allowed to.
     """
+    if size > _LARGE:
+        return _read_large(pid, addr, size)
     view, address, iovecs, ours, theirs = _staging.all
     if size > _SMALL:
         # Read straight into what is returned, which nobody else has seen yet: no copy.
         large: bytes = _new_bytes(None, size)
         address = _address_of_bytes(large)
-    _fill(iovecs, address, addr, size)
+    try:
+        _IOVECS.pack_into(iovecs, 0, address, size, addr, size)
+    except struct.error:
+        raise OSError(errno.EFAULT, os.strerror(errno.EFAULT)) from None
     count = _libc_plain.process_vm_readv(pid, ours, 1, theirs, 1, 0)
     if count < 0 or count > size:  # which is an int: a large count needs the right type
         count = _libc.process_vm_readv(pid, ours, 1, theirs, 1, 0)
@@ -165,6 +171,19 @@ def read_memory(pid: int, addr: int, size: int) -> bytes:
     if size <= _SMALL:
         return bytes(view[:count])
     return large if count == size else large[:count]
+
+
+def _read_large(pid: int, addr: int, size: int) -> bytes:
+    """Do what `read_memory` does, piece by piece: a program may ask for more than it has."""
+    pieces = [read_memory(pid, addr, _LARGE)]
+    while len(pieces[-1]) == _LARGE and (done := len(pieces) * _LARGE) < size:
+        try:
+            pieces.append(read_memory(pid, addr + done, min(size - done, _LARGE)))
+        except OSError as error:
+            if error.errno != errno.EFAULT:
+                raise
+            break
+    return b"".join(pieces)
 
 
 def write_memory(pid: int, addr: int, data: Any) -> int:
@@ -183,20 +202,16 @@ def write_memory(pid: int, addr: int, data: Any) -> int:
         # after one, as malloc gives them, the processor takes loads for such as depend on stores.
         data = bytes(data)
         address = _address_of_bytes(data)
-    _fill(iovecs, address, addr, size)
+    try:
+        _IOVECS.pack_into(iovecs, 0, address, size, addr, size)
+    except struct.error:
+        raise OSError(errno.EFAULT, os.strerror(errno.EFAULT)) from None
     count: int = _libc_plain.process_vm_writev(pid, ours, 1, theirs, 1, 0)
     if count < 0 or count > size:
         count = _libc.process_vm_writev(pid, ours, 1, theirs, 1, 0)
         if count < 0:
             raise _error("process_vm_writev")
     return count
-
-
-def _fill(iovecs: bytearray, address: int, addr: int, size: int) -> None:
-    try:
-        _IOVECS.pack_into(iovecs, 0, address, size, addr, size)
-    except struct.error:
-        raise OSError(errno.EFAULT, os.strerror(errno.EFAULT)) from None
 
 
 _PATH_PIECE = 256

@@ -1,4 +1,4 @@
-"""Signals that wait for a thread which can't see them, read from /proc.
+"""`ThreadStatus` reads a thread's pending signals from /proc; `GroupStops` detects group stops.
 
 A thread in a call that the host has received sleeps until it is answered or killed: a signal for
 it stays pending, and a stop of its process (Ctrl-Z) stays incomplete. Neither raises an event
@@ -20,7 +20,7 @@ _DEAD = b"ZX"
 
 
 class Pending(NamedTuple):
-    """What concerns the signals of one thread.
+    """The pending signals of one thread.
 
     :ivar private: a signal is pending for this very thread.
     :ivar shared: one is pending for its process, so that any of its threads may take it.

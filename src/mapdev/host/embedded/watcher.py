@@ -1,4 +1,4 @@
-"""The epoll instance of the host's thread: which descriptors it watches, and for whom.
+"""`Watcher` owns the epoll instance of the host's thread and maps descriptors to their handlers.
 
 `Watcher` is made before all else, so that whoever has a descriptor to be watched gets it in its
 constructor. It owns the epoll instance; `Server` waits for it. Used in the host's thread only, or
@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 
 class Watcher:
-    """What is watched.
+    """Watches descriptors by epoll, with a handler for each.
 
     :ivar epoll: the epoll instance.
     :ivar handlers: what to do for an event, by descriptor.

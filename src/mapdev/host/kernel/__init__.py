@@ -1,9 +1,8 @@
-"""The kernel host: drivers behind a real /dev node, through the kernel module in `module/`.
+"""The kernel host serves drivers behind real /dev nodes, through the kernel module in `module/`.
 
-- `host.KernelHost` owns the parts; `server` is the loop and its thread
-- `uapi` and `control`: the contract with the module, and a session with it
-- `machine` and `buffers`: the kernel's memory, as far as it is ours
-- `tasks`: the clients that wait, and what they do for us meanwhile
-- `files` and `areas`: what becomes of each request
-- `waits`: calls that wait for the driver
+- `host.KernelHost` owns the parts; `server` is the event loop and answers requests about files
+- `vm_ops` answers requests about areas: mmap, page faults, ``vm_operations_struct``
+- `call` and `commands`: a request that waits for a reply, and its client's memory
+- `control`, `request` and `uapi`: a session with the module, and the interface of the module
+- `machine`, `buffers` and `devices`: the session's kernel memory and devices
 """

@@ -1,4 +1,4 @@
-"""The kernel memory that is ours: a table of buffers, by kernel address and by frame.
+"""`Buffers` is the table of this session's kernel memory, by kernel address and by frame.
 
 A `Buffer` exists from its allocation until it is freed here; the module keeps its pages for as long
 as anybody maps them. Its memory is mapped into this process when it is first looked at. Nobody
@@ -77,7 +77,7 @@ def _frames_of(control: Control, alloc: uapi.Alloc) -> Any:
 
 
 class Buffers:
-    """All buffers of a session."""
+    """Keeps all buffers of a session, by kernel address and by frame."""
 
     def __init__(self, control: Control) -> None:
         self._control = control

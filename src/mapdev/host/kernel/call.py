@@ -1,4 +1,4 @@
-"""A call that came from the module, and the client that made it.
+"""`KernelCall` is a request of the module that waits for a reply; `KernelClient` made the call.
 
 What a driver reads of the client's memory is had from what came with the request, if that is
 enough; what it writes goes out with the answer, if it can. Everything else the client does itself
@@ -21,28 +21,28 @@ from mapdev.host.kernel.commands import Commands, Outcome
 from mapdev.host.kernel.control import Control
 from mapdev.host.kernel.request import Got
 from mapdev.host.numbers import ERESTARTSYS
-from mapdev.linux.fs import FMODE_PREAD, FMODE_PWRITE, FMODE_STREAM
+from mapdev.linux.fs import FMODE_PREAD, FMODE_PWRITE, FMODE_STREAM, File
 from mapdev.linux.ioctl_numbers import _IOC_SIZE
 from mapdev.linux.vma import VmAreaStruct
 
 __all__ = ["ANSWERED", "CallHost", "KernelCall", "KernelClient"]
 
 ANSWERED = object()
-"""What a handler returns that has answered its call itself."""
+"""Returned by a handler that has answered its call itself."""
 
 
 class CallHost(Protocol):
-    """What a call needs of its host.
-
-    :ivar known_area: finds an area of ours by the module's number.
-    """
+    """The interface of the host that a `KernelCall` uses."""
 
     control: Control
     commands: Commands
     operations: Operations
 
+    def file_of(self, number: int) -> File | None:
+        """Find an open file of a device by the module's number."""
+
     def known_area(self, number: int) -> VmAreaStruct | None:
-        """Find an area of ours by the module's number; None for others."""
+        """Find an area of this session by the module's number; None for others."""
 
     def install_file(
         self, call: KernelCall, name: str, driver: Any, private_data: Any, flags: int
@@ -157,6 +157,9 @@ class KernelCall(Call):
             flags, pos = uapi.REPLY_POS, _MOVES[op](self.got, result)
         elif op == uapi.OPEN:
             flags = _open_flags(self.file.file.f_mode)
+        elif op == uapi.POLL:
+            self.host.control.answer(self.id, result, flags=uapi.REPLY_SHOW, mask=result)
+            return
         answer = self.host.control.answer
         if self._out is not None:
             addr, data = self._out
@@ -255,7 +258,9 @@ class KernelClient(Client):
         vma = info.vma
         area = self._call.host.known_area(info.area) if info.area else None
         if area is None:
-            return VmAreaStruct(vma.vm_start, vma.vm_end, vma.vm_pgoff, vma.vm_flags)
+            area = VmAreaStruct(vma.vm_start, vma.vm_end, vma.vm_pgoff, vma.vm_flags)
+            area.vm_file = self._call.host.file_of(info.file) if info.file else None
+            return area
         area.vm_start, area.vm_end, area.vm_pgoff = vma.vm_start, vma.vm_end, vma.vm_pgoff
         area.vm_flags = vma.vm_flags
         return area

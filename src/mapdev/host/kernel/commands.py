@@ -1,4 +1,4 @@
-"""What clients do for us in the middle of their calls, which wait: copying, listing their areas.
+"""`Commands` has a waiting client copy its memory or list its areas, in the middle of its call.
 
 Only the client's own task can reach its memory in every case. While it does, others of its threads
 may wait for us, and it for them: a page fault of our own areas, an mmap. So what a process's mm
@@ -41,7 +41,7 @@ class Commands:
         self._serve = serve
 
     def run(self, request: int, kind: int, addr: int, length: int, data: bytes = b"") -> Outcome:
-        """Have the client of a call do something, and return what came of it; in any thread.
+        """Have the client of a call carry out a command; return its outcome; in any thread.
 
         :raises OSError: EFAULT the client is gone, or can't do that now; what the command says.
         """

@@ -1,4 +1,4 @@
-"""A session with the module: the control device, its ioctls and the memory that is shared with it.
+"""`Control` is a session with the module: the control device, its ioctls and the shared memory.
 
 One ioctl (`Control.fetch`) delivers the reply to one request and waits for the next; both lie in
 one buffer that is never allocated anew. Replies are noted by `answer` and go out with the next
@@ -42,7 +42,7 @@ _WHY = {
 
 
 class Control:
-    """A session.
+    """A session with the module; owns the control device.
 
     :param timeout_ms: what a client waits for an answer to a call that was fetched; 0 for the
         module's default.
@@ -64,7 +64,7 @@ class Control:
             raise
 
     def _begin(self, timeout_ms: int) -> None:
-        wanted = uapi.FEATURE_CONTIG | uapi.FEATURE_PHYS
+        wanted = uapi.FEATURE_CONTIG | uapi.FEATURE_PHYS | uapi.FEATURE_SHOW
         init = uapi.Init(size=ctypes.sizeof(uapi.Init), abi=uapi.ABI, features=wanted,
                          timeout_ms=timeout_ms)  # fmt: skip
         try:
@@ -77,6 +77,9 @@ class Control:
                     f"{uapi.ABI >> 16}: mapdev module unload, mapdev module load",
                 ) from None
             raise OSError(error.errno, f"{DEVICE}: no session: {error.strerror}") from None
+        if not init.features & uapi.FEATURE_SHOW:
+            raise OSError(errno.EPROTO, "the module that is loaded is older than this mapdev: "
+                          "mapdev module unload, mapdev module load")  # fmt: skip
         self.features: int = init.features
         self.slot_size: int = init.slot_size
         self._payload = mmap.mmap(self.fd, init.payload_size, offset=init.payload_offset)
@@ -142,11 +145,12 @@ class Control:
 
     def answer(
         self, request: int, result: int, data: Any = b"", flags: int = 0, addr: int = 0,
-        pos: int = 0,
+        pos: int = 0, mask: int = 0,
     ) -> bool:  # fmt: skip
         """Note what a call comes to.
 
         :param data: bytes-like, without a format; its payload.
+        :param mask: with ``uapi.REPLY_SHOW``: what poll says of the call's file from now on.
         :return: False if there is no room for it now; nothing is noted then.
         """
         if self.noted:
@@ -162,12 +166,12 @@ class Control:
         elif type(data) is not bytes:
             data = bytes(data)
         _REPLY.pack_into(self._next, _REPLY_AT, request, uapi.REPLY_DONE, flags, result, addr, pos,
-                         length, slot, 0, 0, data)  # fmt: skip
+                         length, slot, 0, mask, data)  # fmt: skip
         self.noted = True
         return True
 
     def keep_waiting(self, request: int) -> None:
-        """Note that a call waits, so that a signal for its client is told."""
+        """Note that a call waits, so that the module reports signals for its client."""
         self._note(request, uapi.REPLY_WAIT, 0, 0, uapi.NO_SLOT)
 
     def command(self, request: int, kind: int, addr: int, length: int, data: Any = b"") -> None:

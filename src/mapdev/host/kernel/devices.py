@@ -1,4 +1,4 @@
-"""The devices of a session, by the module's numbers."""
+"""`Devices` creates and destroys a session's devices and finds them by the module's numbers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _OPERATIONS = ("read", "write", "llseek", "ioctl", "poll", "mmap", "fsync")  # M
 
 
 class Devices:
-    """All devices, those without a node included."""
+    """Creates, finds and destroys devices, those without a node included."""
 
     def __init__(self, control: Control) -> None:
         self._control = control

@@ -1,4 +1,4 @@
-"""The kernel host: devices in /dev of this machine, served by this process.
+"""`KernelHost` serves devices in /dev of this machine from this process.
 
 `KernelHost` puts the parts together and owns them: a session with the module (`Control`), the
 machine (memory) and the `Server` (the thread). Needs the module, and the right to use it.

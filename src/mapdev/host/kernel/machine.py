@@ -1,4 +1,4 @@
-"""The machine that the vocabulary runs on: the real one, as far as the module shows it.
+"""`KernelMachine` gives drivers memory of the running kernel, which the module allocates.
 
 Frame numbers, kernel addresses and what `struct page` says are the kernel's own. What is allocated
 is a buffer of the module, mapped into this process, so that `memory` of a kernel address is memory
@@ -30,7 +30,7 @@ from mapdev.linux.page import PG_buddy, PG_head, PG_reserved, PG_slab, PG_tail
 from mapdev.linux.slab import ZERO_SIZE_PTR
 from mapdev.linux.vma import Kind
 
-OTHERS = "the kernel"  # who owns what is none of ours
+OTHERS = "the kernel"  # the owner of frames that this session did not allocate
 _FLAGS = (
     (uapi.PAGE_RESERVED, PG_reserved),
     (uapi.PAGE_HEAD, PG_head),

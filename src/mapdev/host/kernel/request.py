@@ -1,4 +1,4 @@
-"""Where the fields of ``struct mapdev_request`` are when it is unpacked: ``got[at.OP]``.
+"""Indices of the fields of an unpacked ``struct mapdev_request``: ``got[at.OP]``.
 
 One tuple a request is all that is made of most, since reads, writes and ioctls are many.
 """

@@ -1,7 +1,7 @@
-"""The kernel host's thread: fetches requests of the module and has their operations run.
+"""`Server` is the kernel host's event loop: it fetches the module's requests and runs operations.
 
-A reply is noted, and goes out in the same system call that fetches the next request. What each
-request asks of a driver stands in `_handlers` here, for files, and in `vm_ops`, for areas.
+A reply is noted, and goes out in the same system call that fetches the next request. Requests about
+files are answered here, those about areas in `vm_ops`; `_handlers` has them all.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mapdev.host.core.device import Device
 from mapdev.host.core.files import OpenFile, access_mode, new_file
 from mapdev.host.core.loop import Jobs, Loop
 from mapdev.host.core.operations import Operations
-from mapdev.host.core.polling import ALL_EVENTS, Polling
+from mapdev.host.core.polling import Polling
 from mapdev.host.core.waiting import Waiting, WouldWait
 from mapdev.host.kernel import request as at
 from mapdev.host.kernel import uapi
@@ -28,6 +28,7 @@ from mapdev.host.kernel.devices import Devices
 from mapdev.host.kernel.machine import KernelMachine
 from mapdev.host.kernel.request import Got
 from mapdev.host.kernel.vm_ops import Areas
+from mapdev.linux.fs import File
 from mapdev.linux.log import log
 
 
@@ -125,7 +126,7 @@ class Server(Loop):
         self.control.send()
 
     def failed(self, call: Call, error: BaseException) -> None:
-        """Answer a call whose handler failed by a mistake of ours."""
+        """Answer a call whose handler failed by a mistake of the host."""
         op = call.got[at.OP] if isinstance(call, KernelCall) else 0
         log.exception("mapdev: request %d failed in the host itself; please report it. "
                       "The client gets EIO", op)  # fmt: skip
@@ -154,7 +155,6 @@ class Server(Loop):
         except BaseException:
             forget()
             raise
-        self.polling.add(open_file)
         return 0
 
     def install_file(
@@ -167,8 +167,12 @@ class Server(Loop):
         open_file = KernelFile(outcome.arg[1], device, flags, access_mode(flags))
         open_file.file.private_data = private_data
         self.files[open_file.id] = open_file
-        self.polling.add(open_file)
         return outcome.result
+
+    def file_of(self, number: int) -> File | None:
+        """Return an open file by the module's number, if it is one of these devices'."""
+        open_file = self.files.get(number)
+        return open_file.file if open_file is not None else None
 
     def _release(self, call: KernelCall) -> None:
         open_file = self.files.pop(call.got[at.FILE], None)
@@ -199,18 +203,23 @@ class Server(Loop):
     # --- readiness --------------------------------------------------------------------------
 
     def _poll(self, call: KernelCall) -> int:
+        """Answer poll; the module keeps the answer, and this call does not come again."""
         mask = self.operations.poll(call.file)
         call.file.mask = mask
+        self.polling.add(call.file)
         self.polling.note_queues(call.file)
         return mask
 
     def _show_ready(self, open_file: OpenFile, woken: bool) -> None:
-        """Have whoever polls a file ask again: the kernel asks then, no sooner."""
+        """Ask the driver of a file that somebody has polled, and tell the module its answer."""
         assert isinstance(open_file, KernelFile)
-        if woken:
-            with contextlib.suppress(FileNotFoundError):  # its release is on the way
-                wake = uapi.Wake(file=open_file.id, mask=ALL_EVENTS)
-                self.control.ioctl(uapi.IOC_WAKE, wake)
+        mask = self.operations.poll(open_file)
+        if mask == open_file.mask and not woken:
+            return
+        open_file.mask = mask
+        flags = uapi.SHOW_KEEP | (uapi.SHOW_WAKE if woken else 0)
+        with contextlib.suppress(FileNotFoundError):  # its release is on the way
+            self.control.ioctl(uapi.IOC_SHOW, uapi.Show(file=open_file.id, flags=flags, mask=mask))
 
 
 def node_name(node: str) -> str | None:

@@ -1,4 +1,4 @@
-"""The contract with the module, module/mapdev.h, in ctypes: names are those of the header.
+"""Declares the module's interface, module/mapdev.h, in ctypes, under the header's names.
 
 Written by hand, without its prefix; a test compares it with what a C compiler makes of the header.
 """
@@ -11,12 +11,12 @@ from fcntl import ioctl as ioctl  # keeps the interpreter's lock if the structur
 
 from mapdev.host.numbers import ERESTARTSYS as ERESTARTSYS
 
-ABI = 1 << 16
+ABI = 1 << 16 | 1
 NO_SLOT = 0xFFFFFFFF
 INLINE = 256
 PAGE = 4096
 
-FEATURE_CONTIG, FEATURE_PHYS = 1, 2
+FEATURE_CONTIG, FEATURE_PHYS, FEATURE_SHOW = 1, 2, 4
 
 HAS_READ, HAS_WRITE, HAS_LLSEEK, HAS_IOCTL, HAS_POLL, HAS_MMAP, HAS_FSYNC = (
     1 << n for n in range(7)
@@ -27,6 +27,9 @@ CREATE_ANON = 1
 BUF_PAGES, BUF_CONTIG, BUF_VMALLOC, BUF_PHYS = range(4)
 CACHED, UNCACHED, WRITECOMBINE = range(3)
 ALLOC_COMP, ALLOC_ATOMIC = 1, 2
+
+POLL_EVENTS = 0x27FF
+SHOW_KEEP, SHOW_WAKE = 1, 2
 
 PAGE_RESERVED, PAGE_HEAD, PAGE_TAIL, PAGE_SLAB, PAGE_BUDDY, PAGE_BUFFER = (1 << n for n in range(6))
 
@@ -39,7 +42,7 @@ COMPAT, ARG_COPIED, ARG_WRITABLE = 1, 2, 4
 
 REPLY_DONE, REPLY_WAIT = 0, 1
 COPY_FROM, COPY_TO, AREAS, INSTALL = range(8, 12)
-REPLY_POS, REPLY_NONSEEKABLE, REPLY_STREAM = 1, 2, 4
+REPLY_POS, REPLY_NONSEEKABLE, REPLY_STREAM, REPLY_SHOW = 1, 2, 4, 8
 
 (VMOP_FAULT, VMOP_PAGE_MKWRITE, VMOP_PFN_MKWRITE, VMOP_MAY_SPLIT, VMOP_MREMAP, VMOP_MPROTECT,
  VMOP_NOTICES, VMOP_AROUND, VMOP_ACCESS) = (1 << n for n in range(9))  # fmt: skip
@@ -83,6 +86,15 @@ class Wake(Structure):
     """struct mapdev_wake."""
 
     _fields_ = (("file", c_uint64), ("device", c_uint32), ("mask", c_uint32))
+
+
+class Show(Structure):
+    """struct mapdev_show."""
+
+    _fields_ = (
+        ("file", c_uint64), ("flags", c_uint32), ("mask", c_uint32), ("woken", c_uint32),
+        ("reserved", c_uint32),
+    )  # fmt: skip
 
 
 class Unmap(Structure):
@@ -157,7 +169,7 @@ class Reply(Structure):
     _fields_ = (
         ("id", c_uint64), ("kind", c_uint32), ("flags", c_uint32), ("result", c_int64),
         ("addr", c_uint64), ("pos", c_uint64), ("len", c_uint32), ("slot", c_uint32),
-        ("error", c_int32), ("reserved", c_uint32), ("data", c_uint8 * INLINE),
+        ("error", c_int32), ("mask", c_uint32), ("data", c_uint8 * INLINE),
     )  # fmt: skip
 
 
@@ -212,6 +224,7 @@ IOC_WAKE = _ioc(_W, 0x88, Wake)
 IOC_UNMAP = _ioc(_W, 0x89, Unmap)
 IOC_ALIVE = _ioc(_W, 0x8A, Alive)
 IOC_KICK = _ioc(_NO, 0x8B, None)
+IOC_SHOW = _ioc(_W, 0x8C, Show)
 
 
 def signed(value: int) -> int:

@@ -1,4 +1,4 @@
-"""Areas of devices: the module's requests for mmap, page faults and ``vm_operations_struct``.
+"""`Areas` answers the module's requests about areas: mmap, page faults, ``vm_operations_struct``.
 
 The kernel has the page tables. What an operation asks to be mapped is noted in its `VmAreaStruct`,
 sent along with the reply, and forgotten. An area is known here while it has operations: without
@@ -67,7 +67,7 @@ class _Area:
 
 
 class Areas:
-    """All areas with operations, by the module's number."""
+    """Answers requests about areas; keeps those with operations, by the module's number."""
 
     def __init__(
         self, control: Control, operations: Operations, machine: KernelMachine, devices: Devices
@@ -176,7 +176,8 @@ class Areas:
         vmf = VmFault(area.vma, address, flags)
         if call.got[at.OP] == uapi.PAGE_MKWRITE:
             vmf.page = Page(self._machine, pfn)
-        return self._faults.mkwrite(area.device, call.task, vmf)
+        answer = self._faults.mkwrite(area.device, call.task, vmf)
+        return VM_FAULT_NOPAGE if answer & VM_FAULT_RETRY else answer
 
     def _access(self, call: KernelCall) -> object:
         area = self._look_up(call)

@@ -1,4 +1,4 @@
-"""What differs between processors, and nothing else: one module for each, all with the same names.
+"""Processor architectures: one module for each defines the same names; `ARCH` is this machine's.
 
 `ARCH` is the module of the processor that we run on. A new architecture is a new module here.
 """

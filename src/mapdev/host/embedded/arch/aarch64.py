@@ -1,4 +1,4 @@
-"""aarch64: all that the embedded host has to know of this processor."""
+"""aarch64: registers, system call numbers and structures that the embedded host needs."""
 
 from __future__ import annotations
 
@@ -54,6 +54,7 @@ SYSCALLS = {
     "setxattr": 5,
     "lsetxattr": 6,
     "fsetxattr": 7,
+    "io_submit": 2,
     "getxattr": 8,
     "lgetxattr": 9,
     "fgetxattr": 10,
@@ -123,6 +124,7 @@ SYSCALLS = {
     "shutdown": 210,
     "sendmsg": 211,
     "recvmsg": 212,
+    "readahead": 213,
     "munmap": 215,
     "mremap": 216,
     "clone": 220,

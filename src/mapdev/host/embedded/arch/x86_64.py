@@ -1,4 +1,4 @@
-"""x86-64: all that the embedded host has to know of this processor."""
+"""x86-64: registers, system call numbers and structures that the embedded host needs."""
 
 from __future__ import annotations
 
@@ -122,6 +122,7 @@ SYSCALLS = {
     "munlock": 150,
     "pivot_root": 155,
     "chroot": 161,
+    "readahead": 187,
     "setxattr": 188,
     "lsetxattr": 189,
     "fsetxattr": 190,
@@ -134,6 +135,7 @@ SYSCALLS = {
     "removexattr": 197,
     "lremovexattr": 198,
     "fremovexattr": 199,
+    "io_submit": 209,
     "remap_file_pages": 216,
     "getdents64": 217,
     "fadvise64": 221,

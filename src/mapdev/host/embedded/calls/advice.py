@@ -1,4 +1,4 @@
-"""What madvise(2) answers on a device's area, by advice and by kind of area; no action.
+"""madvise(2): computes the kernel's answer on a device's area, by advice and kind; changes nothing.
 
 Source: mm/madvise.c
 """

@@ -1,4 +1,4 @@
-"""Calls on areas that exist: munmap, mprotect, madvise, msync, mlock.
+"""Handles system calls on a device's existing areas: munmap, mprotect, madvise, msync, mlock.
 
 The filter hands them over where devices are mapped. What they do to a device's area is decided as
 the kernel does, then the kernel carries them out on the real areas, or they are answered here where

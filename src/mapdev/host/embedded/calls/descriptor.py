@@ -1,4 +1,4 @@
-"""Calls on descriptors as such: dup, dup2, dup3, fcntl, syncfs, epoll_ctl.
+"""Handles calls on a device's descriptors themselves: dup, dup2, dup3, fcntl, syncfs, epoll_ctl.
 
 The kernel keeps the descriptors themselves, so most of these pass. A duplicate must get a number
 that the filter sees, though: where the kernel would choose one out of its sight, the thread is made

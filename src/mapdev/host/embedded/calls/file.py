@@ -1,9 +1,9 @@
-"""Calls on an open device: seek, ioctl, fsync, stat and, from `transfer`, reading and writing.
+"""Handles system calls on an open device: lseek, fsync, fstat; see also `transfer`, `ioctl`.
 
 The checks are those of the kernel's virtual file system, in its order; then the driver's operation
 runs.
 
-Source: fs/read_write.c, fs/ioctl.c, fs/sync.c
+Source: fs/read_write.c, fs/open.c, fs/sync.c, mm/fadvise.c, mm/readahead.c
 """
 
 from __future__ import annotations
@@ -11,31 +11,43 @@ from __future__ import annotations
 import errno
 import os
 
-from mapdev.host.embedded.calls.transfer import OPERATIONS, Operation
+from mapdev.host.embedded.calls.ioctl import ioctl
+from mapdev.host.embedded.calls.splice import vmsplice
+from mapdev.host.embedded.calls.transfer import OPERATIONS, POSITIONAL, Operation
 from mapdev.host.embedded.calls.verdict import PASS_ON, Handler, Result, Verdict, signed64
 from mapdev.host.embedded.files import OpenFile
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.node import pack_stat
 from mapdev.host.embedded.notify import Call
-from mapdev.host.embedded.syscall_table import BY_NUMBER
-from mapdev.linux.fs import FMODE_LSEEK, FMODE_WRITE
+from mapdev.linux.fs import FMODE_LSEEK, FMODE_READ, FMODE_WRITE
 
 SEEK_MAX = 4
-FIONCLEX, FIOCLEX, FIONBIO = 0x5450, 0x5451, 0x5421
+FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_COLLAPSE_RANGE = 0x1, 0x2, 0x8
+FALLOC_FL_ZERO_RANGE, FALLOC_FL_INSERT_RANGE, FALLOC_FL_UNSHARE_RANGE = 0x10, 0x20, 0x40
+_FALLOCATE_MODES = {
+    0: (0, FALLOC_FL_ZERO_RANGE, FALLOC_FL_UNSHARE_RANGE, FALLOC_FL_COLLAPSE_RANGE,
+        FALLOC_FL_INSERT_RANGE),
+    FALLOC_FL_KEEP_SIZE: (0, FALLOC_FL_ZERO_RANGE, FALLOC_FL_UNSHARE_RANGE, FALLOC_FL_PUNCH_HOLE),
+}  # fmt: skip
+"""What may be asked of a range, without and with FALLOC_FL_KEEP_SIZE."""
 
 
 def _error(code: int, text: str = "") -> OSError:
     return OSError(code, text or os.strerror(code))
 
 
-def _on_device(operation: Operation) -> Handler:
-    """Make a handler of `operation`, which is for devices only; other files are the kernel's."""
+def _on_device(operation: Operation, checks_fd: bool = False) -> Handler:
+    """Make a handler of `operation`, which is for devices only; other files are the kernel's.
+
+    :param checks_fd: `operation` itself refuses a file that was opened with O_PATH, since it looks
+        at other arguments first.
+    """
 
     def handle(kernel: Kernel, call: Call) -> Result:
         open_file = kernel.file(call)
         if open_file is None:
             return PASS_ON
-        if open_file.path_only:
+        if open_file.path_only and not checks_fd:
             raise _error(errno.EBADF)
         return operation(kernel, call, open_file)
 
@@ -44,31 +56,11 @@ def _on_device(operation: Operation) -> Handler:
 
 def _lseek(kernel: Kernel, call: Call, open_file: OpenFile) -> Result:
     offset, whence = signed64(call.args[1]), call.args[2] & 0xFFFFFFFF
-    if not open_file.file.f_mode & FMODE_LSEEK:
-        raise _error(errno.ESPIPE)
     if whence > SEEK_MAX:
         raise _error(errno.EINVAL)
+    if not open_file.file.f_mode & FMODE_LSEEK:
+        raise _error(errno.ESPIPE)
     return kernel.operations.llseek(call, offset, whence)
-
-
-def _ioctl(kernel: Kernel, call: Call, open_file: OpenFile) -> Result:
-    cmd, arg = call.args[1] & 0xFFFFFFFF, call.args[2]
-    if cmd in (FIOCLEX, FIONCLEX):
-        return PASS_ON
-    if cmd == FIONBIO:
-        raw = kernel.machine.read_user(call.tid, arg, 4)
-        _set_nonblocking(open_file, len(raw) == 4 and any(raw))
-        return 0
-    if "ioctl" not in open_file.device.has:
-        raise _error(errno.ENOTTY)
-    return kernel.operations.ioctl(call, cmd, arg)
-
-
-def _set_nonblocking(open_file: OpenFile, on: bool) -> None:
-    if on:
-        open_file.file.f_flags |= os.O_NONBLOCK
-    else:
-        open_file.file.f_flags &= ~os.O_NONBLOCK
 
 
 def _fsync(datasync: bool) -> Operation:
@@ -90,8 +82,30 @@ def _fstat(kernel: Kernel, call: Call) -> int | Verdict:
     return 0
 
 
+def _ftruncate(kernel: Kernel, call: Call, open_file: OpenFile) -> int:
+    is_bad = open_file.path_only and signed64(call.args[1]) >= 0
+    raise _error(errno.EBADF if is_bad else errno.EINVAL)
+
+
 def _fallocate(kernel: Kernel, call: Call, open_file: OpenFile) -> int:
+    """Refuse fallocate(2), for which there are regular files, as late as vfs_fallocate does."""
+    mode, offset, length = call.args[1] & 0xFFFFFFFF, *map(signed64, call.args[2:4])
+    if offset < 0 or length <= 0:
+        raise _error(errno.EINVAL)
+    if mode & ~FALLOC_FL_KEEP_SIZE not in _FALLOCATE_MODES.get(mode & FALLOC_FL_KEEP_SIZE, ()):
+        raise _error(errno.EOPNOTSUPP)
     raise _error(errno.ENODEV if open_file.file.f_mode & FMODE_WRITE else errno.EBADF)
+
+
+def _fadvise(kernel: Kernel, call: Call, open_file: OpenFile) -> int:
+    length, advice = signed64(call.args[2]), call.args[3] & 0xFFFFFFFF
+    if length < 0 or advice > os.POSIX_FADV_NOREUSE:
+        raise _error(errno.EINVAL)
+    return 0
+
+
+def _readahead(kernel: Kernel, call: Call, open_file: OpenFile) -> int:
+    raise _error(errno.EINVAL if open_file.file.f_mode & FMODE_READ else errno.EBADF)
 
 
 def _always(code: int) -> Handler:
@@ -103,30 +117,20 @@ def _always(code: int) -> Handler:
     return _on_device(operation)
 
 
-def _between_files(kernel: Kernel, call: Call) -> int | Verdict:
-    """Refuse to move data between two files, one of them a device."""
-    first, second = BY_NUMBER[call.nr].fds
-    if kernel.file(call, first) is None and kernel.file(call, second) is None:
-        return PASS_ON
-    raise _error(errno.EINVAL)
-
-
 HANDLERS: dict[str, Handler] = {
     **{name: _on_device(operation) for name, operation in OPERATIONS.items()},
+    **{name: _on_device(operation, checks_fd=True) for name, operation in POSITIONAL.items()},
     "lseek": _on_device(_lseek),
-    "ioctl": _on_device(_ioctl),
+    "ioctl": _on_device(ioctl),
     "fsync": _on_device(_fsync(False)),
     "fdatasync": _on_device(_fsync(True)),
     "fstat": _fstat,
-    "ftruncate": _always(errno.EINVAL),
+    "ftruncate": _on_device(_ftruncate, checks_fd=True),
     "fallocate": _on_device(_fallocate),
     "getdents": _always(errno.ENOTDIR),
     "getdents64": _always(errno.ENOTDIR),
-    "fadvise64": _on_device(lambda kernel, call, open_file: 0),
+    "fadvise64": _on_device(_fadvise),
+    "readahead": _on_device(_readahead),
     "flistxattr": _on_device(lambda kernel, call, open_file: 0),
-    "vmsplice": _always(errno.EBADF),
-    "sendfile": _between_files,
-    "tee": _between_files,
-    "splice": _between_files,
-    "copy_file_range": _between_files,
+    "vmsplice": _on_device(vmsplice, checks_fd=True),
 }

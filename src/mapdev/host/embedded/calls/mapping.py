@@ -1,4 +1,4 @@
-"""Calls on mappings: mmap of a device, and what clients may do with the areas that come of it.
+"""Handles mmap of a device, and system calls that would evade it, such as io_uring_setup.
 
 mmap runs in the client's own thread, stopped for the purpose: reserve the range, ask the driver,
 map what it asked for run by run from physical memory, fill what it left out with pages beyond the

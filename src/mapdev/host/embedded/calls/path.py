@@ -1,4 +1,4 @@
-"""Calls that name a file: open, stat, access, readlink and exec, in all their forms.
+"""Handles system calls with a path: open, stat, access, readlink and exec, in all their forms.
 
 Each looks whether the path means a device (`Paths.find`); if not, the real kernel goes on with it.
 Where a call has its path, and if it follows links, is in `syscall_table`.

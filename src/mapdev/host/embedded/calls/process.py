@@ -1,4 +1,4 @@
-"""Calls by which a client's areas come into another process, and by which threads end.
+"""Handles fork and clone, which copy a client's areas to another process, and the end of threads.
 
 A process that maps no device forks at full speed but for the question. One that does is stopped for
 it: the child is held before its first instruction, while its areas are counted.

@@ -1,4 +1,4 @@
-"""What clients read in /proc of themselves and each other, as it would be without us."""
+"""Replaces /proc/PID/maps and smaps that a client opens by the text that the kernel would show."""
 
 from __future__ import annotations
 

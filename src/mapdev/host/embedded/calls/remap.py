@@ -1,4 +1,4 @@
-"""mremap of a device's area, which is many real areas: shrunk, grown or moved piece by piece.
+"""Handles mremap of a device's area, which is many real areas, moved or resized piece by piece.
 
 Source: mm/mremap.c (as of Linux 6.1)
 """

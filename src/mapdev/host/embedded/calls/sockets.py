@@ -1,4 +1,4 @@
-"""Calls on sockets: a device refuses them all, but the socket that stands for it would not.
+"""Refuses socket calls on a device, which the socket behind its descriptor would carry out.
 
 A Unix socket can't be bound or connected to the path of a node.
 

@@ -1,4 +1,4 @@
-"""What a handler of a system call may answer besides a result."""
+"""The type of system call handlers, and their answers besides a result: `PASS_ON`, `ANSWERED`."""
 
 from __future__ import annotations
 

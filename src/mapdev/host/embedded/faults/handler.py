@@ -19,7 +19,7 @@ import signal
 import time
 from collections import deque
 
-from mapdev.host.core.faults import Faults, is_refused
+from mapdev.host.core.faults import BUS_ADRERR, Faults, FaultSignal, is_refused, signal_of
 from mapdev.host.core.operations import Operations
 from mapdev.host.embedded.faults.page_table import ClientPageTable
 from mapdev.host.embedded.faults.userfault import (
@@ -62,6 +62,7 @@ from mapdev.linux.vma import (
     FAULT_FLAG_MKWRITE,
     FAULT_FLAG_USER,
     FAULT_FLAG_WRITE,
+    VM_FAULT_ERROR,
     VM_FAULT_RETRY,
     Mapped,
     VmFault,
@@ -75,7 +76,7 @@ _AROUND = 16  # pages that a driver's map_pages is asked for at once, as fault_a
 
 
 class UserfaultHandler(ClientPageTable):
-    """Answers the touches of one client's pages that are not there.
+    """Handles page faults of one client.
 
     :param operations: calls the driver.
     :param thread: a stopped thread of the client, in which its worker is started.
@@ -136,12 +137,11 @@ class UserfaultHandler(ClientPageTable):
             return
         task = self._task(fault.tid)
         if fault.is_protection:
-            if not self._allow_write(area, page, task):
-                self._send_sigbus(fault.tid, area, page)
+            self._refuse(fault.tid, area, page, self._allow_write(area, page, task))
         elif area.is_mapped(page, page + PAGE_SIZE):
             self._userfault.wake(page, page + PAGE_SIZE)  # another thread's fault was first
-        elif not self.bring(area, page, fault.is_write, task):
-            self._send_sigbus(fault.tid, area, page)
+        else:
+            self._refuse(fault.tid, area, page, self.bring(area, page, fault.is_write, task))
 
     def _task(self, tid: int) -> TaskStruct:
         # In another PID namespace than ours the number means somebody else.
@@ -153,17 +153,18 @@ class UserfaultHandler(ClientPageTable):
 
     def bring(
         self, area: DeviceArea, page: int, is_write: bool, task: TaskStruct, wait: bool = False
-    ) -> bool:
-        """Ask the driver for the page at address `page` and map it; False if the answer is no.
+    ) -> int:
+        """Ask the driver for the page at address `page` and map it.
 
         :param wait: until it is mapped; else only those who touch it have to wait.
+        :return: as `Faults.fault` and `Faults.mkwrite`.
         """
         if area.lease not in self._mappings.leases:
             raise ClientGone  # killed: its worker is gone already, this thread is about to go
         vmf = VmFault(area, page, _FLAGS | (FAULT_FLAG_WRITE if is_write else 0))
         area.fresh = []
         try:
-            found = self._ask(area, vmf, is_write, task)
+            answer = self._ask(area, vmf, is_write, task)
         finally:
             fresh, area.fresh = area.fresh, None
         if fresh:
@@ -175,7 +176,7 @@ class UserfaultHandler(ClientPageTable):
             self._map_now(area, fresh, page if is_write else None, told)
         elif fresh:
             self._post(area, fresh)
-        return found
+        return answer
 
     def _map_now(
         self, area: DeviceArea, fresh: list[Mapped], written: int | None, told: bool
@@ -196,38 +197,37 @@ class UserfaultHandler(ClientPageTable):
                 self._protect(run.addr, run.end)
             self._userfault.wake(run.addr, run.end)
 
-    def _ask(self, area: DeviceArea, vmf: VmFault, is_write: bool, task: TaskStruct) -> bool:
+    def _ask(self, area: DeviceArea, vmf: VmFault, is_write: bool, task: TaskStruct) -> int:
         page = vmf.address
         answer = self._faults.fault(area.open_file.device, task, vmf, *_around(area, vmf.pgoff))
-        if is_refused(answer):
-            return False
-        if answer & VM_FAULT_RETRY:
-            self._userfault.wake(page, page + PAGE_SIZE)
-            return True
+        if answer & (VM_FAULT_ERROR | VM_FAULT_RETRY):
+            return answer
         # Where writes can't be noticed later, each page counts as written when it comes.
         written = is_write or not self._userfault.can_protect
-        if written and area.vm_flags & VM_SHARED and not self._mkwrite(area, page, task):
+        if written and area.vm_flags & VM_SHARED and (answer := self._mkwrite(area, page, task)):
             refused = [run for run in area.fresh or () if run.addr <= page < run.end]
             for run in refused:
                 area.forget(run.addr, run.end)
             area.fresh = [run for run in area.fresh or () if run not in refused]
-            return False
-        return True
+            return answer
+        return 0
 
-    def _mkwrite(self, area: DeviceArea, page: int, task: TaskStruct) -> bool:
-        """Tell the driver of the first write to a page; False if it does not allow it."""
+    def _mkwrite(self, area: DeviceArea, page: int, task: TaskStruct) -> int:
+        """Tell the driver of the first write to a page; see `Faults.mkwrite`."""
         run = next(run for run in area.mapped if run.addr <= page < run.end)
         vmf = VmFault(area, page, _FLAGS | FAULT_FLAG_WRITE | FAULT_FLAG_MKWRITE)
         if run.kind == "page":
             vmf.page = Page(self._operations.machine, run.pfn + (page - run.addr >> PAGE_SHIFT))
-        return not is_refused(self._faults.mkwrite(area.open_file.device, task, vmf))
+        return self._faults.mkwrite(area.open_file.device, task, vmf)
 
-    def _allow_write(self, area: DeviceArea, page: int, task: TaskStruct) -> bool:
-        if area.is_mapped(page, page + PAGE_SIZE) and not self._mkwrite(area, page, task):
-            return False
+    def _allow_write(self, area: DeviceArea, page: int, task: TaskStruct) -> int:
+        """Let a page be written for the first time, if the driver allows it; its answer."""
+        is_mapped = area.is_mapped(page, page + PAGE_SIZE)
+        if is_mapped and (answer := self._mkwrite(area, page, task)):
+            return answer
         self._protected.discard(page)
         self._userfault.write_protect(page, page + PAGE_SIZE, on=False)
-        return True
+        return 0
 
     def bring_in(
         self, start: int, end: int, is_write: bool, task: TaskStruct, area: DeviceArea
@@ -239,9 +239,16 @@ class UserfaultHandler(ClientPageTable):
                     return False
         if is_write and self._protected:
             for page in range(start & PAGE_MASK, end, PAGE_SIZE):
-                if page in self._protected and not self._allow_write(area, page, task):
+                if page in self._protected and not self._allow_write_now(area, page, task):
                     return False
         return True
+
+    def _allow_write_now(self, area: DeviceArea, page: int, task: TaskStruct) -> bool:
+        for _ in range(_TRIES):
+            answer = self._allow_write(area, page, task)
+            if not answer & VM_FAULT_RETRY:
+                return not answer
+        return False
 
     def _bring_now(self, area: DeviceArea, page: int, is_write: bool, task: TaskStruct) -> bool:
         """Bring in a page that must be there afterwards: who asks can't be sent to ask again.
@@ -251,31 +258,53 @@ class UserfaultHandler(ClientPageTable):
         for _ in range(_TRIES):
             if area.is_mapped(page, page + PAGE_SIZE):
                 return True
-            if not self.bring(area, page, is_write, task, wait=True):
+            if is_refused(self.bring(area, page, is_write, task, wait=True)):
                 return False
         return area.is_mapped(page, page + PAGE_SIZE)
 
-    def _send_sigbus(self, tid: int, area: DeviceArea, page: int) -> None:
+    def _refuse(self, tid: int, area: DeviceArea, page: int, answer: int) -> None:
+        """Have the thread that waits for `page` see the driver's answer, unless it has the page."""
+        if is_refused(answer):
+            what = signal_of(answer)
+            if not is_in_user_mode(tid):
+                self._fail_in_kernel(area, page)
+                return
+            if what is not None:
+                self._send_signal(tid, area, page, what)
+                return
+            answer = VM_FAULT_RETRY
+        if answer & VM_FAULT_RETRY:
+            self._userfault.wake(page, page + PAGE_SIZE)
+
+    def _hole(self, area: DeviceArea, page: int) -> list[Request]:
+        """Return a call that maps a page beyond the end of memory: a touch of it is SIGBUS."""
+        return [self._mmap(area, page, page + PAGE_SIZE, self._mappings.nr_frames)]
+
+    def _fail_in_kernel(self, area: DeviceArea, page: int) -> None:
+        """Let the system call that waits for `page` fail with EFAULT; nobody can stop it there."""
+        self.worker.run(self._hole(area, page))
+        self._userfault.wake(page, page + PAGE_SIZE)
+        self.stale.append((page, time.monotonic() + _ENOUGH))
+
+    def _send_signal(self, tid: int, area: DeviceArea, page: int, what: FaultSignal) -> None:
         """Let the thread that waits for `page` touch a page that never is there."""
-        beyond = self._mappings.nr_frames
-        hole: list[Request] = [self._mmap(area, page, page + PAGE_SIZE, beyond)]
         thread = Tracee(tid)
         try:
-            if not is_in_user_mode(tid):  # can't be stopped there; it will get EFAULT
-                raise NotStoppable
             thread.seize()
         except NotStoppable:
-            self.worker.run(hole)
-            self._userfault.wake(page, page + PAGE_SIZE)
-            self.stale.append((page, time.monotonic() + _ENOUGH))
+            self._fail_in_kernel(area, page)
             return
         except ClientGone:
             return
-        self._step_into(thread, hole)
+        self._step_into(thread, self._hole(area, page), what)
         self._renew(area, page, page + PAGE_SIZE)
 
-    def _step_into(self, thread: Tracee, hole: list[Request]) -> None:
-        """Let `thread` carry out the instruction at which it waits, with `hole` in its way."""
+    def _step_into(self, thread: Tracee, hole: list[Request], what: FaultSignal) -> None:
+        """Let `thread` carry out the instruction at which it waits, with `hole` in its way.
+
+        The SIGBUS that comes of it is the kernel's own, with the address as it was touched. If the
+        driver asked for another signal, number and code are exchanged before it is delivered.
+        """
         thread.ptrace(PTRACE_INTERRUPT)
         status = thread.wait()
         if status >> 8 == PTRACE_EVENT_STOP:
@@ -283,6 +312,9 @@ class UserfaultHandler(ClientPageTable):
             thread.ptrace(PTRACE_SINGLESTEP)
             status = thread.wait()
         is_signal = not status >> 8 and status != signal.SIGTRAP
+        if status == signal.SIGBUS and what.code != BUS_ADRERR:
+            thread.change_signal(*what)
+            status = what.signo
         thread.ptrace(PTRACE_DETACH, 0, status if is_signal else 0)
 
     def renew(self) -> None:

@@ -57,12 +57,12 @@ _MMAP, _IOCTL = NUMBER_OF["mmap"], NUMBER_OF["ioctl"]
 
 
 class ClientPageTable:
-    """The pages of one client's areas.
+    """Maps, protects and zaps the pages of one client's fault-driven areas.
 
     :param injector: makes calls in clients.
     :param space: the client's areas.
-    :param worker: who maps in the client.
-    :param userfault: who tells of touches.
+    :param worker: the thread that maps in the client.
+    :param userfault: reports touches of pages that are not mapped.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class ClientPageTable:
         self._space = space
         self._userfault = userfault
         self._numbers: dict[int, int] = {}  # descriptors in the worker, by lease
-        self._protected: set[int] = set()  # pages of whose first write the driver will be told
+        self._protected: set[int] = set()  # write-protected pages: the first write asks the driver
         self._exiting: set[int] = set()
         self._closed = False
         self._mark = injector.secret << 32
@@ -156,11 +156,11 @@ class ClientPageTable:
             self._in_client(self.worker.take_back, self._numbers.pop(lease))
 
     def protected(self, start: int, end: int) -> set[int]:
-        """Return the pages of [`start`, `end`) of whose first write the driver will be told."""
+        """Return write-protected pages of [`start`, `end`), whose first write asks the driver."""
         return {page for page in self._protected if start <= page < end}
 
     def protect(self, pages: Iterable[int]) -> None:
-        """Have the driver be told of the next write to each of `pages`."""
+        """Write-protect each of `pages`, so that the next write asks the driver."""
         for page in pages:
             self._protect(page, page + PAGE_SIZE)
 
@@ -192,7 +192,7 @@ class ClientPageTable:
             self.worker.run([("madvise", (first, last - first, MADV_DONTNEED), None)])
 
     def is_told_of(self, page: int) -> bool:
-        """Say whether a touch of the page at address `page`, were it not there, would be told."""
+        """Say whether the userfaultfd would report a touch of `page`, an address, if unmapped."""
         return self._userfault.is_told_of(page)
 
     def about_to_exit(self, tid: int) -> None:

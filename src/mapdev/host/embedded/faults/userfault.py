@@ -37,7 +37,7 @@ _NOWHERE = 1 << 16  # an address at which we have nothing: below all that the ke
 
 
 class Fault(NamedTuple):
-    """A touch of a page that is not there, or not writable."""
+    """A page fault: a touch of a page that is not mapped, or not writable."""
 
     tid: int
     address: int  # of the page, bytes
@@ -46,7 +46,7 @@ class Fault(NamedTuple):
 
 
 class UserFault:
-    """Our copy of a client's userfaultfd; owns its descriptor.
+    """The host's copy of a client's userfaultfd; owns its descriptor.
 
     :ivar kernel_too: whether it tells of touches inside system calls; if not, those are EFAULT.
     :ivar can_protect: whether shared memory can be write-protected (Linux 5.19).
@@ -69,7 +69,7 @@ class UserFault:
         fcntl.ioctl(self.fd, _UFFDIO_API, bytearray(_THREE.pack(_UFFD_API, features, 0)))
 
     def register(self, start: int, end: int, mode: int) -> None:
-        """Be told of touches of [`start`, `end`), of the kind that `mode` says.
+        """Report touches of [`start`, `end`) from now on, of the kind that `mode` says.
 
         :raises ProcessLookupError: the client is gone, for which the kernel says ENOMEM.
         """
@@ -85,7 +85,7 @@ class UserFault:
             raise
 
     def write_protect(self, start: int, end: int, on: bool) -> None:
-        """Be told of the next write to pages in a range that is registered for it, or let it be."""
+        """Write-protect pages, so that the next write is reported, or take the protection off."""
         request = bytearray(_THREE.pack(start, end - start, int(on)))
         fcntl.ioctl(self.fd, _UFFDIO_WRITEPROTECT, request)
 
@@ -114,7 +114,7 @@ class UserFault:
         return 0
 
     def read(self) -> list[Fault]:
-        """Return the faults that nobody was told of yet."""
+        """Return the faults that have not been read yet."""
         try:
             raw = os.read(self.fd, _AT_ONCE * _MESSAGE.size)
         except BlockingIOError:

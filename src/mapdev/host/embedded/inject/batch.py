@@ -1,4 +1,4 @@
-"""Lists of system calls that are made in a client in one go, without a stop for each.
+"""`Batch` holds lists of system calls that a client's thread makes without a ptrace stop for each.
 
 A call is seven words: its number and six arguments. A `Worker` and a stopped thread both take lists
 of them. For a stopped thread the client has some pages of the host, a `Batch`: a few instructions
@@ -95,7 +95,7 @@ def pack_mmaps(
 
 
 class Batch:
-    """The pages that clients map.
+    """Pages with code and a list of system calls, which clients map and run.
 
     :ivar fd: a description of them that can't be written through.
     """

@@ -36,7 +36,7 @@ from mapdev.linux.numbers import (
 
 
 class Injection:
-    """The thread of `call`, traced, with what it takes to map memory in its process.
+    """Holds the thread of `call` by ptrace and makes system calls in it.
 
     :param why: what can't be done if the thread can't be stopped, for the log.
     :param later: trace it when it is needed first: from then on it dies with us, so not while a

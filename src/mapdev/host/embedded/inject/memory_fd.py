@@ -1,4 +1,4 @@
-"""A descriptor of physical memory in a client, for the moment of a mapping, and who maps with it.
+"""`MemoryFd` lends a client's thread, or a helper, a descriptor of physical memory while it maps.
 
 Only a descriptor can be mapped, so the client has to have one. In a process with one thread that
 thread gets it, stopped as it is. In any other, a fork or an open of /proc/self/fd by a sibling

@@ -53,7 +53,7 @@ _ALL_SIGNALS_BUT_TRAP = ULONG_MAX & ~(1 << (signal.SIGTRAP - 1))
 
 
 class StoppedThread(Tracee):
-    """A client's thread under our control, from ``with`` to the end of its block.
+    """A client's thread that ptrace holds, from ``with`` to the end of its block.
 
     :param call: the call in which the thread waits.
     :param secret: marks descriptors in our own calls, see `filter`.

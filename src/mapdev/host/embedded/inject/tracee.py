@@ -1,4 +1,4 @@
-"""One thread held by ptrace: stops, registers, signal mask. Knows nothing of what they are for.
+"""`Tracee` is a thread that the host holds by ptrace: its stops, registers and signal mask.
 
 The thread is a client's, not our child's, unless it is the main thread of one. Whatever is done
 to it may find it killed: then `gone` is set and `ClientGone` raised, and it has been waited for,
@@ -28,7 +28,7 @@ PTRACE_DETACH = 17
 PTRACE_GETREGSET, PTRACE_SETREGSET = 0x4204, 0x4205
 PTRACE_SEIZE, PTRACE_INTERRUPT = 0x4206, 0x4207
 PTRACE_GETSIGMASK, PTRACE_SETSIGMASK = 0x420A, 0x420B
-PTRACE_GETEVENTMSG = 0x4201
+PTRACE_GETEVENTMSG, PTRACE_GETSIGINFO, PTRACE_SETSIGINFO = 0x4201, 0x4202, 0x4203
 PTRACE_O_EXITKILL = 1 << 20
 NT_PRSTATUS = 1
 WALL, WNOTHREAD = 0x40000000, 0x20000000
@@ -57,7 +57,7 @@ class _Buffer:
 
 
 class _Buffers(threading.local):
-    """What the calls below pass to the kernel, for each thread: several hosts may have one each.
+    """Buffers that ptrace(2) reads and writes, one set for each thread that runs a host.
 
     :ivar early: stops of threads that were reported while another one was waited for.
     """
@@ -65,6 +65,7 @@ class _Buffers(threading.local):
     def __init__(self) -> None:
         self.registers = _Buffer(_WORDS.size)
         self.word = _Buffer(8)
+        self.siginfo = _Buffer(128)
         self.early: dict[int, int] = {}
 
 
@@ -74,7 +75,7 @@ _ANY_EVENT = os.WSTOPPED | os.WEXITED | os.WNOWAIT | WALL
 
 
 class Tracee:
-    """A thread that this one traces.
+    """A thread that the calling thread traces (ptrace).
 
     :ivar gone: it died, or was let go: nothing more can be done to it.
     :ivar has_siblings: we may trace other threads of its process too.
@@ -108,6 +109,17 @@ class Tracee:
                 raise
             self.wait_for_death()
             raise ClientGone from None
+
+    def change_signal(self, signo: int, code: int, addr_lsb: int) -> None:
+        """Change the signal of a fault at whose delivery the thread has stopped.
+
+        Its address stays; it must be let go with `signo`.
+        """
+        info = _buffers.siginfo
+        self.ptrace(PTRACE_GETSIGINFO, 0, info.address)
+        struct.pack_into("<iii", info.raw, 0, signo, 0, code)
+        struct.pack_into("<h", info.raw, 24, addr_lsb)  # behind si_addr
+        self.ptrace(PTRACE_SETSIGINFO, 0, info.address)
 
     def wait(self) -> int:
         """Wait for the next stop; return its signal, with the event in the bits above 8."""
@@ -219,7 +231,7 @@ class Tracee:
 
 
 class Wakeful(Tracee):
-    """A thread that goes on, for us, while its process is stopped (SIGSTOP); not traced otherwise.
+    """Keeps an injected thread running while SIGSTOP holds its process; traces it only then.
 
     :param warn: called when it can't, since another tracer holds it.
     """

@@ -46,7 +46,7 @@ _PATIENCE = 20  # milliseconds between two looks whether the thread was stopped
 
 
 class Worker:
-    """The thread, and our end of its socket.
+    """A worker thread of a client, and the host's end of its socket.
 
     :ivar tid: its number.
     :ivar has_posts: it may not have made yet what was posted.

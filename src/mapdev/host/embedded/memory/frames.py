@@ -1,4 +1,4 @@
-"""Who has which frame: allocation, reference counts and ownership.
+"""`Frames` allocates page frames and keeps their reference counts and owners.
 
 An allocation lives from `alloc` to the drop of its last reference. If a client maps any part of it
 then (a hold, see holds.py), its frames are *held back*: nobody's, but not given out, until the last

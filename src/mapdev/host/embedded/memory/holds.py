@@ -1,4 +1,4 @@
-"""Holds: frames that a client maps are kept from use, whatever their owner does.
+"""`Holds` keeps frames that a client maps from being reused, even if their owner frees them.
 
 A hold counts at the head of each allocation that it touches, not at each frame, so that one of a
 long run is cheap; that keeps the whole allocation. It lives from `Holds.hold` to `Holds.release`,
@@ -15,7 +15,7 @@ _COUNTED_AS_ONE = frozenset((mm.COMPOUND, mm.KMALLOC))
 
 
 class Holds:
-    """All claims on the frames of a machine; the counts are in the frames' map."""
+    """Counts all claims on the frames of a machine, in the frames' map."""
 
     __slots__ = ("_frames",)
 

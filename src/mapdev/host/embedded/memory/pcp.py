@@ -1,4 +1,4 @@
-"""Single free frames, ready to be handed out: what the kernel keeps for each CPU.
+"""`SingleFrames` keeps a stock of single free frames, as the kernel's per-CPU page lists do.
 
 They are taken from the buddy allocator in batches and handed out in an order in which no frame
 follows its neighbour, so that memory built of single frames is visibly scattered. Frames in here

@@ -1,4 +1,4 @@
-"""The machine's physical memory as the rest of the host sees it: addresses in, frames inside.
+"""`PhysicalMemory` offers frames and all allocators to the rest of the host, by kernel addresses.
 
 It composes the layers of this package and owns the memfd and both mappings of it, from its
 construction to `close`. It implements the part of `mapdev.linux.context.Machine` that is about

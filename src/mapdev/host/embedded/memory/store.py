@@ -1,4 +1,4 @@
-"""Where the bytes of the frames are: a sparse memfd, and the direct map over it.
+"""`Store` keeps the bytes of all frames in a sparse memfd, with the direct map over it.
 
 Frame N is the page at ``N * PAGE_SIZE`` of the file and of the direct map. The file's size is
 sealed. The direct map is a Python mmap object: a view of it keeps it alive, so `close` leaves no

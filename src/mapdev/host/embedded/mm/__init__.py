@@ -1,1 +1,1 @@
-"""Memory management: the device areas of clients, which mappings live, and mapping itself."""
+"""Memory management: tracks clients' device areas and mappings, and maps frames in clients."""

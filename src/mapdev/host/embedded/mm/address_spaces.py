@@ -1,4 +1,4 @@
-"""The address spaces of all clients that map devices, from their first mapping to their end.
+"""`AddressSpaces` tracks each client process that maps devices, from its first mapping to its end.
 
 An address space begins with a process's first mapping of a device, or with the fork of one that
 has some, and ends with the process (its pidfd says when) or when it executes a program. That nobody
@@ -59,7 +59,7 @@ class _Exec:
 
 
 class AddressSpaces:
-    """The address spaces, by process.
+    """Keeps the device areas (`MmAreas`) of each process that maps devices.
 
     :param leases: the mappings that areas show.
     :param watcher: watches descriptors.
@@ -70,24 +70,24 @@ class AddressSpaces:
         self._leases = leases
         self._watcher = watcher
         self._ended = ended
-        self._by_tgid: dict[int, MmAreas] = {}
+        self.by_tgid: dict[int, MmAreas] = {}
         self._pidfds: dict[int, int] = {}
         self._executing: dict[int, _Exec] = {}
 
     def of(self, tid: int) -> MmAreas | None:
         """Return the address space of the process of thread `tid`, if it maps any device."""
-        return self.at(self.tgid_of(tid)) if self._by_tgid else None
+        return self.at(self.tgid_of(tid)) if self.by_tgid else None
 
     def tgid_of(self, tid: int) -> int:
         """Return the process of thread `tid`; nothing is read for the main thread of one here."""
-        return tid if tid in self._by_tgid else tgid_of(tid)
+        return tid if tid in self.by_tgid else tgid_of(tid)
 
     def at(self, tgid: int) -> MmAreas | None:
         """Return the address space of process `tgid`, if it maps any device."""
         execing = self._executing.get(tgid)
         if execing is not None and execing.is_done():
             self._end(tgid)
-        space = self._by_tgid.get(tgid)
+        space = self.by_tgid.get(tgid)
         if space is not None and space.fault_handler is not None:
             space.fault_handler.settle()  # so that what is done now is done to what is noted here
         return space
@@ -122,11 +122,11 @@ class AddressSpaces:
         return space
 
     def __iter__(self) -> Iterator[MmAreas]:
-        return iter(list(self._by_tgid.values()))
+        return iter(list(self.by_tgid.values()))
 
     def _add(self, space: MmAreas) -> None:
         tgid = space.tgid
-        if tgid in self._by_tgid:
+        if tgid in self.by_tgid:
             self._end(tgid)  # that of an earlier process with this number
         try:
             pidfd = os.pidfd_open(tgid)
@@ -135,12 +135,12 @@ class AddressSpaces:
             if error.errno == errno.ESRCH:
                 return  # it has ended
             raise
-        self._by_tgid[tgid] = space
+        self.by_tgid[tgid] = space
         self._pidfds[tgid] = pidfd
         self._watcher.watch(pidfd, lambda: self._end(tgid))
 
     def _end(self, tgid: int) -> None:
-        space = self._by_tgid.pop(tgid)
+        space = self.by_tgid.pop(tgid)
         self._forget_exec(tgid)
         pidfd = self._pidfds.pop(tgid)
         self._watcher.unwatch(pidfd)
@@ -150,7 +150,7 @@ class AddressSpaces:
 
     def close(self) -> None:
         """All processes have ended."""
-        for tgid in list(self._by_tgid):
+        for tgid in list(self.by_tgid):
             self._end(tgid)
 
     # --- exec -------------------------------------------------------------------------------
@@ -182,7 +182,7 @@ class AddressSpaces:
     @property
     def needs_tick(self) -> bool:
         """Whether a `tick` is due soon."""
-        for space in self._by_tgid.values():  # most calls are made when there is none
+        for space in self.by_tgid.values():  # most calls are made when there is none
             if space.fault_handler is not None and space.fault_handler.stale:
                 return True
         return bool(self._executing)
@@ -200,24 +200,24 @@ class AddressSpaces:
                 space.fault_handler.renew()
 
     def __len__(self) -> int:
-        return len(self._by_tgid)
+        return len(self.by_tgid)
 
     @property
     def needs_all_calls(self) -> bool:
         """Whether calls matter that are on no device: they may end or need what we know."""
-        return bool(self._by_tgid) and (bool(self._executing) or self.have_fault_handlers)
+        return bool(self.by_tgid) and (bool(self._executing) or self.have_fault_handlers)
 
     @property
     def have_fault_handlers(self) -> bool:
         """Whether any process has areas whose pages come when they are touched."""
-        return bool(self._by_tgid) and any(
-            space.fault_handler is not None for space in self._by_tgid.values()
+        return bool(self.by_tgid) and any(
+            space.fault_handler is not None for space in self.by_tgid.values()
         )
 
     @property
     def unseen(self) -> bool:
         """Whether any process has areas at which its calls are not handed over."""
-        return bool(self._by_tgid) and any(not space.seen for space in self._by_tgid.values())
+        return bool(self.by_tgid) and any(not space.seen for space in self.by_tgid.values())
 
     # --- areas outside of the window --------------------------------------------------------
 
@@ -226,7 +226,7 @@ class AddressSpaces:
 
         :param is_frames: says whether an area shows physical memory.
         """
-        for space in self._by_tgid.values():
+        for space in self.by_tgid.values():
             if not space.seen:
                 lines = _lines(space.tgid)
                 for area in space:

@@ -42,10 +42,10 @@ class FaultHandler(Protocol):
         """Take the pages of [`start`, `end`) away: the next touch asks the driver again."""
 
     def protected(self, start: int, end: int) -> set[int]:
-        """Return the pages of [`start`, `end`) of whose first write the driver will be told."""
+        """Return write-protected pages of [`start`, `end`), whose first write asks the driver."""
 
     def protect(self, pages: Iterable[int]) -> None:
-        """Have the driver be told of the next write to each of `pages`."""
+        """Write-protect each of `pages`, so that the next write asks the driver."""
 
     def forget(self, area: DeviceArea) -> None:
         """Note that `area` is gone, or will be as soon as the client's call goes on."""
@@ -54,7 +54,7 @@ class FaultHandler(Protocol):
         """Take the memory of a lease back if no area has it any more."""
 
     def is_told_of(self, page: int) -> bool:
-        """Say whether a touch of the page at address `page`, were it not there, would be told."""
+        """Say whether the userfaultfd would report a touch of `page`, an address, if unmapped."""
 
     def settle(self) -> None:
         """Wait until all is mapped in the client that is noted as mapped."""

@@ -1,4 +1,4 @@
-"""The lifetime of mappings: finds out from the kernel which have ended in all clients.
+"""`Leases` learns from the kernel which mappings have ended in all clients, and frees their frames.
 
 Each mapping is made through an open file description of its own of physical memory's memfd. Every
 area that comes of it (also by fork, by a split, by mremap) refers to that description, and the
@@ -34,10 +34,10 @@ _FRAMES = itemgetter(1, 2)  # of a `Mapped`: the first and how many
 class Lease:
     """One mapping of a device in clients.
 
-    :ivar vma: the area as the driver's mmap operation left it; what is left of it in a client, and
-        in which clients, /proc tells.
+    :ivar vma: the area as the driver's mmap operation left it; /proc shows which clients still map
+        which part of it.
     :ivar tgid: the process that made it.
-    :ivar areas: how many areas that we know of came of it.
+    :ivar areas: how many known areas show it: the first, its copies and pieces.
     """
 
     __slots__ = ("_held", "areas", "holds", "index", "tgid", "vma")
@@ -68,7 +68,7 @@ class Lease:
 
 
 class Leases:
-    """All mappings that live.
+    """Keeps all live mappings and finds those that have ended.
 
     :param watcher: watches descriptors.
     :param changed: called when some may have ended, to `sweep`.
@@ -86,7 +86,7 @@ class Leases:
         self._live: dict[int, Lease] = {}
         self._dying: dict[int, Lease] = {}  # those of which no area is known any more
         self._next = 0
-        self._due = 0
+        self.due = 0
 
     def __iter__(self) -> Iterator[Lease]:
         return iter(list(self._live.values()))
@@ -168,7 +168,7 @@ class Leases:
             lease.areas -= 1
             if not lease.areas:
                 self._dying[index] = lease
-                self._due = _MORE_SWEEPS
+                self.due = _MORE_SWEEPS
 
     def sweep(self) -> list[Lease]:
         """Return the mappings that ended since the last sweep; their frames are given back.
@@ -180,10 +180,10 @@ class Leases:
         """
         if self.events is None:
             return []
-        self._due = max(0, self._due - 1)
+        self.due = max(0, self.due - 1)
         with contextlib.suppress(BlockingIOError):
             if os.read(self.events, 4096):
-                self._due = _MORE_SWEEPS
+                self.due = _MORE_SWEEPS
         ended = [lease for lease in self._dying.values() if not self._alive(lease)]
         for lease in ended:
             del self._dying[lease.index]
@@ -194,7 +194,7 @@ class Leases:
     @property
     def needs_sweep(self) -> bool:
         """Whether another sweep is due soon, without a new event."""
-        return bool(self._due and self._dying)
+        return bool(self.due and self._dying)
 
     def _let_go(self, lease: Lease) -> None:
         for hold in lease.holds:

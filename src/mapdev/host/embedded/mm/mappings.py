@@ -1,4 +1,4 @@
-"""All device mappings of all clients: pre-faults, zaps, and ends the use of their files.
+"""`Mappings` knows all device mappings of all clients: it counts, pre-faults and zaps them.
 
 A mapping is a `Lease`, alive as long as the kernel has an area of it, and one or more areas in the
 address spaces of clients (`AddressSpaces`). `Mappings` makes both and does what concerns several of
@@ -44,7 +44,7 @@ MakeClient = Callable[[int, int], TaskStruct]
 
 
 class Mappings:
-    """All mappings of a host.
+    """Counts, pre-faults and zaps all mappings of a host.
 
     :param memory: what is mapped.
     :param window: where calls on areas are handed over.

@@ -1,4 +1,4 @@
-"""/proc/PID/maps and smaps as the kernel would show them: a device's area is one area of its node.
+"""Rewrites /proc/PID/maps and smaps as the kernel would show them: one line for a device's area.
 
 The real areas behind it, one for each run of frames of a memfd, are the embedded host's own affair.
 What the lines say of an area comes from the `DeviceArea`; what smaps counts is summed up over the

@@ -39,7 +39,7 @@ _GAPS = [1 << 20, 1 << 24, 1 << 28, 1 << 32]  # bytes to the area before: no nei
 
 
 class PlaceTaken(OSError):  # noqa: N818 - a condition of the client
-    """Something is mapped where nothing was thought to be."""
+    """EEXIST: the range that the host chose is not free in the client."""
 
 
 def reserve(thread: StoppedThread, addr: int, length: int, flags: int) -> int:

@@ -1,4 +1,4 @@
-"""One area (VMA) of a device in a client, with what is mapped in it.
+"""`DeviceArea` is one area (VMA) of a device in a client, with the frames mapped in it.
 
 Objects: a `DeviceArea` is the `VmAreaStruct` that the driver knows; `MmAreas` has those of a
 process. It keeps neither frames nor its open file alive: that a `Lease` does, which follows the

@@ -1,4 +1,4 @@
-"""The device areas (VMAs) of one process: split, merged, moved and ended as the kernel would.
+"""`MmAreas` splits, merges, moves and ends one process's device areas (VMAs) as the kernel would.
 
 A client's real areas are mappings of physical memory's memfd, one for each run of frames. What the
 kernel knows of a device's area beside that (its limits, flags, `vm_ops`) is kept here: an

@@ -1,4 +1,4 @@
-"""The range of addresses in which devices are mapped in clients; it is otherwise empty.
+"""`Window` is the range of addresses at which devices are mapped in clients; it is otherwise empty.
 
 The filter sees addresses, not areas. So devices are mapped where nothing else is, and calls like
 munmap are handed over only if they concern that range: all other memory is managed at full speed.
