@@ -16,7 +16,7 @@ import struct
 from collections.abc import Callable
 
 from mapdev.host.core.device import Device
-from mapdev.host.embedded.calls.path import check_flags, find
+from mapdev.host.embedded.calls.path import find_checked
 from mapdev.host.embedded.calls.verdict import PASS_ON, Handler, Result
 from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.node import W_OK, may_access, owns
@@ -47,10 +47,9 @@ def _by_path(change: Change, flags: int = AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) -
     """Make a handler of a call whose path may be a node's, with these flags if it has any."""
 
     def handle(kernel: Kernel, call: Call) -> Result:
-        found = find(kernel, call)
+        found = find_checked(kernel, call, flags)
         if found is None:
             return PASS_ON
-        check_flags(call, flags)
         return change(kernel, call, found.device)
 
     return handle
@@ -121,7 +120,11 @@ _utimens = _by_path(_set_times(2))
 
 def _do_utimensat(kernel: Kernel, call: Call) -> Result:
     """Set the times of a descriptor, if there is no path."""
-    return _utimens(kernel, call) if call.args[1] else _futimens(kernel, call)
+    if call.args[1]:
+        return _utimens(kernel, call)
+    if call.args[3] & UINT_MAX:
+        return PASS_ON  # EINVAL, whatever the descriptor is
+    return _futimens(kernel, call)
 
 
 def _attribute(kernel: Kernel, call: Call) -> str:
@@ -152,13 +155,14 @@ def _set_attribute(kernel: Kernel, call: Call, device: Device) -> int:
         raise _error(errno.EINVAL)
     if call.args[3] > _SIZE_MAX:
         raise _error(errno.E2BIG)
+    call.read_user(call.args[2], call.args[3])
     _attribute(kernel, call)
     raise _error(errno.EPERM)
 
 
 def _remove_attribute(kernel: Kernel, call: Call, device: Device) -> int:
     kind = _attribute(kernel, call)
-    stored = kind not in ("user.", "trusted.") and owns(device, call.tid)
+    stored = kind != "user." and owns(device, call.tid)
     raise _error(errno.ENODATA if stored else errno.EPERM)
 
 

@@ -170,6 +170,18 @@ def check_flags(call: Call, known: int) -> None:
         raise _error(errno.EINVAL)
 
 
+def find_checked(kernel: Kernel, call: Call, known: int) -> Found | None:
+    """Return the device that the path of `call` means, after `check_flags` if it is about one."""
+    try:
+        found = find(kernel, call)
+    except OSError:
+        check_flags(call, known)
+        raise
+    if found is not None:
+        check_flags(call, known)
+    return found
+
+
 def _stat(buffer: int, pack: Callable[[Device], bytes] = pack_stat) -> Handler:
     """Make a handler of a call that writes what `pack` gives to the argument `buffer`.
 
@@ -177,10 +189,9 @@ def _stat(buffer: int, pack: Callable[[Device], bytes] = pack_stat) -> Handler:
     """
 
     def handle(kernel: Kernel, call: Call) -> int | Verdict:
-        found = find(kernel, call)
+        found = find_checked(kernel, call, _STAT_FLAGS)
         if found is None:
             return PASS_ON
-        check_flags(call, _STAT_FLAGS)
         if found.open_file and not BY_NUMBER[call.nr].follows_link(call.args):
             return PASS_ON  # the link in /proc itself
         return _put(kernel, call, call.args[buffer], pack(found.device))
@@ -210,12 +221,11 @@ def _access(mode: int) -> Handler:
     """
 
     def handle(kernel: Kernel, call: Call) -> int | Verdict:
-        found = find(kernel, call)
+        if call.args[mode] & UINT_MAX & ~7:
+            raise _error(errno.EINVAL)  # whatever the path means
+        found = find_checked(kernel, call, _ACCESS_FLAGS)
         if found is None:
             return PASS_ON
-        if call.args[mode] & UINT_MAX & ~7:
-            raise _error(errno.EINVAL)
-        check_flags(call, _ACCESS_FLAGS)
         if not may_access(found.device, call.tid, call.args[mode]):
             raise _error(errno.EACCES)
         return 0
@@ -225,11 +235,11 @@ def _access(mode: int) -> Handler:
 
 def _readlink(buffer: int) -> Handler:
     def handle(kernel: Kernel, call: Call) -> int | Verdict:
-        found = find(kernel, call)
+        size = signed32(call.args[buffer + 1])
+        found = find(kernel, call) if size > 0 else None
         if found is None:
             return PASS_ON
-        size = signed32(call.args[buffer + 1])
-        if found.open_file is None or size <= 0:
+        if found.open_file is None:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         target = os.fsencode(found.device.node)[:size]
         _put(kernel, call, call.args[buffer], target)
@@ -303,12 +313,9 @@ def _status(kernel: Kernel, call: Call, which: int, parent: bool = False) -> os.
 def _check_same_mount(kernel: Kernel, call: Call, which: int) -> None:
     """Check that another name of the node could be where path `which` leads.
 
-    :raises OSError: ENOENT no directory is there, or one that has no files of its own; EXDEV it is
-        on another file system.
+    :raises OSError: ENOENT no directory is there; EXDEV it is on another file system.
     """
     directory = _status(kernel, call, which, parent=True)
-    if directory.st_dev == os.stat("/proc").st_dev:
-        raise _error(errno.ENOENT)
     if directory.st_dev != filesystem():
         raise _error(errno.EXDEV)
 
@@ -330,6 +337,8 @@ def _do_link(kernel: Kernel, call: Call) -> int | Verdict:
     with contextlib.suppress(FileNotFoundError):
         _status(kernel, call, 1)
         raise _error(errno.EEXIST)
+    if _status(kernel, call, 1, parent=True).st_dev == os.stat("/proc").st_dev:
+        raise _error(errno.ENOENT)  # nothing can be made there
     _check_same_mount(kernel, call, 1)
     raise _error(errno.EPERM)
 

@@ -9,7 +9,6 @@ Fidelity: RESOLVE_CACHED is as if all were cached.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 
@@ -45,15 +44,21 @@ def check_resolve(
         directory = os.open(f"/proc/{tid}/{start}", os.O_PATH | os.O_CLOEXEC)
     except OSError:
         directory = AT_FDCWD  # of no use to an absolute path
+    is_link = False
     try:
         for _ in range(MAX_LINKS):
             head, slash, _ = path.rstrip("/").rpartition("/")
-            _walk(directory, head + slash or ".", resolve & ~RESOLVE_CACHED)
+            try:
+                _walk(directory, head + slash or ".", resolve & ~RESOLVE_CACHED)
+            except FileNotFoundError:  # a node may be put where there is no directory
+                if is_link and resolve & RESOLVE_IN_ROOT:
+                    raise  # the link leads to another place then
             target = _link(paths, tid, dirfd, path.rstrip("/"))
             if target is None:
                 break
             if resolve & RESOLVE_NO_SYMLINKS:
                 raise _error(errno.ELOOP)
+            is_link = True
             path = target if target.startswith("/") else f"{head}{slash}{target}"
     finally:
         if directory >= 0:
@@ -66,10 +71,9 @@ def check_resolve(
 
 
 def _walk(directory: int, path: str, resolve: int) -> None:
-    """Have the kernel walk to the directory of a node, if there is one."""
+    """Have the kernel walk to the directory of a node."""
     flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-    with contextlib.suppress(FileNotFoundError):
-        os.close(openat2(directory, os.fsencode(path), flags, resolve))
+    os.close(openat2(directory, os.fsencode(path), flags, resolve))
 
 
 def _link(paths: Paths, tid: int, dirfd: int, path: str) -> str | None:

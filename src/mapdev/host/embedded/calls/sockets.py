@@ -32,9 +32,11 @@ def _with_address(code: int, follow: bool) -> Handler:
     def handle(kernel: Kernel, call: Call) -> int | Verdict:
         _not_a_socket(kernel, call)
         path = _unix_path(kernel, call)
-        if path and kernel.paths.find(call.tid, AT_FDCWD, path, follow) and _is_socket(call):
-            raise OSError(code, os.strerror(code))
-        return PASS_ON
+        found = kernel.paths.find(call.tid, AT_FDCWD, path, follow) if path else None
+        if found is None or not _is_socket(call):
+            return PASS_ON
+        failure = errno.ENOTDIR if found.has_slash and follow else code
+        raise OSError(failure, os.strerror(failure))
 
     return handle
 
