@@ -415,9 +415,9 @@ static int mapdev_map(struct mapdev_area *area, struct vm_area_struct *vma,
 }
 
 /*
- * The kernel takes out of the page table what a failed mmap has mapped, but only after it. Until then
- * other threads may go on writing to it, so it must not be given back before. Pages that were mapped
- * by reference stay whose they are until that is dropped; frames do not.
+ * The kernel takes out of the page table what a failed mmap has mapped, but only after it. Until
+ * then other threads may go on writing to it, so it must not be given back before. Pages that were
+ * mapped by reference stay whose they are until that is dropped; frames do not.
  */
 static void mapdev_mmap_undo(struct vm_area_struct *vma)
 {

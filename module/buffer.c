@@ -31,10 +31,11 @@
 #define MAPDEV_BUFFER_MAX	(1UL << (MAPDEV_BUFFER_SHIFT - PAGE_SHIFT))
 
 /*
- * How a buffer is mapped, whatever was asked for. RAM is always cached: the kernel's own mapping of it
- * is, and two that differ contradict each other (x86 refuses it for frames, but does not look at
- * pages; arm64 shows who had the page before, for its zeros are in the cache only). Registers are what
- * the firmware says of them on x86; elsewhere nothing but us keeps them from being cached.
+ * How a buffer is mapped, whatever was asked for. RAM is always cached: the kernel's own mapping
+ * of it is, and two that differ contradict each other (x86 refuses it for frames, but does not
+ * look at pages; arm64 shows who had the page before, for its zeros are in the cache only).
+ * Registers are what the firmware says of them on x86; elsewhere nothing but us keeps them from
+ * being cached.
  */
 pgprot_t mapdev_pgprot(const struct mapdev_buffer *buffer, u32 cache, pgprot_t prot)
 {
@@ -55,7 +56,7 @@ pgprot_t mapdev_pgprot(const struct mapdev_buffer *buffer, u32 cache, pgprot_t p
 unsigned long mapdev_buffer_pfn(const struct mapdev_buffer *buffer, unsigned long pgoff)
 {
 	if (buffer->kind == MAPDEV_BUF_VMALLOC)
-		return vmalloc_to_pfn(buffer->vmalloc + (pgoff << PAGE_SHIFT));
+		return page_to_pfn(buffer->vmalloc.pages[pgoff]);
 	return buffer->pfn + pgoff;
 }
 
@@ -102,7 +103,9 @@ static unsigned long mapdev_alloc_contig(unsigned long nr)
 	int nid, type;
 
 	for_each_online_node(nid) {
-		/* Not ZONE_MOVABLE: what is mapped by its frame can't be moved, so not unplugged. */
+		/*
+		 * Not ZONE_MOVABLE: what is mapped by its frame can't be moved, so not unplugged.
+		 */
 		for (type = ZONE_NORMAL; type >= 0 && !pfn; type--) {
 			struct zone *zone = &NODE_DATA(nid)->node_zones[type];
 
@@ -170,11 +173,11 @@ static int mapdev_alloc_row(struct mapdev_buffer *buffer, u32 flags)
 
 static int mapdev_alloc_vmalloc(struct mapdev_buffer *buffer)
 {
-	buffer->vmalloc = vmalloc_user(buffer->nr_pages << PAGE_SHIFT);
-	if (!buffer->vmalloc)
-		return -ENOMEM;
-	buffer->pfn = vmalloc_to_pfn(buffer->vmalloc);
-	return 0;
+	int ret = mapdev_scattered_alloc(&buffer->vmalloc, buffer->nr_pages);
+
+	if (!ret)
+		buffer->pfn = page_to_pfn(buffer->vmalloc.pages[0]);
+	return ret;
 }
 
 /* Registers, or memory that the kernel was told to leave alone; never what it uses itself. */
@@ -227,7 +230,7 @@ static void mapdev_buffer_empty(struct mapdev_buffer *buffer)
 			__free_page(pfn_to_page(buffer->pfn + i));
 		break;
 	case MAPDEV_BUF_VMALLOC:
-		vfree(buffer->vmalloc);
+		mapdev_scattered_free(&buffer->vmalloc);
 		break;
 	}
 }
@@ -245,8 +248,8 @@ static int mapdev_charge(struct mapdev_buffer *buffer)
 
 	if (!mapdev_counts(buffer))
 		return 0;
-	if (atomic_long_add_return(buffer->nr_pages, &s->used_pages) > s->max_pages) {
-		atomic_long_sub(buffer->nr_pages, &s->used_pages);
+	if (atomic_long_add_return(buffer->nr_pages, &s->user->pages) > s->max_pages) {
+		atomic_long_sub(buffer->nr_pages, &s->user->pages);
 		return -EDQUOT;
 	}
 	atomic_add(buffer->nr_pages, &mapdev_nr_pages);
@@ -257,7 +260,7 @@ static void mapdev_uncharge(struct mapdev_buffer *buffer)
 {
 	if (!mapdev_counts(buffer))
 		return;
-	atomic_long_sub(buffer->nr_pages, &buffer->session->used_pages);
+	atomic_long_sub(buffer->nr_pages, &buffer->session->user->pages);
 	atomic_sub(buffer->nr_pages, &mapdev_nr_pages);
 }
 
@@ -324,7 +327,7 @@ static u64 mapdev_buffer_address(const struct mapdev_buffer *buffer)
 	case MAPDEV_BUF_PHYS:
 		return 0;
 	case MAPDEV_BUF_VMALLOC:
-		return (unsigned long)buffer->vmalloc;
+		return (unsigned long)buffer->vmalloc.address;
 	default:
 		return (unsigned long)page_address(pfn_to_page(buffer->pfn));
 	}
@@ -440,7 +443,7 @@ static int mapdev_buffer_map(struct mapdev_buffer *buffer, struct vm_area_struct
 		return -EINVAL;
 	vma->vm_page_prot = mapdev_pgprot(buffer, buffer->cache, vma->vm_page_prot);
 	if (buffer->kind == MAPDEV_BUF_VMALLOC)
-		return remap_vmalloc_range(vma, buffer->vmalloc, pgoff);
+		return remap_vmalloc_range(vma, buffer->vmalloc.address, pgoff);
 	return remap_pfn_range(vma, vma->vm_start, buffer->pfn + pgoff,
 			       vma->vm_end - vma->vm_start, vma->vm_page_prot);
 }

@@ -104,7 +104,10 @@ static int mapdev_get_slot(struct mapdev_session *s)
 	return slot;
 }
 
-/* session->lock is held. The daemon needs the call's payload no more: it has replied, or is told so. */
+/*
+ * session->lock is held. The daemon needs the call's payload no more: it has replied, or is told
+ * so.
+ */
 void mapdev_call_put_slot(struct mapdev_call *call)
 {
 	struct mapdev_session *s = call->session;

@@ -3,10 +3,11 @@
  * Commands: what a client's task does for the daemon while its call waits, since the client's
  * memory and descriptors are at hand in its context only.
  *
- * A command (struct mapdev_command) is made by the daemon's reply, and is in session->commands until
- * its result was fetched, or it was given up. The client works on memory of the command's own, for it
- * may have to wait there as long as somebody else likes (userfaultfd, FUSE). The command slot is
- * only the window by which the daemon, in its own ioctls, fills that memory and reads it.
+ * A command (struct mapdev_command) is made by the daemon's reply, and is in session->commands
+ * until its result was fetched, or it was given up. The client works on memory of the command's
+ * own, for it may have to wait there as long as somebody else likes (userfaultfd, FUSE). The
+ * command slot is only the window by which the daemon, in its own ioctls, fills that memory and
+ * reads it.
  */
 #include <linux/types.h>
 #include <linux/kdev_t.h>
@@ -138,7 +139,8 @@ static s64 mapdev_install(struct mapdev_call *call, struct mapdev_command *comma
  *
  * Return: the command, or NULL for want of memory.
  */
-struct mapdev_command *mapdev_command_new(struct mapdev_session *s, const struct mapdev_reply *reply)
+struct mapdev_command *mapdev_command_new(struct mapdev_session *s,
+					  const struct mapdev_reply *reply)
 {
 	struct mapdev_command *command = kzalloc(sizeof(*command), GFP_KERNEL_ACCOUNT);
 	size_t len = 0;

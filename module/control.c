@@ -46,12 +46,13 @@ static int mapdev_control_release(struct inode *inode, struct file *file)
 static int mapdev_begin(struct mapdev_session *s, struct mapdev_init *init)
 {
 	u32 ms = init->timeout_ms ?: mapdev_timeout_ms();
+	int ret;
 
 	if (s->ready)
 		return -EBUSY;
-	s->payload = vmalloc_user(MAPDEV_PAYLOAD_SIZE);
-	if (!s->payload)
-		return -ENOMEM;
+	ret = mapdev_scattered_alloc(&s->payload, MAPDEV_PAYLOAD_SIZE >> PAGE_SHIFT);
+	if (ret)
+		return ret;
 	s->features = init->features & mapdev_features();
 	s->timeout = ms == U32_MAX ? MAX_SCHEDULE_TIMEOUT : msecs_to_jiffies(ms);
 	s->max_pages = mapdev_max_pages();
@@ -248,7 +249,7 @@ static int mapdev_control_mmap(struct file *file, struct vm_area_struct *vma)
 	if (!smp_load_acquire(&s->ready) || !(vma->vm_flags & VM_SHARED))
 		return -EINVAL;
 	if (vma->vm_pgoff < MAPDEV_PAYLOAD_SIZE >> PAGE_SHIFT)
-		return remap_vmalloc_range(vma, s->payload, vma->vm_pgoff);
+		return remap_vmalloc_range(vma, s->payload.address, vma->vm_pgoff);
 	return mapdev_buffer_mmap(s, vma);
 }
 

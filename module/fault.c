@@ -3,9 +3,10 @@
  * Faults: pages that come, or become writable, when they are touched, and what is read and written
  * from outside. No objects of its own; areas and their holds are in area.c.
  *
- * All run with the mmap_lock of the area's mm held for read, also where the kernel has per-VMA
- * locks: it takes the mmap_lock before it calls a fault operation of an area without map_pages. The
- * mm need not be the current task's.
+ * All are called with the mmap_lock of the area's mm held for read, also where the kernel has
+ * per-VMA locks: it takes the mmap_lock before it calls a fault operation of an area without
+ * map_pages. A fault releases it while the daemon thinks, if the caller allows that. The mm need
+ * not be the current task's.
  */
 #include <linux/file.h>
 #include <linux/mm.h>
@@ -186,10 +187,10 @@ static vm_fault_t mapdev_fault_finish(struct vm_fault *vmf, struct mapdev_call *
 /* ---- waiting -------------------------------------------------------------------------------- */
 
 /*
- * While the daemon thinks, the mmap_lock is free, as with userfaultfd: others of the process may map
- * and unmap, even this area. So nothing of the area may be used afterwards; its file stays, since we
- * hold it. The answer is kept for the task, which makes the fault again at once, unless a signal
- * comes in between.
+ * While the daemon thinks, the mmap_lock is free, as with userfaultfd: others of the process may
+ * map and unmap, even this area. So nothing of the area may be used afterwards; its file stays,
+ * since we hold it. The answer is kept for the task, which makes the fault again at once, unless a
+ * signal comes in between.
  *
  * It is the mmap_lock that is held, not a VMA's: see above.
  */
@@ -213,9 +214,9 @@ static vm_fault_t mapdev_fault_later(struct vm_fault *vmf, struct mapdev_call *c
 }
 
 /*
- * Ask the daemon, or find its answer to the same fault. Return: VM_FAULT_RETRY: there is none yet, and
- * the mmap_lock is not held any more; else 0, and *outcome is the result. The call, if it is one, is
- * the caller's.
+ * Ask the daemon, or find its answer to the same fault. Return: VM_FAULT_RETRY: there is none yet,
+ * and the mmap_lock is not held any more; else 0, and *outcome is the result. The call, if it is
+ * one, is the caller's.
  */
 static vm_fault_t mapdev_fault_ask(struct vm_fault *vmf, u32 op, u64 arg3,
 				   struct mapdev_call **out, s64 *outcome)

@@ -3,16 +3,34 @@
  * Objects of the module and who keeps whom alive; README.md has the picture.
  *
  *   control file --> session <-- device <-- open file <-- area
- *                                  |                       |
- *                       buffer <-- session's table         +--> holds --> buffers
+ *                       |                       |          |
+ *                       v                       |          +--> holds --> buffers
+ *                      user        answered faults (calls)
  *
  * An arrow is a reference. An open file outlives its areas, since each VMA has a reference on its
- * struct file; so a buffer never outlives the session that its pages are counted in.
+ * struct file; so a buffer never outlives the session whose user its pages are counted for.
  *
- * Locks, in their order: mmap_lock; session->mutex (management: devices, buffers, the end);
- * session->lock (a spinlock: the queue, the state of calls). Tables are xarrays with their own
- * lock, under which what is found there is referenced. User memory is never touched with mutex or
- * lock held.
+ *   session	control file, devices		dead from the daemon's end on
+ *   user	sessions			what all of its buffers come to
+ *   device	table until destroyed, files	gone under session->lock
+ *   file	open until MAPDEV_RELEASE is delivered
+ *   area	its VMA, notices		in its file's list; the release reaps what was merged away
+ *   holds	areas of one mmap call		references on buffers
+ *   buffer	table until freed, holds, VMAs	pages
+ *   call	the client's task, a notice	a fault's answer is the file's until it is made again
+ *   command	session's list, the client	its memory is its own
+ *
+ * Locks, in their order:
+ *
+ *   mmap_lock		of a client; may be held by who makes a call, but for a fault that waits
+ *   session->mutex	devices and buffers come and go, the end
+ *   locks of xarrays	what is found there is referenced under them
+ *   session->lock	spinlock: queues, states of calls, commands, areas and answers of a file
+ *   wait queues	poll's, the daemon's, the calls'
+ *   the users' table	spinlock, in user.c; nothing is taken below it
+ *
+ * User memory is never touched with mutex or lock held, nor, if it has to be waited for, with a slot
+ * of the shared payload in hand.
  */
 #ifndef _MAPDEV_INTERNAL_H
 #define _MAPDEV_INTERNAL_H
@@ -69,8 +87,8 @@ struct mapdev_notice {
 };
 
 /*
- * What a client does for the daemon in the middle of its call, and what came of it. The client works
- * on memory of the command's own: what it waits for there keeps nobody else from anything.
+ * What a client does for the daemon in the middle of its call, and what came of it. The client
+ * works on memory of the command's own: what it waits for there keeps nobody else from anything.
  */
 struct mapdev_command {
 	refcount_t ref;			/* session->commands, the client */
@@ -87,6 +105,21 @@ struct mapdev_command {
 	u32 len;			/* bytes of it that are the result's */
 };
 
+/* What one user has in all of its sessions. */
+struct mapdev_user {
+	refcount_t ref;			/* sessions; 0 only under the table's lock */
+	struct hlist_node node;
+	kuid_t uid;
+	atomic_long_t pages;
+};
+
+/* Memory that is in a row for the kernel only, charged to the memory cgroup page by page. */
+struct mapdev_scattered {
+	void *address;
+	struct page **pages;
+	unsigned long nr_pages;
+};
+
 struct mapdev_session {
 	struct kref ref;
 	struct pid *owner;		/* the process that may use the control file */
@@ -98,8 +131,8 @@ struct mapdev_session {
 	u64 features;
 	long timeout;			/* in jiffies */
 	unsigned long max_pages;
-	atomic_long_t used_pages;
-	void *payload;
+	struct mapdev_user *user;	/* whose pages its buffers are */
+	struct mapdev_scattered payload;
 
 	struct xarray devices;		/* by id */
 	struct xarray buffers;		/* by id */
@@ -191,7 +224,7 @@ struct mapdev_buffer {
 	bool compound;
 	unsigned long nr_pages;
 	unsigned long pfn;		/* of the first page */
-	void *vmalloc;
+	struct mapdev_scattered vmalloc;
 };
 
 /* What one mmap call, and faults in the areas that came of it, have mapped. */
@@ -260,20 +293,21 @@ void mapdev_call_end(struct mapdev_call *call);
 
 static inline void *mapdev_slot(struct mapdev_session *s, unsigned int slot)
 {
-	return s->payload + slot * MAPDEV_SLOT_SIZE;
+	return s->payload.address + slot * MAPDEV_SLOT_SIZE;
 }
 
 /* The daemon may write there, too: we never read it. */
 static inline void mapdev_slot_busy(struct mapdev_session *s, unsigned int slot, u32 busy)
 {
-	u32 *array = s->payload + MAPDEV_BUSY_OFFSET;
+	u32 *array = s->payload.address + MAPDEV_BUSY_OFFSET;
 
 	/* The copying that it stands for is over when the daemon sees 0. */
 	smp_store_release(&array[slot - MAPDEV_REQUEST_SLOTS], busy);
 }
 
 /* command.c */
-struct mapdev_command *mapdev_command_new(struct mapdev_session *s, const struct mapdev_reply *reply);
+struct mapdev_command *mapdev_command_new(struct mapdev_session *s,
+					  const struct mapdev_reply *reply);
 void mapdev_command_put(struct mapdev_command *command);
 void mapdev_command(struct mapdev_call *call, struct mapdev_command *command);
 
@@ -314,6 +348,14 @@ vm_fault_t mapdev_vm_fault(struct vm_fault *vmf);
 vm_fault_t mapdev_vm_page_mkwrite(struct vm_fault *vmf);
 vm_fault_t mapdev_vm_pfn_mkwrite(struct vm_fault *vmf);
 int mapdev_vm_access(struct vm_area_struct *vma, unsigned long addr, void *buf, int len, int write);
+
+/* scattered.c */
+int mapdev_scattered_alloc(struct mapdev_scattered *memory, unsigned long nr_pages);
+void mapdev_scattered_free(struct mapdev_scattered *memory);
+
+/* user.c */
+struct mapdev_user *mapdev_user_get(kuid_t uid);
+void mapdev_user_put(struct mapdev_user *user);
 
 /* buffer.c */
 int mapdev_buffer_alloc(struct mapdev_session *s, struct mapdev_alloc *alloc);

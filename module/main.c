@@ -20,7 +20,7 @@ MODULE_PARM_DESC(group, "gid of a group that may open /dev/mapdev; 0: root only 
 
 static unsigned long max_mb;
 module_param(max_mb, ulong, 0644);
-MODULE_PARM_DESC(max_mb, "MiB of buffers that a session may have; 0: half of memory (default)");
+MODULE_PARM_DESC(max_mb, "MiB of buffers that a user may have; 0: half of memory (default)");
 
 static unsigned int timeout_ms = 30000;
 module_param(timeout_ms, uint, 0644);

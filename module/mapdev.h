@@ -39,10 +39,11 @@
  * Payload memory is mapped from the control device at payload_offset: nr_slots request slots,
  * nr_reply_slots reply slots, one command slot, all of slot_size bytes, in this order; slots are
  * numbered through. Behind them lies one page, an array of __u32: element N is not zero while the
- * client still copies from reply slot N (0 is the first reply slot). A request's slot is the request's
- * until the daemon has replied to it, by whatever kind of reply, or has fetched its MAPDEV_GONE. The
- * command slot is read and written by MAPDEV_IOC_NEXT only: a daemon with threads lets one of them at a
- * time use it, from writing it to the reply, and from a RESULT until it has read that.
+ * client still copies from reply slot N (0 is the first reply slot). A request's slot is the
+ * request's until the daemon has replied to it, by whatever kind of reply, or has fetched its
+ * MAPDEV_GONE. The command slot is read and written by MAPDEV_IOC_NEXT only: a daemon with threads
+ * lets one of them at a time use it, from writing it to the reply, and from a RESULT until it has
+ * read that.
  */
 struct mapdev_init {
 	__u32 size;		/* of this struct */
@@ -55,7 +56,7 @@ struct mapdev_init {
 	__u32 nr_reply_slots;	/* out */
 	__u64 payload_offset;	/* out: for mmap */
 	__u64 payload_size;	/* out: slots and the page behind them */
-	__u64 max_pages;	/* out: buffers of the session may have that many */
+	__u64 max_pages;	/* out: buffers of all sessions of the user may have that many */
 	__u64 reserved[4];
 };
 
@@ -92,16 +93,17 @@ struct mapdev_destroy {
 };
 
 /*
- * Readiness in EPOLL bits: EPOLLIN to EPOLLMSG, and EPOLLRDHUP. What poll says and what wakes it has
- * no others; the kernel uses them for itself (POLLFREE takes an epoll off the file for ever), so they
- * are ignored.
+ * Readiness in EPOLL bits: EPOLLIN to EPOLLMSG, and EPOLLRDHUP. What poll says and what wakes it
+ * has no others; the kernel uses them for itself (POLLFREE takes an epoll off the file for ever),
+ * so they are ignored.
  */
 #define MAPDEV_POLL_EVENTS	0x27ffU
 
 /*
  * wake_up_poll() for what waits in poll, select or epoll on a file, or on each file of a device if
- * file is 0. Each MAPDEV_IOC_WAKE is one event for an edge-triggered epoll; it wakes those that wait
- * for a bit of mask, all if mask has none, and of those with EPOLLEXCLUSIVE one (a file). ENOENT.
+ * file is 0. Each MAPDEV_IOC_WAKE is one event for an edge-triggered epoll; it wakes those that
+ * wait for a bit of mask, all if mask has none, and of those with EPOLLEXCLUSIVE one (a file).
+ * ENOENT.
  */
 struct mapdev_wake {
 	__u64 file;
@@ -110,10 +112,10 @@ struct mapdev_wake {
 };
 
 /*
- * The readiness of a file, kept by the module, so that poll need not ask the daemon. A file is asked
- * for (MAPDEV_POLL) until the daemon has shown what poll says: by MAPDEV_IOC_SHOW with
- * MAPDEV_SHOW_KEEP, or by a reply to any call on it, MAPDEV_OPEN included, with MAPDEV_REPLY_SHOW. From
- * then on poll says that, and there is no MAPDEV_POLL for this file. MAPDEV_IOC_SHOW without
+ * The readiness of a file, kept by the module, so that poll need not ask the daemon. A file is
+ * asked for (MAPDEV_POLL) until the daemon has shown what poll says: by MAPDEV_IOC_SHOW with
+ * MAPDEV_SHOW_KEEP, or by a reply to any call on it, MAPDEV_OPEN included, with MAPDEV_REPLY_SHOW.
+ * From then on poll says that, and there is no MAPDEV_POLL for this file. MAPDEV_IOC_SHOW without
  * MAPDEV_SHOW_KEEP has poll ask again.
  *
  * The order that loses nothing is the kernel's own: the new state first, then the wake-up. One
@@ -121,8 +123,8 @@ struct mapdev_wake {
  * client's call returns. The daemon shows a change that nobody need be woken for, too: a file that
  * has nothing to read any more.
  *
- * ENOENT: no such file. EINVAL: other flags. Of a device that is gone poll says EPOLLERR | EPOLLHUP
- * whatever was shown.
+ * ENOENT: no such file. EINVAL: other flags. Of a device that is gone poll says EPOLLERR |
+ * EPOLLHUP whatever was shown.
  */
 #define MAPDEV_SHOW_KEEP	(1U << 0)	/* poll says mask from now on; without: it asks */
 #define MAPDEV_SHOW_WAKE	(1U << 1)	/* then wake_up_poll(woken), as MAPDEV_IOC_WAKE does */
@@ -166,8 +168,8 @@ enum mapdev_cache {
 #define MAPDEV_ALLOC_ATOMIC	(1U << 1)	/* don't reclaim, fail sooner */
 
 /*
- * Memory is always zeroed. The daemon maps a buffer from the control device at mmap_offset. It lives
- * until it was freed and nobody maps it. ENOMEM; EDQUOT: max_pages of the session.
+ * Memory is always zeroed. The daemon maps a buffer from the control device at mmap_offset. It
+ * lives until it was freed and nobody maps it. ENOMEM; EDQUOT: max_pages of the user.
  */
 struct mapdev_alloc {
 	__u32 kind;
@@ -378,10 +380,11 @@ struct mapdev_reply {
 };
 
 /*
- * The payload of the reply to MAPDEV_MMAP: one mapdev_mmap, then its mappings, by ascending address. If
- * it has neither mappings nor vm_ops, it is as if a driver's mmap did nothing: no area. To MAPDEV_FAULT:
- * mappings only; the one at the address of the fault need not come first. result is a VM_FAULT_ code: 0
- * with a mapping at that address, VM_FAULT_NOPAGE with none if it is to be tried again.
+ * The payload of the reply to MAPDEV_MMAP: one mapdev_mmap, then its mappings, by ascending
+ * address. If it has neither mappings nor vm_ops, it is as if a driver's mmap did nothing: no
+ * area. To MAPDEV_FAULT: mappings only; the one at the address of the fault need not come first.
+ * result is a VM_FAULT_ code: 0 with a mapping at that address, VM_FAULT_NOPAGE with none if it is
+ * to be tried again.
  */
 #define MAPDEV_VMOP_FAULT	(1U << 0)
 #define MAPDEV_VMOP_PAGE_MKWRITE (1U << 1)

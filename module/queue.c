@@ -288,8 +288,8 @@ void mapdev_fail_calls(struct mapdev_session *s, struct mapdev_device *dev)
 }
 
 /*
- * May it wait without limit? Not one that keeps others from an mm. Not a poll: ->poll does not wait, and who calls it may be a kernel
- * thread, which a client that is killed has to wait for.
+ * May it wait without limit? Not one that keeps others from an mm. Not a poll: ->poll does not
+ * wait, and who calls it may be a kernel thread, which a client that is killed has to wait for.
  */
 static bool mapdev_may_park(const struct mapdev_call *call)
 {

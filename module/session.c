@@ -8,10 +8,10 @@
  * reference: those of the control file (which VMAs of buffers and payload hold, too) and of
  * devices.
  */
+#include <linux/cred.h>
 #include <linux/pid_namespace.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
-#include <linux/vmalloc.h>
 
 #include "internal.h"
 
@@ -21,6 +21,11 @@ struct mapdev_session *mapdev_session_new(void)
 
 	if (!s)
 		return NULL;
+	s->user = mapdev_user_get(current_uid());
+	if (!s->user) {
+		kfree(s);
+		return NULL;
+	}
 	kref_init(&s->ref);
 	s->owner = get_task_pid(current, PIDTYPE_TGID);
 	s->pid_ns = get_pid_ns(task_active_pid_ns(current));
@@ -51,7 +56,8 @@ static void mapdev_session_free(struct kref *ref)
 	xa_destroy(&s->devices);
 	xa_destroy(&s->buffers);
 	xa_destroy(&s->files);
-	vfree(s->payload);
+	mapdev_scattered_free(&s->payload);
+	mapdev_user_put(s->user);
 	kfree(s);
 	atomic_dec(&mapdev_nr_sessions);
 }
