@@ -8,6 +8,7 @@ What `run` does not need is imported where it is needed: a program should start 
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     import argparse
 
 EX_USAGE = 2
+EX_INTERRUPTED = 128 + 2  # SIGINT
+EX_BROKEN_PIPE = 128 + 13  # SIGPIPE
 # Commands that read the rest of the line themselves: what they need to is not imported for others.
 _OTHERS = {"vm": "mapdev.vm.command", "module": "mapdev.module.command"}
 
@@ -195,6 +198,19 @@ def _set_logging_up() -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
+    try:
+        status = _main(argv)
+        sys.stdout.flush()
+    except KeyboardInterrupt:  # before the command has started: `run` reads signals from then on
+        return EX_INTERRUPTED
+    except BrokenPipeError:
+        # Who read the output has ended. At exit Python would try to write the rest once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EX_BROKEN_PIPE
+    return status
+
+
+def _main(argv: Sequence[str] | None) -> int:
     log.before_first_use(_set_logging_up)
     argv = sys.argv[1:] if argv is None else argv
     plain = _plain_run(argv)

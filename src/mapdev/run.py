@@ -85,14 +85,11 @@ def _with_host(
             status = work(host)
     except (DriverError, ValueError) as error:
         return _complain(error, _USAGE)
+    except _CommandError as error:
+        return _complain(error, error.status)
     except OSError as error:
-        if error.filename is None:  # not about the command
-            return _complain(error.strerror or error, _FAILED)
-        if error.errno == errno.ENOENT:
-            return _complain(f"{error.filename}: command not found", _NOT_FOUND)
-        if error.errno == errno.EACCES:
-            return _complain(f"{error.filename}: {error.strerror}", _NOT_EXECUTABLE)
-        return _complain(error.strerror or error, _FAILED)
+        where = "" if error.filename is None else f"{error.filename}: "
+        return _complain(f"{where}{error.strerror or error}", _FAILED)
     finally:
         _forget_pending_signals()
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -136,10 +133,32 @@ def _serve_all(host: Host, devices: Sequence[str]) -> int:
     return 0
 
 
+class _CommandError(Exception):
+    """The command can't be executed.
+
+    :ivar status: the exit status that says so.
+    """
+
+    def __init__(self, text: str, status: int) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+def _start(host: Host, command: Sequence[str]) -> Process:
+    try:
+        return host.popen(command)
+    except OSError as error:
+        if error.filename != command[0]:
+            raise
+        if error.errno == errno.ENOENT:
+            raise _CommandError(f"{command[0]}: command not found", _NOT_FOUND) from None
+        raise _CommandError(f"{command[0]}: {error.strerror}", _NOT_EXECUTABLE) from None
+
+
 def _serve(host: Host, command: Sequence[str]) -> int:
     signals = signalfd({int(number) for number in _PASSED_ON})
     try:
-        process = host.popen(command)
+        process = _start(host, command)
         while process.poll() is None:
             _wait(process, signals)
         host.settle()
