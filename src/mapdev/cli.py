@@ -112,6 +112,10 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         help="serve devices on descriptors below N, where dup2 can put them (default: 10); more "
         "costs programs speed on their ordinary files",
     )  # fmt: skip
+    parser.add_argument(
+        "--timeout", type=float, metavar="SECONDS",
+        help="end an operation of a driver that takes longer: its program gets ETIMEDOUT",
+    )  # fmt: skip
     parser.add_argument("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     parser.set_defaults(function=_run)
 
@@ -146,7 +150,7 @@ def _run(arguments: argparse.Namespace) -> int:
         return _complain("there is no command: mapdev run -d ... -- COMMAND [ARG]...", EX_USAGE)
     return _import_run()(
         arguments.device, command, arguments.memory, arguments.descriptors, arguments.verbose,
-        arguments.host,
+        arguments.host, arguments.timeout,
     )  # fmt: skip
 
 

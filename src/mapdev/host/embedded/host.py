@@ -47,6 +47,7 @@ class EmbeddedHost(Host):
         the device range): more is slower for programs that use no device. None means all.
     :param prepare: get ready for mappings now, so that nothing is left to be made when the first
         one comes. If not, and if none comes, `close` takes 10 ms less.
+    :param timeout: seconds after which an operation of a driver is ended, see `Host`.
     :raises OSError: there is not enough memory or there are not enough descriptors.
     """
 
@@ -56,8 +57,9 @@ class EmbeddedHost(Host):
         trace: Trace | None = None,
         descriptors: int | None = 10,
         prepare: bool = True,
+        timeout: float | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(timeout, verbose=trace is not None)
         limit = limits.soft_limit_of_clients()
         limits.raise_limit()
         watcher = Watcher()
@@ -119,6 +121,10 @@ class EmbeddedHost(Host):
             ) from error
         finally:
             theirs.close()  # a child that could not start hangs up by this
+
+    def kill_clients(self) -> None:
+        """Send SIGKILL to all clients."""
+        self._descendants.kill()
 
     def settle(self) -> None:
         """Return when all that clients have done so far is handled."""
