@@ -8,6 +8,7 @@ What `run` does not need is imported where it is needed: a program should start 
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     import argparse
 
 EX_USAGE = 2
+EX_INTERRUPTED = 128 + 2  # SIGINT
+EX_BROKEN_PIPE = 128 + 13  # SIGPIPE
 # Commands that read the rest of the line themselves: what they need to is not imported for others.
 _OTHERS = {"vm": "mapdev.vm.command", "module": "mapdev.module.command"}
 
@@ -109,6 +112,10 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         help="serve devices on descriptors below N, where dup2 can put them (default: 10); more "
         "costs programs speed on their ordinary files",
     )  # fmt: skip
+    parser.add_argument(
+        "--timeout", type=float, metavar="SECONDS",
+        help="end an operation of a driver that takes longer: its program gets ETIMEDOUT",
+    )  # fmt: skip
     parser.add_argument("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     parser.set_defaults(function=_run)
 
@@ -143,7 +150,7 @@ def _run(arguments: argparse.Namespace) -> int:
         return _complain("there is no command: mapdev run -d ... -- COMMAND [ARG]...", EX_USAGE)
     return _import_run()(
         arguments.device, command, arguments.memory, arguments.descriptors, arguments.verbose,
-        arguments.host,
+        arguments.host, arguments.timeout,
     )  # fmt: skip
 
 
@@ -195,6 +202,19 @@ def _set_logging_up() -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
+    try:
+        status = _main(argv)
+        sys.stdout.flush()
+    except KeyboardInterrupt:  # before the command has started: `run` reads signals from then on
+        return EX_INTERRUPTED
+    except BrokenPipeError:
+        # Who read the output has ended. At exit Python would try to write the rest once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EX_BROKEN_PIPE
+    return status
+
+
+def _main(argv: Sequence[str] | None) -> int:
     log.before_first_use(_set_logging_up)
     argv = sys.argv[1:] if argv is None else argv
     plain = _plain_run(argv)

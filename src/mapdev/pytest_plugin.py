@@ -24,6 +24,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--mapdev-host", choices=_KINDS, default=_KINDS[0],
         help="the host that `mapdev` is (default: embedded); kernel needs the module loaded",
     )  # fmt: skip
+    group.addoption(
+        "--mapdev-timeout", type=float, metavar="SECONDS",
+        help="end an operation of a driver that takes longer: its program gets ETIMEDOUT",
+    )  # fmt: skip
 
 
 def _take_outcome(host: Host) -> BaseException | None:
@@ -74,7 +78,9 @@ def mapdev(request: pytest.FixtureRequest) -> Iterator[Host]:
 
         if why_not := is_available():
             pytest.skip(f"no kernel host: {why_not}")
-    with host(kind=kind) as serving:
+    timeout = request.config.getoption("--mapdev-timeout")
+    options = {} if timeout is None else {"timeout": timeout}
+    with host(kind=kind, **options) as serving:
         request.node.stash[_HOST] = serving
         yield serving
     outcome = _take_outcome(serving)

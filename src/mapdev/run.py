@@ -1,8 +1,9 @@
 """`mapdev run`: serve devices to one command until it and all that it started have ended.
 
 Signals: Ctrl-C in a terminal reaches command and host alike, and the host leaves the decision to
-the command. A signal sent to the host alone is passed on to the command. When the command has
-ended and programs that it started live on, the host serves them until they end, or until Ctrl-C.
+the command. A signal sent to the host alone is passed on to the command. While an operation of a
+driver blocks the host, the first signal says which one, and the second ends all. When the command
+has ended and programs that it started live on, the host serves those until they end, or Ctrl-C.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from mapdev.host.embedded.host import EmbeddedHost
 from mapdev.host.embedded.syscalls import read_signal, signalfd
 from mapdev.host.loading import DriverError, parse_device
 from mapdev.host.process import Process
+from mapdev.interruption import Blocked, Interrupted, interruptible, listening
 from mapdev.linux.log import log
 
 _PASSED_ON = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1,
@@ -38,19 +40,21 @@ def run(
     descriptors: int | None = 10,
     verbose: bool = False,
     kind: str = "embedded",
+    timeout: float | None = None,
 ) -> int:
     """Run `command` with `devices` and return the exit status of ``mapdev run``.
 
     :param kind: "embedded" or "kernel": which host serves them.
+    :param timeout: seconds that an operation of a driver may take.
     """
     if "/" not in command[0] and not _is_on_path(command[0]):
         # Not left to execvp: to that, a directory of PATH that may not be searched counts more.
         return _complain(f"{command[0]}: command not found", _NOT_FOUND)
     trace = _trace if verbose else None
     if kind == "kernel":
-        return _with_host(_kernel_host(trace), devices, lambda host: _serve(host, command))
+        return _with_host(_kernel_host(trace, timeout), devices, lambda host: _serve(host, command))
     return _with_host(
-        lambda: EmbeddedHost(memory, trace, descriptors, False), devices,
+        lambda: EmbeddedHost(memory, trace, descriptors, False, timeout), devices,
         lambda host: _serve(host, command),
     )  # fmt: skip
 
@@ -61,11 +65,11 @@ def serve(devices: Sequence[str], verbose: bool = False) -> int:
     return _with_host(make, devices, lambda host: _serve_all(host, devices))
 
 
-def _kernel_host(trace: Trace | None) -> Callable[[], Host]:
+def _kernel_host(trace: Trace | None, timeout: float | None = None) -> Callable[[], Host]:
     def make() -> Host:
         from mapdev.host.kernel.host import KernelHost
 
-        return KernelHost(trace)
+        return KernelHost(trace, timeout or 0)
 
     return make
 
@@ -78,21 +82,25 @@ def _with_host(
     gc.set_threshold(_MANY_OBJECTS, *gc.get_threshold()[1:])
     try:
         with make() as host:
-            for text in devices:
-                _add(host, text)
+            with interruptible(host, _PASSED_ON):
+                for text in devices:
+                    _add(host, text)
             if "logging" in sys.modules:  # a driver's own
                 log.prepare()
             status = work(host)
+            blocked = Blocked(host)
+            with listening(_PASSED_ON, blocked.signalled):
+                host.close()
+            status = 128 + blocked.number if blocked.number else status
     except (DriverError, ValueError) as error:
         return _complain(error, _USAGE)
+    except Interrupted as interrupted:
+        return 128 + interrupted.number
+    except _CommandError as error:
+        return _complain(error, error.status)
     except OSError as error:
-        if error.filename is None:  # not about the command
-            return _complain(error.strerror or error, _FAILED)
-        if error.errno == errno.ENOENT:
-            return _complain(f"{error.filename}: command not found", _NOT_FOUND)
-        if error.errno == errno.EACCES:
-            return _complain(f"{error.filename}: {error.strerror}", _NOT_EXECUTABLE)
-        return _complain(error.strerror or error, _FAILED)
+        where = "" if error.filename is None else f"{error.filename}: "
+        return _complain(f"{where}{error.strerror or error}", _FAILED)
     finally:
         _forget_pending_signals()
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -119,7 +127,7 @@ def _add(host: Host, text: str) -> None:
     node, driver, params = parse_device(text)
     try:
         host.add(driver, node, **params)
-    except DriverError:
+    except (DriverError, Interrupted):
         raise
     except BaseException as error:  # sys.exit() in probe, too: Ctrl-C is not raised here
         raise DriverError(f"{node}: {driver} can't be set up: {_told(error)}") from error
@@ -141,27 +149,54 @@ def _serve_all(host: Host, devices: Sequence[str]) -> int:
     return 0
 
 
+class _CommandError(Exception):
+    """The command can't be executed.
+
+    :ivar status: the exit status that says so.
+    """
+
+    def __init__(self, text: str, status: int) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+def _start(host: Host, command: Sequence[str]) -> Process:
+    try:
+        return host.popen(command)
+    except OSError as error:
+        if error.filename != command[0]:
+            raise
+        if error.errno == errno.ENOENT:
+            raise _CommandError(f"{command[0]}: command not found", _NOT_FOUND) from None
+        raise _CommandError(f"{command[0]}: {error.strerror}", _NOT_EXECUTABLE) from None
+
+
 def _serve(host: Host, command: Sequence[str]) -> int:
     signals = signalfd({int(number) for number in _PASSED_ON})
     try:
-        process = host.popen(command)
+        process = _start(host, command)
+        blocked = Blocked(host)
         while process.poll() is None:
-            _wait(process, signals)
-        host.settle()
+            _wait(process, signals, blocked)
+        with listening(_PASSED_ON, blocked.signalled):
+            host.settle()
         _serve_the_rest(host, signals)
     finally:
         os.close(signals)
+    if blocked.number:
+        return 128 + blocked.number
     status: int = process.returncode
     return status if status >= 0 else 128 - status
 
 
-def _wait(process: Process, signals: int) -> None:
+def _wait(process: Process, signals: int, blocked: Blocked) -> None:
     """Wait for the end of the command or for a signal, which is passed on."""
     ready, _, _ = select.select([process.fileno(), signals], [], [])
     if signals in ready:
         number, by_terminal = read_signal(signals)
         if not by_terminal:  # a terminal sends its signals to the command as well
             process.send_signal(number)
+        blocked.signalled(number)
 
 
 def _serve_the_rest(host: Host, signals: int) -> None:

@@ -218,3 +218,76 @@ def test_what_is_logged_first_by_mapdev_itself(tmp_path: Path) -> None:
     (tmp_path / "quiet.py").write_text(driver)
     done = mapdev("run", "-d", f"/dev/g={tmp_path}/quiet.py:Chatty", "--", "cat", "/dev/g")
     assert "mapdev: /dev/g: open failed: ValueError('not today')" in done.stderr
+
+
+def test_python_dash_m() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "mapdev", "--version"], capture_output=True, text=True
+    )
+    assert done.returncode == 0 and done.stdout.startswith("mapdev ")
+
+
+@pytest.mark.parametrize(
+    ("args", "status"),  # rich says 1, argparse 0
+    [(["drivers"], 1), (["doctor"], 141), (["--help"], 0)],
+)
+def test_a_reader_that_ends_early(args: list[str], status: int) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mapdev", *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    process.stdout.close()
+    process.stdout = None
+    assert process.communicate(timeout=60)[1] == ""
+    assert process.returncode == status
+
+
+def test_ctrl_c_before_the_command_has_started() -> None:
+    code = (
+        "import mapdev.cli, os, signal\n"
+        "def interrupted(argv): os.kill(os.getpid(), signal.SIGINT)\n"
+        "mapdev.cli._plain_run = interrupted\n"
+        "raise SystemExit(mapdev.cli.main(['run', '--', 'true']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (130, "")
+
+
+def test_a_file_that_is_missing_is_not_the_command(tmp_path: Path) -> None:
+    (tmp_path / "reads.py").write_text(
+        "from mapdev import Driver\n"
+        "class Reads(Driver):\n"
+        "    def probe(self): self.f = open('/nowhere/firmware')\n"
+    )
+    done = mapdev("run", "-d", f"/dev/x={tmp_path}/reads.py:Reads", "--", "true")
+    assert done.returncode == 2 and "/nowhere/firmware" in done.stderr
+    assert "command not found" not in done.stderr
+    code = (
+        "import mapdev.run as run\n"
+        "def broken(*args): raise FileNotFoundError(2, 'No such file or directory', '/proc/self/maps')\n"
+        "run.EmbeddedHost = broken\n"
+        "raise SystemExit(run.run([], ['true']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (
+        125,
+        "mapdev: /proc/self/maps: No such file or directory\n",
+    )
+
+
+def test_the_log_names_ioctls() -> None:
+    code = (
+        "import fcntl, os\nfd = os.open('/dev/fb0', 2)\nfcntl.ioctl(fd, 0x4602, bytearray(100))\n"
+        "for number in (0x80685600, 0x5601, 1):\n"
+        "    try: fcntl.ioctl(fd, number, bytearray(200))\n"
+        "    except OSError: pass\n"
+    )
+    done = mapdev("run", "-v", "-d", "/dev/fb0=framebuffer", "--", sys.executable, "-c", code)
+    names = [line.partition("ioctl(")[2].rpartition(", 0x")[0] for line in done.stderr.splitlines()]
+    assert [name for name in names if name] == [
+        "get_fscreeninfo",
+        "_IOR('V', 0, 104)",
+        "_IO('V', 1)",
+        "0x1",
+    ]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import lzma
+import os
 import struct
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from mapdev.support import cache
 from mapdev.support.tools import UnavailableError
-from mapdev.vm import initramfs, kernels
+from mapdev.vm import initramfs, kernels, machine
 from mapdev.vm.kernels import Kernel
 
 RELEASE = "6.6.6-test"
@@ -131,3 +133,15 @@ def test_what_could_not_be_made_is_made_again(
         cache.made_once("thing", "a", fail)
     directory = cache.made_once("thing", "a", lambda work: (work / "whole").touch())
     assert [path.name for path in directory.iterdir()] == ["whole"]
+
+
+def test_qemu_does_not_start_when_its_parent_has_died_already() -> None:
+    """The kernel tells only who has asked by then: the pipe tells what came before."""
+    theirs, ours = os.pipe()
+    command = [*machine._ends_with_us(theirs), "echo", "started"]
+    done = subprocess.run(command, pass_fds=(theirs,), capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "started\n")
+    os.close(ours)
+    done = subprocess.run(command, pass_fds=(theirs,), capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")
+    os.close(theirs)

@@ -78,6 +78,7 @@ TIMEOUT = 1500  # seconds; without KVM everything takes some ten times as long
 
 
 @pytest.mark.skipif(platform.machine() == "aarch64", reason="the tests themselves run on aarch64")
+@pytest.mark.timeout(TIMEOUT + 600)  # the machine's own limit comes first
 @pytest.mark.parametrize("user", SUITES)
 def test_suites_pass_on_aarch64(user: str) -> None:
     # -n2: the VM has two processors; -v: which test it was, when time runs out.

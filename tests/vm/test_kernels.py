@@ -32,6 +32,7 @@ COMPLAINTS = re.compile(
 )
 
 
+@pytest.mark.timeout(TIMEOUT + 600)  # the machine's own limit comes first
 @pytest.mark.parametrize("series", kernels.SERIES)
 def test_the_kernel_host(
     series: str,

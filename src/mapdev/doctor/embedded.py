@@ -17,6 +17,10 @@ from pathlib import Path
 from mapdev.doctor.finding import Finding
 
 _OLDEST = (5, 14)
+# Descriptors of the host: its own, those for a client with an open device (the listener, the
+# tracker of the open file, and while it starts a socket and a pidfd), and those for a mapping.
+_HOSTS_OWN, _A_CLIENT, _AN_AREA = 40, 8, 4
+_FEW = 16  # programs
 
 
 def _kernel() -> Finding:
@@ -77,11 +81,17 @@ def _poll() -> Finding:
 
 
 def _descriptors() -> Finding:
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if 0 <= soft < 256:
-        return Finding("descriptors", None, f"the limit is {soft}, so few devices can be open at "
-                       "once: ulimit -n 1024")  # fmt: skip
-    return Finding("descriptors", True, f"the limit is {soft}")
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard == resource.RLIM_INFINITY:
+        return Finding("descriptors", True, "no limit")
+    free = max(0, hard - _HOSTS_OWN)
+    text = (
+        f"the hard limit is {hard}, which mapdev uses: good for {free // _A_CLIENT} programs with "
+        f"one open device each, or for {free // _AN_AREA} mappings"
+    )
+    if free // _A_CLIENT < _FEW:
+        return Finding("descriptors", None, f"{text}; raise it: ulimit -Hn (limits.conf)")
+    return Finding("descriptors", True, text)
 
 
 def _areas() -> Finding:

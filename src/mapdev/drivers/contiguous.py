@@ -41,6 +41,9 @@ class Contiguous(Buffer):
         size = PAGE_ALIGN(parse_size(size))
         self.use(kzalloc(size, GFP_KERNEL), size)
 
+    def fsync(self, file: File, start: int, end: int, datasync: bool) -> None:
+        """Do nothing: what was written is where all see it. msync(2) of a mapping ends here too."""
+
     def mmap(self, file: File, vma: VmAreaStruct) -> None:
         """Map the frames that the area asks for, all at once.
 

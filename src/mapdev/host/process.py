@@ -26,7 +26,19 @@ class Process(subprocess.Popen[Any]):
             # 3.12 warns of any fork in a process with threads. Our child only makes system calls.
             warnings.simplefilter("ignore", DeprecationWarning)
             super().__init__(args, preexec_fn=preexec_fn, **options)
-        self._pidfd = os.pidfd_open(self.pid)
+        try:
+            self._pidfd = os.pidfd_open(self.pid)
+        except OSError:
+            self.end()  # nobody could wait for it
+            raise
+
+    def end(self) -> None:
+        """Kill the process, collect it, and close our ends of its pipes."""
+        subprocess.Popen.kill(self)
+        subprocess.Popen.wait(self)
+        for stream in (self.stdin, self.stdout, self.stderr):
+            if stream is not None:
+                stream.close()
 
     def fileno(self) -> int:
         """Return a pidfd: readable once the process has ended."""

@@ -11,9 +11,9 @@ import os
 import platform
 import re
 import selectors
-import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -137,12 +137,13 @@ def _qemu(
                 stack.callback(end.close)
         descriptors = {port: theirs.fileno() for port, (_, theirs) in pairs.items()}
         log = stack.enter_context((files / "qemu").open("w+b"))
+        alive = stack.enter_context(_alive())
         process = subprocess.Popen(
-            _ends_with_us() + _arguments(kernel, files, memory, accelerator, descriptors),
+            _ends_with_us(alive) + _arguments(kernel, files, memory, accelerator, descriptors),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            pass_fds=tuple(descriptors.values()),
+            pass_fds=(alive, *descriptors.values()),
             start_new_session=True,  # Ctrl-C is for us: we end the machine
         )
         stack.callback(_end, process)
@@ -155,10 +156,36 @@ def _qemu(
             raise UnavailableError(f"{PROGRAM} failed with status {process.returncode}:\n{text}")
 
 
-def _ends_with_us() -> list[str]:
-    """Return the start of a command line that has the kernel end the program when we are killed."""
-    program = shutil.which("setpriv")
-    return [program, "--pdeathsig", "KILL"] if program else []
+# Becomes qemu. The kernel ends it when we are killed (PR_SET_PDEATHSIG), unless we had died before
+# that call, which the pipe tells: nobody but us has its other end.
+_GUARD = """\
+import ctypes, os, select, sys
+ctypes.CDLL(None).prctl(1, ctypes.c_ulong(9), 0, 0, 0)
+alive = int(sys.argv[1])
+if select.select([alive], [], [], 0)[0]:
+    os._exit(1)
+os.close(alive)
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
+
+
+@contextlib.contextmanager
+def _alive() -> Iterator[int]:
+    """Yield a descriptor that is at its end of file once this process has died."""
+    theirs, ours = os.pipe()
+    try:
+        yield theirs
+    finally:
+        os.close(theirs)
+        os.close(ours)
+
+
+def _ends_with_us(alive: int) -> list[str]:
+    """Return the start of a command line that has the kernel end the program when we are killed.
+
+    :param alive: a descriptor that the program inherits, see `_alive`.
+    """
+    return [sys.executable, "-I", "-S", "-c", _GUARD, str(alive)]
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -82,6 +82,9 @@ class Call(Context):
     def fail(self, code: int) -> object:
         """Make the call fail with errno `code`."""
 
+    def time_out(self) -> None:
+        """Make the call fail with ETIMEDOUT although its operation still runs; in any thread."""
+
     @abc.abstractmethod
     def is_waited_for(self) -> bool:
         """Say whether the client still waits for the answer: it may have been killed."""

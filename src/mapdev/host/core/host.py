@@ -9,17 +9,20 @@ Locks: `lock` is held while driver code runs, in whichever thread.
 from __future__ import annotations
 
 import abc
+import errno
 import posixpath
 import subprocess
 import threading
 from collections.abc import Sequence
 from contextvars import Token
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from mapdev.driver import Driver
 from mapdev.host.core.device import Device
 from mapdev.host.core.machine import HostMachine
+from mapdev.host.core.operations import OperationTimeout
+from mapdev.host.core.watchdog import Operation, Watchdog, operation_of, watched
 from mapdev.host.loading import DriverError, check_parameters, load
 from mapdev.linux.context import Context, enter, reset
 from mapdev.linux.log import log
@@ -40,13 +43,17 @@ class Host(abc.ABC):
     Inside ``with``, the functions of `mapdev.linux` work for the caller too, on this host's
     machine.
 
+    :param timeout: seconds after which an operation of a driver is ended, whose client gets
+        ETIMEDOUT; None for never. See `mapdev.host.core.watchdog` for what can't be interrupted.
+    :param verbose: an operation that runs for long is reported with its stack.
     :ivar leaks: after `close`, one line for each thing that a driver or a client left behind.
     """
 
     machine: HostMachine
 
-    def __init__(self) -> None:
+    def __init__(self, timeout: float | None = None, verbose: bool = False) -> None:
         self.lock = threading.RLock()
+        self.watchdog = Watchdog(self._has_operation, timeout, verbose)
         self.devices: list[Device] = []
         self.leaks: list[str] = []
         self._minors: dict[int, int] = {}
@@ -103,6 +110,7 @@ class Host(abc.ABC):
     ) -> Driver:
         if self._closed:
             raise DriverError("the host is closed")
+        self.watchdog.start()
         with self.lock:
             minor = self._minors.get(driver.major, 0)
             device = Device(driver, node, minor)
@@ -123,8 +131,13 @@ class Host(abc.ABC):
         token = enter(Context(self.machine, driver, None))
         try:
             return function(*args, **kwargs)
+        except OperationTimeout:
+            raise TimeoutError(errno.ETIMEDOUT, f"{function.__name__} took too long") from None
         finally:
             reset(token)
+
+    def _has_operation(self, operation: Operation) -> bool:
+        return any(operation.owner is own for own in (self, self.machine, self.lock))
 
     def run(
         self,
@@ -170,6 +183,7 @@ class Host(abc.ABC):
         with self.lock:
             for driver in dict.fromkeys(device.driver for device in reversed(self.devices)):
                 self._remove(driver)
+        self.watchdog.stop()
 
     def _remove(self, driver: Driver) -> None:
         try:
@@ -210,6 +224,10 @@ class Host(abc.ABC):
         """Whether anybody is left to be served."""
 
     @abc.abstractmethod
+    def kill_clients(self) -> None:
+        """Send SIGKILL to the programs that were started; needs neither the thread nor the lock."""
+
+    @abc.abstractmethod
     def settle(self) -> None:
         """Return when all that clients have done so far is handled."""
 
@@ -236,3 +254,11 @@ class Host(abc.ABC):
         ]
         self.machine.reclaim(driver)
         return leaks
+
+
+def _of_host(frame: FrameType) -> Operation:
+    at = frame.f_locals
+    return operation_of(at["self"], at["function"].__name__, at["driver"])
+
+
+watched(Host.run_for, _of_host)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from mapdev.host.core.call import Call
-from mapdev.host.core.operations import Operations
+from mapdev.host.core.operations import Operations, OperationTimeout
 from mapdev.host.core.polling import Polling
 from mapdev.host.core.waiting import Waiting, WouldWait
 from mapdev.linux.log import log
@@ -208,6 +208,8 @@ class Loop(abc.ABC):
                         self.flush()
                         jobs.run(() if more else settling)
                 errors = 0
+            except OperationTimeout:
+                pass  # it came too late: the operation had just ended
             except BaseException as error:
                 log.exception(OWN_ERROR)
                 errors += 1

@@ -33,11 +33,15 @@ from mapdev.linux.log import log
 from mapdev.linux.mm import TaskStruct
 from mapdev.linux.vma import VM_FAULT_OOM, VM_FAULT_SIGBUS, VmAreaStruct
 
-__all__ = ["Operations"]
+__all__ = ["OperationTimeout", "Operations"]
 
 _MAX_ERRNO = 4095
 _LLONG_MAX = (1 << 63) - 1
 _INT_MAX = (1 << 31) - 1
+
+
+class OperationTimeout(BaseException):
+    """Raised in an operation that has run for too long: its client gets ETIMEDOUT."""
 
 
 class Operations:
@@ -174,7 +178,7 @@ class Operations:
             if of.device not in self._bad_polls:
                 self._bad_polls.add(of.device)
                 log.exception("%s: poll failed: %r; it counts as ready", of.device.node, error)
-            if not isinstance(error, Exception):
+            if not isinstance(error, Exception | OperationTimeout):
                 self.machine.failures.append(error)
         finally:
             reset(token)
@@ -288,6 +292,8 @@ class Operations:
             log.exception("%s: %s raised %r, whose first argument is no errno; the client gets "
                           "EIO. Write OSError(errno.EINVAL, 'why')",
                           device.node, operation, error)  # fmt: skip
+        elif isinstance(error, OperationTimeout):
+            return OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
         else:
             log.exception("%s: %s failed: %r; the client gets EIO", device.node, operation, error)
             if not isinstance(error, Exception):

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from mapdev.driver import commands_of
 from mapdev.host.core.call import Begun, Call
 from mapdev.host.core.device import Device
 from mapdev.host.core.files import OpenFile
@@ -18,6 +19,7 @@ from mapdev.host.core.machine import HostMachine
 from mapdev.host.core.operations import Operations
 from mapdev.host.core.waiting import WouldWait
 from mapdev.linux.fs import File, Inode
+from mapdev.linux.ioctl_numbers import _IOC_DIR, _IOC_NR, _IOC_SIZE, _IOC_TYPE
 from mapdev.linux.mm import TaskStruct
 from mapdev.linux.vma import VmAreaStruct
 
@@ -65,7 +67,8 @@ class TracedOperations(Operations):
             raise
         finally:
             seconds = time.perf_counter() - began
-            self._trace(device, operation, _arguments(args), _brief(result), seconds)
+            shown = _arguments(device, operation, args)
+            self._trace(device, operation, shown, _brief(result), seconds)
         return result
 
     def _run(
@@ -83,11 +86,11 @@ class TracedOperations(Operations):
             raise
         finally:
             if isinstance(result, WouldWait):
-                call.begun = operation, _arguments(args), began
+                call.begun = operation, _arguments(call.file.device, operation, args), began
             else:
                 seconds = time.perf_counter() - began
-                shown = _brief(result)
-                self._trace(call.file.device, operation, _arguments(args), shown, seconds)
+                shown = _arguments(call.file.device, operation, args)
+                self._trace(call.file.device, operation, shown, _brief(result), seconds)
         return result
 
     def interrupted(self, call: Call) -> None:
@@ -99,10 +102,26 @@ class TracedOperations(Operations):
             self._trace(call.file.device, operation, arguments, result, seconds)
 
 
-def _arguments(args: tuple[Any, ...]) -> str:
-    return ", ".join(
-        _brief(argument) for argument in args if not isinstance(argument, File | Inode)
-    )
+def _arguments(device: Device, operation: str, args: tuple[Any, ...]) -> str:
+    shown = [_brief(argument) for argument in args if not isinstance(argument, File | Inode)]
+    if operation == "ioctl":
+        shown[0] = _command(device, args[1])
+    return ", ".join(shown)
+
+
+def _command(device: Device, number: int) -> str:
+    """Name an ioctl command: by the method that carries it out, else as C would make it."""
+    command = commands_of(device.driver).get(number)
+    return _as_in_c(number) if command is None else command.method
+
+
+def _as_in_c(number: int) -> str:
+    """Write the number of an ioctl command as ``_IOR('V', 0, 104)``, if it has such a form."""
+    kind, size, direction = chr(_IOC_TYPE(number)), _IOC_SIZE(number), _IOC_DIR(number)
+    if not (kind.isascii() and kind.isprintable()) or bool(size) != bool(direction):
+        return f"{number:#x}"
+    macro = ("_IO", "_IOW", "_IOR", "_IOWR")[direction]
+    return f"{macro}({kind!r}, {_IOC_NR(number)}{f', {size}' if size else ''})"
 
 
 def _brief(value: object) -> str:

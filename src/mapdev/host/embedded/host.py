@@ -7,7 +7,6 @@ files and mappings), `Server` (the thread). Needs Linux 5.14, no privilege.
 from __future__ import annotations
 
 import errno
-import resource
 import socket
 import subprocess
 import time
@@ -22,6 +21,7 @@ from mapdev.host.core.loop import Jobs
 from mapdev.host.core.trace import Trace, make_operations
 from mapdev.host.core.waiting import Waiting
 from mapdev.host.embedded import filter as seccomp
+from mapdev.host.embedded import limits
 from mapdev.host.embedded.arch import ARCH
 from mapdev.host.embedded.descendants import Descendants
 from mapdev.host.embedded.kernel import Kernel
@@ -46,6 +46,7 @@ class EmbeddedHost(Host):
         the device range): more is slower for programs that use no device. None means all.
     :param prepare: get ready for mappings now, so that nothing is left to be made when the first
         one comes. If not, and if none comes, `close` takes 10 ms less.
+    :param timeout: seconds after which an operation of a driver is ended, see `Host`.
     :raises OSError: there is not enough memory or there are not enough descriptors.
     """
 
@@ -55,8 +56,11 @@ class EmbeddedHost(Host):
         trace: Trace | None = None,
         descriptors: int | None = 10,
         prepare: bool = True,
+        timeout: float | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(timeout, verbose=trace is not None)
+        limit = limits.soft_limit_of_clients()
+        limits.raise_limit()
         watcher = Watcher()
         listeners = Listeners(watcher)
         jobs = Jobs(self.lock, watcher.kick)
@@ -72,9 +76,6 @@ class EmbeddedHost(Host):
             lambda open_file: self.kernel.uses.put(open_file),
         )
         operations = make_operations(self.machine, trace)
-        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        if limit == resource.RLIM_INFINITY:
-            limit = 1024
         low = limit if descriptors is None else descriptors
         numbers = seccomp.Descriptors.below(limit, low)
         self.kernel = Kernel(self.machine, operations, numbers, waiting, watcher, listeners)
@@ -96,15 +97,17 @@ class EmbeddedHost(Host):
     def popen(self, args: Sequence[Any], **options: Any) -> ClientProcess:
         """Start a program as a client; used like `subprocess.Popen`.
 
-        :raises OSError: the program can't be executed, or the kernel refuses the filter.
+        :raises OSError: EMFILE no descriptors are left for one more client; or the program can't be
+            executed, or the kernel refuses the filter.
         """
         self._descendants.adopt()
         kernel = self.kernel
         program = seccomp.build(ARCH, kernel.descriptors, kernel.window, kernel.injector.secret)
         ours, theirs = socket.socketpair()
         try:
-            self._server.expect(ours)
-            process = ClientProcess(args, program, theirs, **options)
+            base, number = kernel.descriptors.base, ours.fileno()
+            arrival = self._server.expect(ours)
+            process = ClientProcess(args, program, base, theirs, number, arrival, **options)
             process.signalled = self._server.look_for_signals
             self._descendants.started.add(process.pid)
             return process
@@ -116,6 +119,10 @@ class EmbeddedHost(Host):
             ) from error
         finally:
             theirs.close()  # a child that could not start hangs up by this
+
+    def kill_clients(self) -> None:
+        """Send SIGKILL to all clients."""
+        self._descendants.kill()
 
     def settle(self) -> None:
         """Return when all that clients have done so far is handled."""
@@ -157,3 +164,4 @@ class EmbeddedHost(Host):
         if counts.used or counts.held:
             self.leaks.append(f"{counts.used} frames are still in use and {counts.held} held back")
         self.machine.close()
+        limits.restore_limit()

@@ -2,12 +2,20 @@
 
 Between fork and exec the child gives up new privileges, installs the filter and sends the listener
 to us; from then on it, and all that it forks and executes, are clients.
+
+Until the child has closed its own copy of the listener, a call of it that the filter hands over
+would wait for ever if nobody else had one. So it makes no such call before we say that we have the
+listener, and in all that time it dies with us (PR_SET_PDEATHSIG).
 """
 
 from __future__ import annotations
 
 import array
+import contextlib
+import errno
+import fcntl
 import os
+import resource
 import select
 import signal
 import socket
@@ -15,12 +23,23 @@ import subprocess
 from collections.abc import Callable
 from typing import Any
 
-from mapdev.host.embedded import syscalls
+from mapdev.host.embedded import limits, syscalls
 from mapdev.host.process import Process
 
 # A child that can't install its filter has to say so before exec; Popen passes on only that
 # preexec_fn raised. The errno comes through the listener's socket instead.
 _FAILED = b"failed"
+_RECEIVED, _LOST = b"received", b"lost"
+_NOT_RECEIVED = 125  # exit status of a child that nobody will ever see
+
+
+class Arrival:
+    """How the listener of a client that was started got here.
+
+    :ivar error: why it did not; set before the child has ended.
+    """
+
+    error: OSError | None = None
 
 
 class ClientProcess(Process):
@@ -34,9 +53,20 @@ class ClientProcess(Process):
 
     signalled: Callable[[], None] | None = None
 
-    def __init__(self, args: Any, program: bytes, channel: socket.socket, **options: Any) -> None:
-        """Start `args` under the filter `program`; its listener comes out of `channel`."""
-        super().__init__(args, preexec_fn=_Installer(program, channel), **options)
+    def __init__(
+        self, args: Any, program: bytes, base: int, channel: socket.socket, other_end: int,
+        arrival: Arrival, **options: Any,
+    ) -> None:  # fmt: skip
+        """Start `args` under the filter `program`, which sends its listener through `channel`.
+
+        :param other_end: the descriptor at which that is received.
+        :param base: the filter hands over socket calls on descriptors from this one on.
+        :raises OSError: the program can't be executed, or `arrival` says why the listener is lost.
+        """
+        super().__init__(args, preexec_fn=_Installer(program, base, channel, other_end), **options)
+        if arrival.error is not None:
+            self.end()  # it has ended itself
+            raise arrival.error
 
     def poll(self) -> int | None:
         """Return the exit status if the process has ended, see subprocess.Popen.poll."""
@@ -69,22 +99,62 @@ class ClientProcess(Process):
 class _Installer:
     """Installs the filter in the child between fork and exec, by nothing but system calls."""
 
-    def __init__(self, program: bytes, channel: socket.socket) -> None:
+    def __init__(
+        self, program: bytes, base: int, channel: socket.socket, other_end: int
+    ) -> None:  # fmt: skip
+        self._other_end = other_end
         self._program = program
+        self._base = base
         self._channel = channel
-        self._rights = socket.SOL_SOCKET, socket.SCM_RIGHTS
+        self._parent = os.getpid()
+        self._limits = limits.limits_of_clients()
         self._array = array.array
+        self._socket = socket.socket
 
     def __call__(self) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != self._parent:
+            os._exit(_NOT_RECEIVED)  # it had died already
+        channel, stdin = self._channel, -1
+        os.close(self._other_end)  # the listener needs a descriptor, which may be the last one
         try:
+            if channel.fileno() >= self._base:
+                channel, stdin = self._channel_at_0()
             syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
             listener = _install(self._program)
         except OSError as error:
-            self._channel.send(_FAILED + str(error).encode())
+            channel.send(_FAILED + str(error).encode())
             raise
-        self._channel.sendmsg([b"x"], [(*self._rights, self._array("i", [listener]))])
+        if not self._is_received(channel, listener):
+            os._exit(_NOT_RECEIVED)  # not by an exception: to report that is a call on a descriptor
         os.close(listener)
+        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, 0)
+        if stdin >= 0:
+            os.dup2(stdin, channel.detach())
+        resource.setrlimit(resource.RLIMIT_NOFILE, self._limits)
+
+    def _channel_at_0(self) -> tuple[socket.socket, int]:
+        """Return the channel at a number whose socket calls are not handed over, and old number 0.
+
+        There may be many clients, and no number below `base` that is free.
+        """
+        try:
+            stdin = fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, 3)
+        except OSError:
+            stdin = -1  # it is closed
+        os.dup2(self._channel.fileno(), 0, inheritable=stdin >= 0)
+        self._channel.close()
+        return self._socket(fileno=0), stdin
+
+    def _is_received(self, channel: socket.socket, listener: int) -> bool:
+        rights = socket.SOL_SOCKET, socket.SCM_RIGHTS, self._array("i", [listener])
+        try:
+            channel.sendmsg([b"x"], [rights])
+            # No end of file need ever come: a child that starts now has a copy of the other end.
+            return channel.recv(len(_RECEIVED)) == _RECEIVED
+        except OSError:
+            return False
 
 
 def _install(program: bytes) -> int:
@@ -100,10 +170,23 @@ def _install(program: bytes) -> int:
 def receive_listener(channel: socket.socket) -> int | None:
     """Return the descriptor that a child sent, None when it ended before it could.
 
-    :raises OSError: the child could not install its filter.
+    :raises OSError: the child could not install its filter; EMFILE we have no descriptor left, so
+        that the kernel has dropped the listener.
     """
-    data, descriptors, _, _ = socket.recv_fds(channel, 256, 1)
+    data, descriptors, flags, _ = socket.recv_fds(channel, 256, 1)
     if data.startswith(_FAILED):
         raise OSError(f"the kernel refused the client's filter: {data[len(_FAILED):].decode()}; "
                       "see `mapdev doctor`")  # fmt: skip
-    return descriptors[0] if descriptors else None
+    if descriptors:
+        return descriptors[0]
+    if data or flags & socket.MSG_CTRUNC:
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        raise OSError(errno.EMFILE, "no descriptor is left for the listener of a client: mapdev "
+                      f"may have {limit}; see `ulimit -Hn`")  # fmt: skip
+    return None
+
+
+def confirm(channel: socket.socket, is_received: bool) -> None:
+    """Tell a child whether its listener is served from now on; if not, it ends."""
+    with contextlib.suppress(OSError):  # it has ended
+        channel.send(_RECEIVED if is_received else _LOST)

@@ -10,6 +10,7 @@ Source: seccomp_unotify(2), linux/seccomp.h
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import errno
 import fcntl
@@ -181,6 +182,10 @@ class Call(CoreCall):
         """Let the kernel carry the call out as if there were no filter."""
         return self.listener.send(self.id, 0, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE)
 
+    def time_out(self) -> None:
+        """Make the call fail with ETIMEDOUT although its operation still runs; in any thread."""
+        self.listener.send_from_elsewhere(self.id, -errno.ETIMEDOUT)
+
     def is_waited_for(self) -> bool:
         """Say whether the thread still waits: it may have been killed."""
         return self.listener.is_valid(self.id)
@@ -265,6 +270,11 @@ class Listener:
                 return False
             raise
         return True
+
+    def send_from_elsewhere(self, id: int, error: int) -> None:
+        """Make call `id` fail, from another thread than the host's, whose answer comes too late."""
+        with contextlib.suppress(OSError):  # answered already, or closed
+            fcntl.ioctl(self.fd, SECCOMP_IOCTL_NOTIF_SEND, RESPONSE.pack(id, 0, error, 0))
 
     def is_valid(self, id: int) -> bool:
         """Say whether the thread of call `id` waits."""

@@ -7,6 +7,7 @@ every client thread that is stopped, so ptrace must be called nowhere else.
 from __future__ import annotations
 
 import errno
+import os
 import select
 import socket
 import time
@@ -21,7 +22,7 @@ from mapdev.host.embedded.calls import HANDLERS
 from mapdev.host.embedded.calls.path import foreign_open
 from mapdev.host.embedded.inject.tracee import ClientGone
 from mapdev.host.embedded.kernel import Kernel
-from mapdev.host.embedded.launch import receive_listener
+from mapdev.host.embedded.launch import Arrival, confirm, receive_listener
 from mapdev.host.embedded.listeners import Listeners
 from mapdev.host.embedded.notify import Call, Listener, Notification
 from mapdev.host.embedded.quick import Events, Quick
@@ -54,6 +55,7 @@ class Server(Loop):
         self._watched = watcher.handlers
         self._listeners = listeners.by_fd
         self._postponed = listeners.postponed
+        self._expected: dict[socket.socket, Arrival] = {}  # of clients that are being started
         self._passes = 0  # how often a look has found more, while somebody waits for `settle`
         self._events = self._pass_on_and_wait()
 
@@ -65,10 +67,11 @@ class Server(Loop):
         self.abandon()
         self._watcher.close()
 
-    def expect(self, channel: socket.socket) -> None:
+    def expect(self, channel: socket.socket) -> Arrival:
         """Serve the client that will send its listener through `channel`, which is ours now."""
-        self.jobs.in_thread(lambda: self._watch(channel.fileno(), select.EPOLLIN,
-                                           lambda _: self._accept(channel)))  # fmt: skip
+        arrival = Arrival()
+        self.jobs.in_thread(lambda: self._expect(channel, arrival))
+        return arrival
 
     def look_for_signals(self) -> None:
         """See at once what a signal that was just sent means to parked calls; does not wait."""
@@ -180,20 +183,33 @@ class Server(Loop):
     def _unwatch(self, fd: int) -> None:
         self._watcher.unwatch(fd)
 
+    def _expect(self, channel: socket.socket, arrival: Arrival) -> None:
+        self._watch(channel.fileno(), select.EPOLLIN, lambda _: self._accept(channel))
+        self._expected[channel] = arrival
+
     def _accept(self, channel: socket.socket) -> None:
         self._unwatch(channel.fileno())
+        arrival = self._expected.pop(channel)
+        fd = None
         try:
             fd = receive_listener(channel)
+            if fd is not None:
+                self._serve_listener(fd)
         except OSError as error:
-            log.error("%s", error)
-            return
-        finally:
-            channel.close()
-        if fd is None:
-            return
-        listener = Listener(fd, self._kernel)
+            log.error("a client can't be served: %s", error.strerror or error)
+            arrival.error = error
+            fd = None
+        confirm(channel, fd is not None)
+        channel.close()
+
+    def _serve_listener(self, fd: int) -> None:
+        try:
+            listener = Listener(fd, self._kernel)
+            self._watch(fd, select.EPOLLIN, lambda event: self._notified(listener, event))
+        except BaseException:
+            os.close(fd)
+            raise
         self._listeners[fd] = listener
-        self._watch(fd, select.EPOLLIN, lambda event: self._notified(listener, event))
 
     def _notified(self, listener: Listener, event: int) -> None:
         if event & select.EPOLLIN:
@@ -229,6 +245,11 @@ class Server(Loop):
     def abandon(self) -> None:
         """Close all listeners: calls of clients fail from now on."""
         super().abandon()
+        for channel, arrival in self._expected.items():
+            arrival.error = OSError(errno.ENODEV, "the host has ended")
+            confirm(channel, False)
+            channel.close()
+        self._expected.clear()
         for listener in self._listeners.values():
             listener.close()
         self._listeners.clear()

@@ -29,6 +29,7 @@ for _name in ("process_vm_readv", "process_vm_writev"):
         ctypes.c_ulong,
     ]  # fmt: skip
 
+PR_SET_PDEATHSIG = 1
 PR_SET_NO_NEW_PRIVS = 38
 PR_SET_CHILD_SUBREAPER = 36
 PR_GET_CHILD_SUBREAPER = 37

@@ -41,8 +41,8 @@ class Watcher:
 
         :param events: EPOLLIN and the like; a hang-up is always reported.
         """
-        self.handlers[fd] = handle
         self.epoll.register(fd, events)
+        self.handlers[fd] = handle
 
     def unwatch(self, fd: int) -> None:
         """Watch descriptor `fd` no longer; to be called before it is closed."""

@@ -35,12 +35,12 @@ class KernelHost(Host):
 
     :param trace: called after each operation, see `mapdev.host.core.trace.Trace`.
     :param timeout: seconds that a client waits for the answer to a call that has begun, unless the
-        driver made it wait; 0 for what the module was loaded with.
+        driver made it wait; 0 for what the module was loaded with. The operation is ended, too.
     :raises OSError: the module is not loaded, is another version's, or may not be used.
     """
 
     def __init__(self, trace: Trace | None = None, timeout: float = 0) -> None:
-        super().__init__()
+        super().__init__(timeout or None, verbose=trace is not None)
         self._control = Control(int(timeout * 1000))
         self._coroutines = Coroutines(self.lock)
         jobs = Jobs(self.lock, self._control.kick)
@@ -89,6 +89,11 @@ class KernelHost(Host):
         self._started = [other for other in self._started if other.poll() is None]
         self._started.append(process)
         return process
+
+    def kill_clients(self) -> None:
+        """Send SIGKILL to the programs that we started."""
+        for process in self._started:
+            process.kill()
 
     def settle(self) -> None:
         """Return when all that clients have done so far is handled."""

@@ -300,7 +300,14 @@ class _Mapping:
             )
             vma.lease = fault_handler.adopt(vma)
             fault_handler.fill(vma, start, vma.vm_end)
-        except OSError:
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                log.error(
+                    "%s can't be mapped in process %d: a device whose pages are mapped as they are "
+                    "touched takes one descriptor for each process, here and in the process, and "
+                    "none is left (%s); see `ulimit -Hn`",
+                    vma.open_file.device.node, self._task.tgid, error.strerror,
+                )  # fmt: skip
             if not is_reserved:
                 thread.syscall("munmap", start, length)
             raise
