@@ -176,3 +176,10 @@ def _lives(pid: str) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def test_a_host_that_can_not_begin_leaves_the_limit_alone() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with pytest.raises(ValueError, match="no size"):
+        mapdev.host("much")
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == before
