@@ -108,6 +108,31 @@ def test_many_descriptors_in_the_host() -> None:
                 os.close(fd)
 
 
+def test_a_mapping_on_demand_without_descriptors(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from mapdev.host.embedded.faults import userfault
+
+    def none_left(pid: int, flags: int = 0) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    code = (
+        "import errno, mmap, os\n"
+        "try: mmap.mmap(os.open('/dev/x', os.O_RDWR), 4096)\n"
+        "except OSError as error: print(errno.errorcode[error.errno])\n"
+    )
+    with mapdev.host("16M") as host:
+        host.add("lazy", "/dev/x")
+        with monkeypatch.context() as patch:
+            patch.setattr(userfault, "pidfd_getfd", none_left)
+            done = host.run([sys.executable, "-S", "-c", code], capture_output=True, text=True)
+        assert done.stdout == "EMFILE\n", done.stderr
+    assert [
+        text for text in caplog.messages if "/dev/x can't be mapped" in text and "ulimit" in text
+    ]
+    assert host.leaks == []
+
+
 def test_limits_of_host_and_clients() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with mapdev.host("16M") as one, mapdev.host("16M") as other:
@@ -151,3 +176,10 @@ def _lives(pid: str) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def test_a_host_that_can_not_begin_leaves_the_limit_alone() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with pytest.raises(ValueError, match="no size"):
+        mapdev.host("much")
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == before

@@ -111,6 +111,52 @@ def test_what_an_operation_raises_that_is_no_exception(pytester: pytest.Pytester
     result.stdout.fnmatch_lines(["*the driver says so*", "*SystemExit(3)*"])
 
 
+EXIT = """
+import os, pytest, sys
+from mapdev import Driver
+
+class Exits(Driver):
+    def read(self, file, count, pos): pytest.exit("the driver ends the session", 7)
+
+def test_it(mapdev):
+    mapdev.add(Exits, "/dev/x")
+    mapdev.run([sys.executable, "-S", "-c", "import os; os.read(os.open('/dev/x', 0), 1)"], timeout=60)
+
+def test_another():
+    pass
+"""
+
+
+def test_an_operation_that_ends_the_session(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(EXIT)
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", timeout=120)
+    assert result.ret == 7
+    result.stdout.fnmatch_lines(["*the driver ends the session*"])
+    assert "passed" not in result.parseoutcomes()
+
+
+SLOW = """
+import sys
+from mapdev import Driver
+
+class Slow(Driver):
+    def read(self, file, count, pos):
+        while True: pass
+
+def test_it(mapdev):
+    mapdev.add(Slow, "/dev/x")
+    code = "import os; os.read(os.open('/dev/x', 0), 1)"
+    done = mapdev.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, timeout=60)
+    assert "TimeoutError" in done.stderr
+"""
+
+
+def test_the_option_timeout(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(SLOW)
+    options = ("-p", "no:cacheprovider", "--mapdev-timeout", "0.5")
+    pytester.runpytest_subprocess(*options, timeout=120).assert_outcomes(passed=1)
+
+
 def test_the_fixture(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(SUITE)
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider")

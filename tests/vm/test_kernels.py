@@ -19,7 +19,7 @@ from mapdev.vm import kernels, machine
 from mapdev.vm.kernels import Kernel
 
 PROJECT = Path(__file__).parents[2]
-TIMEOUT = 900  # seconds; without KVM everything takes some ten times as long
+TIMEOUT = 1800  # seconds; without KVM everything takes some ten times as long
 TESTS = (
     "tests/kernel", "tests/hosts", "tests/conformance/test_conformance.py",
     "tests/programs/test_stress_ng.py",

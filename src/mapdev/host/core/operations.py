@@ -178,7 +178,7 @@ class Operations:
             if of.device not in self._bad_polls:
                 self._bad_polls.add(of.device)
                 log.exception("%s: poll failed: %r; it counts as ready", of.device.node, error)
-            if not isinstance(error, Exception | OperationTimeout):
+            if _must_fail(error) and not isinstance(error, OperationTimeout):
                 self.machine.failures.append(error)
         finally:
             reset(token)
@@ -296,7 +296,7 @@ class Operations:
             return OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
         else:
             log.exception("%s: %s failed: %r; the client gets EIO", device.node, operation, error)
-            if not isinstance(error, Exception):
+            if _must_fail(error):
                 self.machine.failures.append(error)
         return OSError(errno.EIO, os.strerror(errno.EIO))
 
@@ -330,6 +330,14 @@ class Operations:
         log.error("%s: %s returned %s, not %s; the client gets EIO",
                   device.node, operation, shown, wanted)  # fmt: skip
         raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def _must_fail(error: BaseException) -> bool:
+    """Say whether the run must fail for `error`: it is no error of a call.
+
+    The one that pytest.exit raises is an `Exception`, unlike all other outcomes of a test.
+    """
+    return not isinstance(error, Exception) or type(error).__module__ == "_pytest.outcomes"
 
 
 def _started(coroutine: Any) -> WouldWait:

@@ -61,6 +61,17 @@ class EmbeddedHost(Host):
         super().__init__(timeout, verbose=trace is not None)
         limit = limits.soft_limit_of_clients()
         limits.raise_limit()
+        try:
+            self._begin(
+                memory, trace, limit if descriptors is None else descriptors, limit, prepare
+            )
+        except BaseException:
+            limits.restore_limit()
+            raise
+
+    def _begin(
+        self, memory: int | str, trace: Trace | None, low: int, limit: int, prepare: bool
+    ) -> None:  # fmt: skip
         watcher = Watcher()
         listeners = Listeners(watcher)
         jobs = Jobs(self.lock, watcher.kick)
@@ -76,7 +87,6 @@ class EmbeddedHost(Host):
             lambda open_file: self.kernel.uses.put(open_file),
         )
         operations = make_operations(self.machine, trace)
-        low = limit if descriptors is None else descriptors
         numbers = seccomp.Descriptors.below(limit, low)
         self.kernel = Kernel(self.machine, operations, numbers, waiting, watcher, listeners)
         self._server = Server(self.kernel, jobs, waiting, watcher, listeners)
