@@ -17,6 +17,7 @@ from mapdev.host.process import Process
 from mapdev.linux import (
     PAGE_SHIFT,
     PAGE_SIZE,
+    VM_FAULT_LOCKED,
     VM_FAULT_RETRY,
     VM_IO,
     VM_PFNMAP,
@@ -525,3 +526,28 @@ def test_pages_taken_away_from_a_client_that_dies(
     assert process.stdout is not None
     process.stdout.readline()
     client(OPEN + "fcntl.ioctl(fd, 0, 0)")
+
+
+def test_pages_that_are_taken_away_while_they_are_written(mapdev: Host, client: Client) -> None:
+    """A thread that waits for leave to write finds the page gone, and touches it again."""
+
+    class Taken(Asked):
+        def probe(self) -> None:
+            super().probe()
+            self.vm_ops.page_mkwrite = lambda vmf: VM_FAULT_LOCKED
+
+    mapdev.add(Taken, "/dev/x")
+    client(
+        OPEN
+        + """
+m = mmap.mmap(fd, P)
+end = time.monotonic() + 2
+def take():
+    while time.monotonic() < end: fcntl.ioctl(fd, 0, 1); time.sleep(0.003)
+thread = threading.Thread(target=take, daemon=True); thread.start()
+rounds = 0
+while time.monotonic() < end - 0.5: m[0]; m[7] = 1; rounds += 1
+thread.join(30)
+assert rounds and not thread.is_alive()
+"""
+    )
