@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mapdev.linux.fs import Inode
     from mapdev.linux.kthread import Kthread
     from mapdev.linux.mm import TaskStruct
-    from mapdev.linux.vma import Kind
+    from mapdev.linux.vma import Kind, VmAreaStruct
 
 __all__ = [
     "Context", "FrameState", "Machine", "Owner", "WouldBlock", "context", "current_context",
@@ -120,6 +120,9 @@ class Machine(Protocol):
         """Give a writable view; EFAULT when any of it is not allocated."""
 
     # Mappings
+    def areas(self, task: "TaskStruct") -> "list[VmAreaStruct]":
+        """Give the live areas of any task; EFAULT where only a client's own call can tell."""
+
     def unmap_mapping_range(self, inode: "Inode", start: int, size: int) -> None:
         """Take bytes of a device's file out of all areas that map them; size 0: to the end."""
 

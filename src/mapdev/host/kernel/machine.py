@@ -17,6 +17,7 @@ from mapdev.host.kernel.buffers import Buffer, Buffers, pages_for
 from mapdev.host.kernel.control import Control
 from mapdev.linux.context import FrameState, Owner
 from mapdev.linux.fs import Inode
+from mapdev.linux.mm import TaskStruct
 from mapdev.linux.numbers import (
     GFP_COMP,
     GFP_KERNEL,
@@ -28,7 +29,7 @@ from mapdev.linux.numbers import (
 )
 from mapdev.linux.page import PG_buddy, PG_head, PG_reserved, PG_slab, PG_tail
 from mapdev.linux.slab import ZERO_SIZE_PTR
-from mapdev.linux.vma import Kind
+from mapdev.linux.vma import Kind, VmAreaStruct
 
 OTHERS = "the kernel"  # the owner of frames that this session did not allocate
 _FLAGS = (
@@ -287,6 +288,10 @@ class KernelMachine(Activity):
         return buffer.view[start : start + size]
 
     # --- mappings ---------------------------------------------------------------------------
+
+    def areas(self, task: TaskStruct) -> list[VmAreaStruct]:
+        """Refuse: only a client that waits for its own call can list its areas."""
+        raise OSError(errno.EFAULT, f"{task!r} is no client whose call is being handled")
 
     def unmap_mapping_range(self, inode: Inode, start: int, size: int) -> None:
         """Take bytes of a device's file out of all areas that map them."""
