@@ -22,7 +22,6 @@ TIMES = 500
 TARGET = BULK * TIMES
 PAGES = 2 * BULK * TIMES + 2
 MAP_FIXED = 0x10
-PER_VMA_LOCKS = tuple(map(int, os.uname().release.split(".")[:2])) >= (6, 4)
 
 
 class _Watch(threading.Thread):
@@ -136,10 +135,9 @@ def test_frames_are_given_back_after_they_are_unmapped(daemon: Daemon) -> None:
     """
     daemon.create()
     row, scattered = daemon.alloc(BULK, uapi.BUF_CONTIG), daemon.alloc(BULK, uapi.BUF_VMALLOC)
-    for delay in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1) * (3 if PER_VMA_LOCKS else 1):
+    for delay in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1) * 3:
         code, late = _attempt(daemon, row, scattered, delay)
         assert not late, f"{late} writes arrived in memory that was free"
         if code == errno.EINVAL:
             return
-    # Without per-VMA locks any page fault of the thread that watches waits for the mmap to be over.
-    assert not PER_VMA_LOCKS, "each mmap was over before the buffer was freed"
+    raise AssertionError("each mmap was over before the buffer was freed")
