@@ -88,7 +88,7 @@ class Host(abc.ABC):
 
     @property
     def failures(self) -> list[BaseException]:
-        """What drivers raised that is no `Exception`: ``SystemExit``, the outcome of a test.
+        """The exceptions of drivers that are no `Exception`: ``SystemExit``, the outcome of a test.
 
         Their clients got EIO. Whoever runs the host should fail, since nothing else will tell.
         """
