@@ -30,12 +30,13 @@ from bench.drivers import Bench as Device
 from bench.harness import Bench
 from mapdev.driver import Driver
 from mapdev.host.core.operations import Operations
-from mapdev.host.embedded import files, notify, quick
+from mapdev.host.embedded.files import open_file
+from mapdev.host.embedded.files.open_files import OpenFiles
 from mapdev.host.embedded.host import EmbeddedHost
-from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.machine import EmbeddedMachine
-from mapdev.host.embedded.notify import Listener
 from mapdev.host.embedded.server import Server
+from mapdev.host.embedded.syscalls import notify, quick
+from mapdev.host.embedded.syscalls.notify import Listener
 
 CALLS, SHORT = 10_000, 4_000
 RUNS = 12
@@ -49,7 +50,7 @@ STAGES: dict[str, list[tuple[Any, str]]] = {
     "the host's loop: unpack, is it ours, lock": [(Server, "serve")],
     "make a Call": [(Listener, "call")],
     "find the handler; its checks": [(Server, "_handle")],
-    "which open file it is": [(Kernel, "file")],
+    "which open file it is": [(OpenFiles, "of")],
     "operations: context, errors, result": [(Operations, "ioctl"), (Operations, "read"),
                                             (Operations, "write")],
     "the driver's method": [(Driver, "ioctl"), (Device, "read"), (Device, "write")],
@@ -103,7 +104,7 @@ def clocked(host: EmbeddedHost) -> Iterator[Clock]:
     changes: list[tuple[Any, str, Any]] = [
         (notify, "fcntl", types.SimpleNamespace(ioctl=ioctl)),
         (quick, "ioctl", ioctl),
-        (files, "os", _like(os, readlink=clock.wrap("*readlink of /proc/TID/fd/N", os.readlink))),
+        (open_file, "os", _like(os, readlink=clock.wrap("*readlink of the descriptor", os.readlink))),
         (server, "_epoll", _like(server._epoll, poll=clock.wrap(WAIT, server._epoll.poll))),
     ]
     for stage, functions in STAGES.items():

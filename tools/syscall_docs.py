@@ -11,7 +11,7 @@ import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
-from mapdev.host.embedded.syscall_table import SYSCALLS, Syscall
+from mapdev.host.embedded.syscalls.table import SYSCALLS, Syscall
 
 NOTES = Path(__file__).with_name("syscalls.txt")
 TABLE = {call.name: call for call in SYSCALLS}
@@ -60,7 +60,7 @@ devices are mapped unless a program chooses another place. See [how it works](ho
 rows were compared by running the calls on the gallery's `contiguous` on both hosts, the kernel host
 on Linux 6.12; others are from the kernel's source.
 
-This page is generated: change the table in `mapdev.host.embedded.syscall_table`, or
+This page is generated: change the table in `mapdev.host.embedded.syscalls.table`, or
 `tools/syscalls.txt`, then run `python tools/syscall_docs.py > docs/syscalls.md`. Its calls are
 those of Linux 6.17.
 """

@@ -32,10 +32,10 @@ REASONS = {
     "host/embedded/inject/tracee.py Tracee._next_event": _STOPS,
     "host/embedded/inject/tracee.py Tracee.wait_for_death": "the thread runs exit, or was killed",
     "host/embedded/inject/worker.py Worker._receive": "called when there is a message",
-    "host/embedded/launch.py ClientProcess._ended": _CALLER,
-    "host/embedded/launch.py _Installer._is_received": "the host answers, or lets go of all "
-    "clients (`Server.abandon`), or dies and the child with it (PR_SET_PDEATHSIG)",
-    "host/embedded/launch.py receive_listener": "called when there is a message",
+    "host/embedded/syscalls/launch.py ClientProcess._ended": _CALLER,
+    "host/embedded/syscalls/launch.py _Installer._is_received": "the host answers, or lets go of "
+    "all clients (`Server.abandon`), or dies and the child with it (PR_SET_PDEATHSIG)",
+    "host/embedded/syscalls/launch.py receive_listener": "called when there is a message",
     "host/process.py Process.end": _KILLED,
     "interruption.py listening.listen": "ended by the code that it listens for",
     "interruption.py listening": "the thread was told to end",

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 
 from mapdev.host.core.host import Host
-from mapdev.host.embedded.syscalls import read_signal, signalfd
+from mapdev.host.embedded.libc import read_signal, signalfd
 
 _A_WHILE = 0.3  # seconds after which an operation is taken for one that blocks
 _PATIENCE = 2.0  # seconds that an operation gets to end

@@ -20,7 +20,7 @@ from mapdev.host.core.device import Device
 from mapdev.host.core.host import Host
 from mapdev.host.core.trace import Trace
 from mapdev.host.embedded.host import EmbeddedHost
-from mapdev.host.embedded.syscalls import read_signal, signalfd
+from mapdev.host.embedded.libc import read_signal, signalfd
 from mapdev.host.loading import DriverError, parse_device
 from mapdev.host.process import Process
 from mapdev.interruption import Blocked, Interrupted, interruptible, listening

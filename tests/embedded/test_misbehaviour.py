@@ -16,7 +16,7 @@ from storm_devices import Faults, add, left
 
 from mapdev import Driver
 from mapdev.host.embedded.host import EmbeddedHost
-from mapdev.host.embedded.launch import ClientProcess
+from mapdev.host.embedded.syscalls.launch import ClientProcess
 from mapdev.linux import (
     VM_FAULT_SIGBUS,
     File,
@@ -235,7 +235,7 @@ def test_a_client_that_maps_again_and_again(steady: Any, client: Client) -> None
 
 def test_the_worker_s_pages(mapdev: EmbeddedHost, steady: Any, client: Client) -> None:
     """A program that unmaps, protects or replaces what it has not mapped itself."""
-    page = mapdev.kernel.window.start
+    page = mapdev.subsystems.window.start
     client(
         BOTH
         + f"""
@@ -375,7 +375,7 @@ def test_wild_arguments(
 import random
 random.seed({os.environ.get("MAPDEV_STORM_SEED", "1")})
 libc.syscall.restype = ctypes.c_long
-os.read = None; window = {mapdev.kernel.window.start}
+os.read = None; window = {mapdev.subsystems.window.start}
 os.set_blocking(waits, False)
 p, q = raw_mmap(None, 4 * P, R | W, SHARED, frames), raw_mmap(None, 4 * P, R | W, SHARED, faults)
 wild = [0, 1, 2, 3, 7, 8, 100, P, P - 1, -1, -2, 1 << 31, 1 << 32, 1 << 47, (1 << 63) - 1, 1 << 63,

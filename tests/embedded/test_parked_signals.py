@@ -8,7 +8,7 @@ from devices import Items
 from pace import patience
 
 from mapdev.host.embedded.host import EmbeddedHost
-from mapdev.host.embedded.launch import ClientProcess
+from mapdev.host.embedded.syscalls.launch import ClientProcess
 
 
 def test_a_signal_that_the_host_passes_on_is_seen_at_once(
@@ -18,6 +18,6 @@ def test_a_signal_that_the_host_passes_on_is_seen_at_once(
     process = start("os.read(os.open('/dev/x', os.O_RDWR), 1)")
     driver.await_reads()
     with mapdev.lock:
-        mapdev.kernel.signals.due = time.monotonic() + 1000  # not seen in any other way
+        mapdev.subsystems.signals.due = time.monotonic() + 1000  # not seen in any other way
     process.terminate()
     assert process.wait(patience(30)) == -signal.SIGTERM

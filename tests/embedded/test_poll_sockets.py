@@ -8,7 +8,7 @@ import pytest
 from pace import patience
 from polled import POLL, Masked
 
-from mapdev.host.embedded import files
+from mapdev.host.embedded.files import open_file
 from mapdev.host.embedded.host import EmbeddedHost
 from mapdev.linux import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP
 
@@ -75,7 +75,7 @@ def test_nothing_is_done_when_nothing_changes(
 ) -> None:
     mapdev.add(Masked, "/dev/x", mask=EPOLLIN)
     monkeypatch.setattr(
-        files, "fetch_descriptor", lambda *_: pytest.fail("a descriptor was fetched")
+        open_file, "fetch_descriptor", lambda *_: pytest.fail("a descriptor was fetched")
     )
     client(
         POLL
@@ -99,7 +99,7 @@ def test_where_descriptors_are_not_lent(
     def refuse(*_: Any) -> int:
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr(files, "fetch_descriptor", refuse)
+    monkeypatch.setattr(open_file, "fetch_descriptor", refuse)
     driver = mapdev.add(Masked, "/dev/x", mask=EPOLLOUT)
     client(
         POLL

@@ -8,8 +8,8 @@ import pytest
 from devices import Bare, Buffer
 
 from mapdev.host.embedded.host import EmbeddedHost
-from mapdev.host.embedded.launch import ClientProcess
-from mapdev.host.embedded.quick import Quick
+from mapdev.host.embedded.syscalls.launch import ClientProcess
+from mapdev.host.embedded.syscalls.quick import Quick
 from mapdev.linux import File, Inode, WaitQueueHead, wait_event_interruptible, wake_up
 
 Client = Callable[..., str]

@@ -98,7 +98,7 @@ def test_the_lent_descriptor_is_of_no_use_to_siblings(mapdev: EmbeddedHost, clie
         for thread in threads: thread.join()
         assert not got, got
         """,
-        str(mapdev.kernel.scratch_descriptor),
+        str(mapdev.subsystems.fd_allocator.scratch),
         str(rounds(300)),
     )
 

@@ -17,7 +17,7 @@ from pace import patience, rounds
 from storm_devices import Static, add, left
 
 from mapdev.host.embedded.host import EmbeddedHost
-from mapdev.host.embedded.launch import ClientProcess
+from mapdev.host.embedded.syscalls.launch import ClientProcess
 
 SEED = int(os.environ.get("MAPDEV_STORM_SEED", "0")) or random.randrange(1 << 30)
 NUMBER = int(os.environ.get("MAPDEV_STORM", "0")) or rounds(1000)

@@ -54,7 +54,7 @@ class Machine(RuleBasedStateMachine):
         self.host.settle()
         assert self.client.returncode == 0
         assert (self.driver.areas, self.driver.files) == (0, 0)
-        assert not len(self.host.machine.leases) and not list(self.host.kernel.spaces)
+        assert not len(self.host.machine.leases) and not list(self.host.subsystems.spaces)
 
     def do(self, *call: Any) -> Any:
         assert self.client.stdin is not None and self.client.stdout is not None

@@ -26,7 +26,7 @@ def belongings(host: Host) -> Belongings:
     if isinstance(host, EmbeddedHost):
         counts = host.memory.counts()
         leases = len(host.machine.leases)
-        return Belongings(len(host.kernel.files), leases, counts.used + counts.held)
+        return Belongings(len(host.subsystems.files.table), leases, counts.used + counts.held)
     if not _COUNTERS.exists():
         subprocess.run(["mount", "-t", "debugfs", "debugfs", "/sys/kernel/debug"], check=True)
     numbers = (int((_COUNTERS / name).read_text()) for name in ("files", "areas", "pages"))
@@ -37,7 +37,7 @@ def look_for_signals(host: Host) -> None:
     """Return when the host has had every chance to see the signals that were sent until now."""
     if isinstance(host, EmbeddedHost):
         for _ in range(3):
-            host._server.jobs.in_thread(host.kernel.signals.look)
+            host._server.jobs.in_thread(host.subsystems.signals.look)
     else:  # the module tells it of one
         time.sleep(patience(0.05))
         host.settle()

@@ -7,7 +7,7 @@ import pytest
 
 from mapdev.cli import _plain_run
 from mapdev.driver import Driver, parse_size
-from mapdev.host.embedded.syscall_table import SYSCALLS
+from mapdev.host.embedded.syscalls.table import SYSCALLS
 from mapdev.host.loading import DriverError, check_parameters
 
 # Each takes longer to import than all of a host's own work at start, or leads to one that does.

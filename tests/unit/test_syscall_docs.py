@@ -11,7 +11,7 @@ import pytest
 from kernel_headers import numbers_of
 
 from mapdev.host.embedded.arch import SUPPORTED
-from mapdev.host.embedded.syscall_table import SYSCALLS
+from mapdev.host.embedded.syscalls.table import SYSCALLS
 
 ROOT = Path(__file__).parents[2]
 NEWEST = 469  # file_setattr, Linux 6.17

@@ -8,11 +8,12 @@ import pkgutil
 import pytest
 from kernel_headers import numbers_of
 
-from mapdev.host.embedded import calls, quick
+from mapdev.host.embedded import calls
 from mapdev.host.embedded.arch import ARCH, NUMBER_OF, SUPPORTED
-from mapdev.host.embedded.filter import Descriptors, build
 from mapdev.host.embedded.mm.window import Window
-from mapdev.host.embedded.syscall_table import BY_NUMBER, NO_FLAGS, SYSCALLS, Syscall
+from mapdev.host.embedded.syscalls import quick
+from mapdev.host.embedded.syscalls.filter import Descriptors, build
+from mapdev.host.embedded.syscalls.table import BY_NUMBER, NO_FLAGS, SYSCALLS, Syscall
 
 ARCHES = {name: importlib.import_module(f"mapdev.host.embedded.arch.{name}") for name in SUPPORTED}
 FAMILIES = sorted({call.family for call in SYSCALLS})

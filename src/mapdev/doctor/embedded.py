@@ -67,7 +67,7 @@ def _ptrace() -> Finding:
 
 def _poll() -> Finding:
     """Fetch a descriptor of a child, as the host does to take POLLIN back."""
-    from mapdev.host.embedded.syscalls import fetch_descriptor
+    from mapdev.host.embedded.libc import fetch_descriptor
 
     child = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
     try:

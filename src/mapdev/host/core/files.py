@@ -1,4 +1,4 @@
-"""`OpenFile` is a device's ``struct file``; `Uses` counts its users and says when to release it.
+"""`OpenFile` is a device's ``struct file``; it counts its uses and is released with the last one.
 
 An `OpenFile` is used by its descriptors, by its mappings and by each call of it that waits. When
 the last use ends, the driver's release runs, as by fput() in the kernel. Used under the host's
@@ -10,7 +10,7 @@ Source: fs/open.c (do_dentry_open), fs/file_table.c (fput)
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any
 
 from mapdev.host.core.device import Device
 from mapdev.linux.fs import (
@@ -23,48 +23,39 @@ from mapdev.linux.fs import (
 )
 from mapdev.linux.numbers import O_ACCMODE
 
-__all__ = ["OpenFile", "Uses", "access_mode", "new_file"]
+__all__ = ["OpenFile", "access_mode", "new_file"]
 
 
 class OpenFile:
     """An open file of a device.
 
+    :param unused: called with the file when its last use has ended, to release it.
     :ivar file: what the driver gets.
     :ivar uses: how many descriptors (all together count as one), mappings and waiting calls use it.
     :ivar mask: what the driver's poll said last; None before it was asked.
     """
 
-    __slots__ = ("device", "driver", "file", "mask", "uses")
+    __slots__ = ("_unused", "device", "driver", "file", "mask", "uses")
 
-    def __init__(self, device: Device, file: File) -> None:
+    def __init__(
+        self, device: Device, file: File, unused: Callable[[Any], None] | None = None
+    ) -> None:
         self.device = device
         self.driver = device.driver
         self.file = file
         self.uses = 1
         self.mask: int | None = None
-
-
-AnyFile = TypeVar("AnyFile", bound=OpenFile)
-
-
-class Uses(Generic[AnyFile]):
-    """Counts the uses of open files and says when the last one is gone.
-
-    :param unused: called with a file that nobody uses any more.
-    """
-
-    def __init__(self, unused: Callable[[AnyFile], None]) -> None:
         self._unused = unused
 
-    def get(self, open_file: AnyFile) -> None:
+    def get(self) -> None:
         """Count one more use."""
-        open_file.uses += 1
+        self.uses += 1
 
-    def put(self, open_file: AnyFile) -> None:
-        """Count one use less."""
-        open_file.uses -= 1
-        if not open_file.uses:
-            self._unused(open_file)
+    def put(self) -> None:
+        """Count one use less; the last one releases the file."""
+        self.uses -= 1
+        if not self.uses and self._unused is not None:
+            self._unused(self)
 
 
 def access_mode(f_flags: int) -> int:

@@ -13,8 +13,8 @@ import os
 import signal
 from weakref import WeakSet
 
+from mapdev.host.embedded.libc import PR_SET_CHILD_SUBREAPER, get_child_subreaper, prctl
 from mapdev.host.embedded.processes import read_file
-from mapdev.host.embedded.syscalls import PR_SET_CHILD_SUBREAPER, get_child_subreaper, prctl
 
 _hosts: WeakSet[Descendants] = WeakSet()  # of this process
 

@@ -1,7 +1,8 @@
 """`EmbeddedHost` serves devices in user space, to the programs that it starts.
 
-`EmbeddedHost` puts the parts together and owns them: machine (physical memory), `Kernel` (open
-files and mappings), `Server` (the thread). Needs Linux 5.14, no privilege.
+`EmbeddedHost` makes the parts, hands each what it needs, and owns them: machine (physical memory),
+`Subsystems` (what handlers of system calls work on), `Server` (the thread). Needs Linux 5.14, no
+privilege.
 """
 
 from __future__ import annotations
@@ -20,17 +21,25 @@ from mapdev.host.core.host import PATIENCE, Host
 from mapdev.host.core.loop import Jobs
 from mapdev.host.core.trace import Trace, make_operations
 from mapdev.host.core.waiting import Waiting
-from mapdev.host.embedded import filter as seccomp
 from mapdev.host.embedded import limits
 from mapdev.host.embedded.arch import ARCH
 from mapdev.host.embedded.descendants import Descendants
-from mapdev.host.embedded.kernel import Kernel
-from mapdev.host.embedded.launch import ClientProcess
+from mapdev.host.embedded.files.descriptors import FdAllocator
+from mapdev.host.embedded.files.locks import Locks
+from mapdev.host.embedded.files.open_file import FileTable
+from mapdev.host.embedded.files.open_files import OpenFiles
+from mapdev.host.embedded.files.paths import Paths
+from mapdev.host.embedded.inject.injector import Injector
 from mapdev.host.embedded.listeners import Listeners
 from mapdev.host.embedded.machine import EmbeddedMachine
+from mapdev.host.embedded.messages import Messages
 from mapdev.host.embedded.mm.window import Window
 from mapdev.host.embedded.processes import comm_of
 from mapdev.host.embedded.server import Server
+from mapdev.host.embedded.signals import SignalWatch
+from mapdev.host.embedded.subsystems import Subsystems
+from mapdev.host.embedded.syscalls import filter as seccomp
+from mapdev.host.embedded.syscalls.launch import ClientProcess
 from mapdev.host.embedded.watcher import Watcher
 
 __all__ = ["EmbeddedHost"]
@@ -77,19 +86,33 @@ class EmbeddedHost(Host):
         jobs = Jobs(self.lock, watcher.kick)
         self._coroutines = Coroutines(self.lock)
         waiting = Waiting(self._coroutines, watcher.kick)
+        window = Window.of_this_machine()
         self.machine: EmbeddedMachine = EmbeddedMachine(
-            parse_size(memory),
-            waiting.wake,
-            Window.of_this_machine(),
-            watcher,
-            jobs.in_thread,
-            lambda open_file: self.kernel.uses.get(open_file),
-            lambda open_file: self.kernel.uses.put(open_file),
+            parse_size(memory), waiting.wake, window, watcher, jobs.in_thread
         )
+        mappings = self.machine.mappings
         operations = make_operations(self.machine, trace)
-        numbers = seccomp.Descriptors.below(limit, low)
-        self.kernel = Kernel(self.machine, operations, numbers, waiting, watcher, listeners)
-        self._server = Server(self.kernel, jobs, waiting, watcher, listeners)
+        descriptors = seccomp.Descriptors.below(limit, low)
+        fd_allocator = FdAllocator(descriptors)
+        messages = Messages()
+        locks = Locks(self.machine)
+        table = FileTable()
+        self.subsystems = Subsystems(
+            machine=self.machine,
+            operations=operations,
+            files=OpenFiles(table, fd_allocator, operations, mappings, locks, waiting, watcher),
+            paths=Paths(table, mappings, self.machine.read_user, messages),
+            locks=locks,
+            descriptors=descriptors,
+            fd_allocator=fd_allocator,
+            window=window,
+            mappings=mappings,
+            spaces=mappings.spaces,
+            injector=Injector(mappings, fd_allocator.scratch, listeners, messages),
+            signals=SignalWatch(waiting.interrupt, waiting.forget),
+            messages=messages,
+        )
+        self._server = Server(self.subsystems, jobs, waiting, watcher, listeners)
         if prepare:
             self.machine.leases.begin()
         self._server.start()
@@ -102,7 +125,7 @@ class EmbeddedHost(Host):
 
     def appear(self, device: Device) -> None:
         """Make `device` openable by clients."""
-        self.kernel.paths.add(device)
+        self.subsystems.paths.add(device)
 
     def popen(self, args: Sequence[Any], **options: Any) -> ClientProcess:
         """Start a program as a client; used like `subprocess.Popen`.
@@ -111,11 +134,11 @@ class EmbeddedHost(Host):
             executed, or the kernel refuses the filter.
         """
         self._descendants.adopt()
-        kernel = self.kernel
-        program = seccomp.build(ARCH, kernel.descriptors, kernel.window, kernel.injector.secret)
+        parts = self.subsystems
+        program = seccomp.build(ARCH, parts.descriptors, parts.window, parts.injector.secret)
         ours, theirs = socket.socketpair()
         try:
-            base, number = kernel.descriptors.base, ours.fileno()
+            base, number = parts.descriptors.base, ours.fileno()
             arrival = self._server.expect(ours)
             process = ClientProcess(args, program, base, theirs, number, arrival, **options)
             process.signalled = self._server.look_for_signals
@@ -162,7 +185,10 @@ class EmbeddedHost(Host):
             self._descendants.clients()  # collects the last that were adopted
         self._descendants.disown()
         with self.lock:
-            self.leaks.extend(self.kernel.close())
+            self.subsystems.spaces.close()
+            self.subsystems.injector.close()
+            self.subsystems.locks.close()
+            self.leaks.extend(self.subsystems.files.close())
 
     def close(self) -> None:
         """End clients and devices, and give everything back; see `leaks`. May be called twice."""

@@ -20,8 +20,8 @@ from mapdev.host.embedded.inject.tracee import (
     NotStoppable,
     Tracee,
 )
-from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.processes import is_single_threaded
+from mapdev.host.embedded.syscalls.notify import Call
 from mapdev.host.numbers import ERESTARTSYS
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import select
 from collections import deque
 
-from mapdev.host.embedded.notify import Call, Listener
+from mapdev.host.embedded.syscalls.notify import Call, Listener
 from mapdev.host.embedded.watcher import Watcher
 
 

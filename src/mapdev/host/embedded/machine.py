@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from mapdev.host.core.machine import Activity, Wake
 from mapdev.host.embedded.client import EmbeddedClient
-from mapdev.host.embedded.files import OpenFile
+from mapdev.host.embedded.libc import read_memory, write_memory
 from mapdev.host.embedded.memory.physical import PhysicalMemory
 from mapdev.host.embedded.mm.lifetime import Lease
 from mapdev.host.embedded.mm.mappings import InThread, Mappings
 from mapdev.host.embedded.mm.window import Window
-from mapdev.host.embedded.syscalls import read_memory, write_memory
 from mapdev.host.embedded.watcher import Watcher
 from mapdev.inspect.maps import MapsLine, read_maps
 from mapdev.linux.fs import Inode
@@ -41,8 +39,6 @@ class EmbeddedMachine(Activity, PhysicalMemory):
     :param window: where devices are mapped in clients.
     :param watcher: watches descriptors.
     :param in_thread: runs a function in the host's thread, which may be the caller's.
-    :param mapped: called with an open file when it gets a mapping.
-    :param unmapped: called when a mapping of an open file is gone from all clients.
     :ivar mappings: what is mapped in clients; `leases` and `spaces` are its.
     """
 
@@ -53,25 +49,23 @@ class EmbeddedMachine(Activity, PhysicalMemory):
         window: Window,
         watcher: Watcher,
         in_thread: InThread,
-        mapped: Callable[[OpenFile], None],
-        unmapped: Callable[[OpenFile], None],
     ) -> None:
         PhysicalMemory.__init__(self, size)
         Activity.__init__(self, wake)
         self.watcher = watcher
-        self.mappings = Mappings(self, window, watcher, in_thread, mapped, unmapped, self.client)
+        self.mappings = Mappings(self, window, watcher, in_thread, self.client)
         self.leases = self.mappings.leases
         self.spaces = self.mappings.spaces
         self._by_tgid = self.spaces.by_tgid  # empty while nobody maps anything
 
     def read_user(self, tid: int, addr: int, size: int) -> bytes:
-        """Read up to `size` bytes at `addr` of thread `tid`; see `syscalls.read_memory`."""
+        """Read up to `size` bytes at `addr` of thread `tid`; see `libc.read_memory`."""
         if self._by_tgid:
             self.mappings.bring_in(tid, addr, size, False)
         return read_memory(tid, addr, size)
 
     def write_user(self, tid: int, addr: int, data: Any) -> int:
-        """Write `data` at `addr` of thread `tid`; see `syscalls.write_memory`."""
+        """Write `data` at `addr` of thread `tid`; see `libc.write_memory`."""
         if self._by_tgid:
             self.mappings.bring_in(tid, addr, len(data), True)
         return write_memory(tid, addr, data)

@@ -1,6 +1,6 @@
 """`Server` is the embedded host's event loop: it waits in epoll for calls, hang-ups and faults.
 
-It owns the epoll instance, the listeners and all that `Kernel` holds. It is also the tracer of
+It owns the epoll instance, the listeners and all that `Subsystems` holds. It is also the tracer of
 every client thread that is stopped, so ptrace must be called nowhere else.
 """
 
@@ -21,11 +21,11 @@ from mapdev.host.embedded.arch import ARCH, NAME_OF
 from mapdev.host.embedded.calls import HANDLERS
 from mapdev.host.embedded.calls.path import foreign_open
 from mapdev.host.embedded.inject.tracee import ClientGone
-from mapdev.host.embedded.kernel import Kernel
-from mapdev.host.embedded.launch import Arrival, confirm, receive_listener
 from mapdev.host.embedded.listeners import Listeners
-from mapdev.host.embedded.notify import Call, Listener, Notification
-from mapdev.host.embedded.quick import Events, Quick
+from mapdev.host.embedded.subsystems import Subsystems
+from mapdev.host.embedded.syscalls.launch import Arrival, confirm, receive_listener
+from mapdev.host.embedded.syscalls.notify import Call, Listener, Notification
+from mapdev.host.embedded.syscalls.quick import Events, Quick
 from mapdev.host.embedded.watcher import Watcher
 from mapdev.linux.log import log
 
@@ -45,9 +45,14 @@ class Server(Loop):
     """
 
     def __init__(
-        self, kernel: Kernel, jobs: Jobs, waiting: Waiting, watcher: Watcher, listeners: Listeners
+        self,
+        kernel: Subsystems,
+        jobs: Jobs,
+        waiting: Waiting,
+        watcher: Watcher,
+        listeners: Listeners,
     ) -> None:
-        super().__init__(jobs, waiting, kernel.polling, kernel.operations)
+        super().__init__(jobs, waiting, kernel.files.polling, kernel.operations)
         self._kernel = kernel
         self._signals = kernel.signals
         self._watcher = watcher

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from mapdev.host.embedded.notify import Call
+from mapdev.host.embedded.syscalls.notify import Call
 from mapdev.host.embedded.thread_status import GroupStops, ThreadStatus
 
 _FIRST_LOOK, _RAREST_LOOK = 0.002, 0.010  # seconds

@@ -1,4 +1,4 @@
-"""Handlers of system calls; each file has one family, as `syscall_table` says.
+"""Handlers of system calls; each file has one family, as `syscalls.table` says.
 
 A handler returns the call's result or a `Verdict`, or raises OSError. It sees one call at a time:
 the host's thread runs them one after another.
@@ -12,9 +12,9 @@ from importlib import import_module
 
 from mapdev.host.embedded.calls import path
 from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Result, Verdict
-from mapdev.host.embedded.kernel import Kernel
-from mapdev.host.embedded.notify import Call
-from mapdev.host.embedded.syscall_table import BY_NUMBER
+from mapdev.host.embedded.subsystems import Subsystems
+from mapdev.host.embedded.syscalls.notify import Call
+from mapdev.host.embedded.syscalls.table import BY_NUMBER
 
 __all__ = ["ANSWERED", "HANDLERS", "PASS_ON", "Handler", "Verdict"]
 
@@ -22,7 +22,7 @@ __all__ = ["ANSWERED", "HANDLERS", "PASS_ON", "Handler", "Verdict"]
 def _later(number: int, name: str, family: str) -> Handler:
     """Make a handler that imports its `family`, and leaves its place to the one that is there."""
 
-    def handle(kernel: Kernel, call: Call) -> Result:
+    def handle(kernel: Subsystems, call: Call) -> Result:
         handlers: dict[str, Handler] = import_module(f"{__name__}.{family}").HANDLERS
         HANDLERS[number] = handler = handlers[name]
         return handler(kernel, call)

@@ -21,10 +21,10 @@ from typing import NamedTuple
 
 from mapdev.host.core.waiting import WouldWait
 from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Result
-from mapdev.host.embedded.files import OpenFile
+from mapdev.host.embedded.files.open_file import OpenFile
 from mapdev.host.embedded.inject.injection import Injection
-from mapdev.host.embedded.kernel import Kernel
-from mapdev.host.embedded.notify import Call
+from mapdev.host.embedded.subsystems import Subsystems
+from mapdev.host.embedded.syscalls.notify import Call
 from mapdev.inspect.maps import read_maps
 from mapdev.linux.fs import FMODE_READ, FMODE_WRITE
 
@@ -70,8 +70,8 @@ class _Request(NamedTuple):
         return _IOCB.pack(*self._replace(key=KIOCB_KEY)[1:])
 
 
-def _io_submit(kernel: Kernel, call: Call) -> Result:
-    if not len(kernel.files) or call.args[1] >> 63:
+def _io_submit(kernel: Subsystems, call: Call) -> Result:
+    if not len(kernel.files.table) or call.args[1] >> 63:
         return PASS_ON
     requests, refusal = _on_devices(kernel, call)
     if refusal is None and not requests:
@@ -88,7 +88,7 @@ def _io_submit(kernel: Kernel, call: Call) -> Result:
 Syncs = list[tuple[_Request, OpenFile]]
 
 
-def _on_devices(kernel: Kernel, call: Call) -> tuple[Syncs, tuple[int, int] | None]:
+def _on_devices(kernel: Subsystems, call: Call) -> tuple[Syncs, tuple[int, int] | None]:
     """Return what is to be synced, and which request is the first to be refused and by what."""
     syncs: Syncs = []
     _, count, pointers = call.args[:3]
@@ -101,7 +101,7 @@ def _on_devices(kernel: Kernel, call: Call) -> tuple[Syncs, tuple[int, int] | No
                 raise
             break  # the kernel will stop there, too
         request = _Request(at, *_IOCB.unpack(raw))
-        open_file = kernel.files.at(call.tid, request.fd)
+        open_file = kernel.files.table.at(call.tid, request.fd)
         if open_file is None:
             continue
         code = _refuse(open_file, request)
@@ -134,7 +134,7 @@ def _is_context(call: Call) -> bool:
     return any(area.start == call.args[0] and "[aio]" in area.path for area in read_maps(call.tid))
 
 
-def _sync(kernel: Kernel, call: Call, syncs: Syncs, done: int, end: int | None) -> Result:
+def _sync(kernel: Subsystems, call: Call, syncs: Syncs, done: int, end: int | None) -> Result:
     """Run the driver's fsync for each of `syncs` from `done` on, then have all submitted.
 
     :param end: how many requests are to be submitted; None for all.

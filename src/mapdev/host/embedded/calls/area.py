@@ -25,12 +25,12 @@ from mapdev.host.embedded.calls.advice import (
 )
 from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Verdict
 from mapdev.host.embedded.inject.injection import Injection
-from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.mm.remote_mmap import map_frames
 from mapdev.host.embedded.mm.vma import DeviceArea
 from mapdev.host.embedded.mm.vma_tree import MmAreas
-from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.processes import has_capability
+from mapdev.host.embedded.subsystems import Subsystems
+from mapdev.host.embedded.syscalls.notify import Call
 from mapdev.host.numbers import (
     CAP_IPC_LOCK,
     MADV_POPULATE_READ,
@@ -58,7 +58,7 @@ from mapdev.linux.numbers import (
 
 _ACCESS = VM_READ | VM_WRITE | VM_EXEC
 
-OnAreas = Callable[[Kernel, Call, MmAreas, int, int], int | Verdict]
+OnAreas = Callable[[Subsystems, Call, MmAreas, int, int], int | Verdict]
 
 
 def refused(code: int) -> OSError:
@@ -72,7 +72,7 @@ def _on_areas(operation: OnAreas, aligned: bool = True) -> Handler:
     Arguments that no area could make good are left to the kernel.
     """
 
-    def handle(kernel: Kernel, call: Call) -> int | Verdict:
+    def handle(kernel: Subsystems, call: Call) -> int | Verdict:
         space = kernel.spaces.of(call.tid)
         start, length = call.args[:2]
         if not aligned:
@@ -90,7 +90,7 @@ def _on_areas(operation: OnAreas, aligned: bool = True) -> Handler:
     return handle
 
 
-def _munmap(kernel: Kernel, call: Call, space: MmAreas, start: int, end: int) -> Verdict:
+def _munmap(kernel: Subsystems, call: Call, space: MmAreas, start: int, end: int) -> Verdict:
     hidden = space.hidden
     if end > kernel.window.task_size:
         return PASS_ON  # the kernel refuses it
@@ -110,7 +110,7 @@ def _munmap(kernel: Kernel, call: Call, space: MmAreas, start: int, end: int) ->
     return ANSWERED
 
 
-def _mprotect(kernel: Kernel, call: Call, space: MmAreas, start: int, end: int) -> Verdict:
+def _mprotect(kernel: Subsystems, call: Call, space: MmAreas, start: int, end: int) -> Verdict:
     prot = call.args[2]
     if prot & ~(_ACCESS | PROT_SEM):
         return PASS_ON  # the kernel refuses it
@@ -141,7 +141,7 @@ def _protect(
     space.change(task, start, end, lambda flags: flags & ~_ACCESS | access)
 
 
-def _end_of_areas(kernel: Kernel, call: Call, start: int, end: int) -> int:
+def _end_of_areas(kernel: Subsystems, call: Call, start: int, end: int) -> int:
     """Return where the areas that begin at `start` without a gap end, at most `end`."""
     at = start
     for line in read_maps(call.tid):
@@ -159,7 +159,7 @@ def _is_all_ours(space: MmAreas, start: int, end: int) -> bool:
     return at >= end
 
 
-def _madvise(kernel: Kernel, call: Call, space: MmAreas, start: int, end: int) -> int | Verdict:
+def _madvise(kernel: Subsystems, call: Call, space: MmAreas, start: int, end: int) -> int | Verdict:
     advice, task = call.args[2] & 0xFFFFFFFF, call.task
     for area in space.overlapping(start, end):
         code = answer_of(advice, area.vm_flags)
@@ -181,7 +181,7 @@ def _madvise(kernel: Kernel, call: Call, space: MmAreas, start: int, end: int) -
 
 
 def _populate(
-    kernel: Kernel, call: Call, space: MmAreas, start: int, end: int, is_write: bool
+    kernel: Subsystems, call: Call, space: MmAreas, start: int, end: int, is_write: bool
 ) -> int:
     areas = space.overlapping(start, end)
     if not all(area.vm_flags & (VM_WRITE if is_write else VM_READ) for area in areas):
@@ -193,7 +193,7 @@ def _populate(
     return 0
 
 
-def _zap(kernel: Kernel, call: Call, space: MmAreas, start: int, end: int) -> int | Verdict:
+def _zap(kernel: Subsystems, call: Call, space: MmAreas, start: int, end: int) -> int | Verdict:
     """Take the pages away that the driver put in: it is asked again, or there is nothing."""
     areas = space.overlapping(start, end)
     if all(area.faults for area in areas) and space.fault_handler is not None:
@@ -211,7 +211,7 @@ def _zap(kernel: Kernel, call: Call, space: MmAreas, start: int, end: int) -> in
     return ANSWERED
 
 
-def _msync(kernel: Kernel, call: Call, space: MmAreas, start: int, end: int) -> int:
+def _msync(kernel: Subsystems, call: Call, space: MmAreas, start: int, end: int) -> int:
     flags = call.args[2] & 0xFFFFFFFF
     if flags & ~(MS_ASYNC | MS_INVALIDATE | MS_SYNC) or (flags & MS_ASYNC and flags & MS_SYNC):
         raise refused(errno.EINVAL)
@@ -223,7 +223,11 @@ def _msync(kernel: Kernel, call: Call, space: MmAreas, start: int, end: int) -> 
 
 
 def _sync(
-    kernel: Kernel, call: Call, flags: int, pieces: list[tuple[DeviceArea, int, int]], is_gap: bool
+    kernel: Subsystems,
+    call: Call,
+    flags: int,
+    pieces: list[tuple[DeviceArea, int, int]],
+    is_gap: bool,
 ) -> int:
     """Sync the `pieces` of areas one after the other; ENOMEM at the end if the range has a gap."""
     while pieces:
@@ -246,7 +250,7 @@ def _sync(
     return 0
 
 
-def _mlock(kernel: Kernel, call: Call, space: MmAreas, start: int, end: int) -> int | Verdict:
+def _mlock(kernel: Subsystems, call: Call, space: MmAreas, start: int, end: int) -> int | Verdict:
     """Lock: without effect on areas that a driver filled, whose pages can't go away."""
     flags = call.args[2] & 0xFFFFFFFF if NAME_OF[call.nr] == "mlock2" else 0
     if flags & ~MLOCK_ONFAULT or not _is_all_ours(space, start, end):
@@ -276,7 +280,7 @@ def _check_may_lock(tid: int, size: int) -> None:
         raise refused(errno.ENOMEM)
 
 
-def _munlock(kernel: Kernel, call: Call, space: MmAreas, start: int, end: int) -> int | Verdict:
+def _munlock(kernel: Subsystems, call: Call, space: MmAreas, start: int, end: int) -> int | Verdict:
     if all(area.vm_flags & VM_SPECIAL for area in space.overlapping(start, end)):
         return 0 if _is_all_ours(space, start, end) else PASS_ON
     space.change(call.task, start, end, lambda flags: flags & ~VM_LOCKED)

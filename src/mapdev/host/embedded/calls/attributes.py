@@ -18,10 +18,10 @@ from collections.abc import Callable
 from mapdev.host.core.device import Device
 from mapdev.host.embedded.calls.path import find_checked
 from mapdev.host.embedded.calls.verdict import PASS_ON, Handler, Result
-from mapdev.host.embedded.kernel import Kernel
-from mapdev.host.embedded.node import W_OK, may_access, owns
-from mapdev.host.embedded.notify import Call
-from mapdev.host.embedded.syscall_table import BY_NUMBER
+from mapdev.host.embedded.files.node import W_OK, may_access, owns
+from mapdev.host.embedded.subsystems import Subsystems
+from mapdev.host.embedded.syscalls.notify import Call
+from mapdev.host.embedded.syscalls.table import BY_NUMBER
 from mapdev.host.numbers import AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW, UINT_MAX
 
 _MODE_BITS = 0o7777
@@ -35,7 +35,7 @@ _NOW, _OMIT = (1 << 30) - 1, (1 << 30) - 2  # UTIME_NOW, UTIME_OMIT
 _NAME_MAX, _SIZE_MAX = 255, 65536
 _KINDS = ("user.", "trusted.", "security.", "system.posix_acl_")
 
-Change = Callable[[Kernel, Call, Device], int]
+Change = Callable[[Subsystems, Call, Device], int]
 """Carries out a call on a device's node."""
 
 
@@ -46,7 +46,7 @@ def _error(code: int) -> OSError:
 def _by_path(change: Change, flags: int = AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) -> Handler:
     """Make a handler of a call whose path may be a node's, with these flags if it has any."""
 
-    def handle(kernel: Kernel, call: Call) -> Result:
+    def handle(kernel: Subsystems, call: Call) -> Result:
         found = find_checked(kernel, call, flags)
         if found is None:
             return PASS_ON
@@ -58,8 +58,8 @@ def _by_path(change: Change, flags: int = AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) -
 def _by_descriptor(change: Change) -> Handler:
     """Make a handler of a call whose descriptor may be a device's: EBADF with O_PATH."""
 
-    def handle(kernel: Kernel, call: Call) -> Result:
-        open_file = kernel.file(call)
+    def handle(kernel: Subsystems, call: Call) -> Result:
+        open_file = kernel.files.of(call)
         if open_file is None:
             return PASS_ON
         if open_file.path_only:
@@ -70,7 +70,7 @@ def _by_descriptor(change: Change) -> Handler:
 
 
 def _chmod(mode: int) -> Change:
-    def change(kernel: Kernel, call: Call, device: Device) -> int:
+    def change(kernel: Subsystems, call: Call, device: Device) -> int:
         same = not (call.args[mode] ^ device.inode.i_mode) & _MODE_BITS
         if not (same and owns(device, call.tid)):
             raise _error(errno.EPERM)
@@ -80,7 +80,7 @@ def _chmod(mode: int) -> Change:
 
 
 def _chown(owner: int) -> Change:
-    def change(kernel: Kernel, call: Call, device: Device) -> int:
+    def change(kernel: Subsystems, call: Call, device: Device) -> int:
         uid, gid = (number & UINT_MAX for number in call.args[owner : owner + 2])
         inode = device.inode
         same = uid in (UINT_MAX, inode.i_uid) and gid in (UINT_MAX, inode.i_gid)
@@ -94,7 +94,7 @@ def _chown(owner: int) -> Change:
 def _set_times(times: int) -> Change:
     """Check times, at argument `times`, and the permission to set them."""
 
-    def change(kernel: Kernel, call: Call, device: Device) -> int:
+    def change(kernel: Subsystems, call: Call, device: Device) -> int:
         name, address = BY_NUMBER[call.nr].name, call.args[times]
         if not address:
             if not (owns(device, call.tid) or may_access(device, call.tid, W_OK)):
@@ -118,7 +118,7 @@ _futimens = _by_descriptor(_set_times(2))
 _utimens = _by_path(_set_times(2))
 
 
-def _do_utimensat(kernel: Kernel, call: Call) -> Result:
+def _do_utimensat(kernel: Subsystems, call: Call) -> Result:
     """Set the times of a descriptor, if there is no path."""
     if call.args[1]:
         return _utimens(kernel, call)
@@ -127,13 +127,13 @@ def _do_utimensat(kernel: Kernel, call: Call) -> Result:
     return _futimens(kernel, call)
 
 
-def _attribute(kernel: Kernel, call: Call) -> str:
+def _attribute(kernel: Subsystems, call: Call) -> str:
     """Return the name of the extended attribute, without the part that is up to the user.
 
     :raises OSError: EFAULT, ERANGE it can't be read or has no fit length; EOPNOTSUPP nobody has
         such attributes.
     """
-    name = kernel.read_path(call, call.args[1])
+    name = kernel.paths.read(call.tid, call.args[1])
     if name is None:
         raise _error(errno.EFAULT)
     if not 0 < len(os.fsencode(name)) <= _NAME_MAX:
@@ -144,12 +144,12 @@ def _attribute(kernel: Kernel, call: Call) -> str:
     raise _error(errno.EOPNOTSUPP)
 
 
-def _get_attribute(kernel: Kernel, call: Call, device: Device) -> int:
+def _get_attribute(kernel: Subsystems, call: Call, device: Device) -> int:
     _attribute(kernel, call)
     raise _error(errno.ENODATA)
 
 
-def _set_attribute(kernel: Kernel, call: Call, device: Device) -> int:
+def _set_attribute(kernel: Subsystems, call: Call, device: Device) -> int:
     """Refuse to store an attribute: user attributes are for files and directories only."""
     if call.args[4] & UINT_MAX & ~3:
         raise _error(errno.EINVAL)
@@ -160,7 +160,7 @@ def _set_attribute(kernel: Kernel, call: Call, device: Device) -> int:
     raise _error(errno.EPERM)
 
 
-def _remove_attribute(kernel: Kernel, call: Call, device: Device) -> int:
+def _remove_attribute(kernel: Subsystems, call: Call, device: Device) -> int:
     kind = _attribute(kernel, call)
     stored = kind != "user." and owns(device, call.tid)
     raise _error(errno.ENODATA if stored else errno.EPERM)

@@ -34,12 +34,12 @@ from mapdev.host.embedded.calls.verdict import (
     Verdict,
     signed32,
 )
-from mapdev.host.embedded.files import OpenFile
+from mapdev.host.embedded.files.node import owns
+from mapdev.host.embedded.files.open_file import OpenFile
 from mapdev.host.embedded.inject.injection import Injection
 from mapdev.host.embedded.inject.thread import StoppedThread
-from mapdev.host.embedded.kernel import Kernel
-from mapdev.host.embedded.node import owns
-from mapdev.host.embedded.notify import Call
+from mapdev.host.embedded.subsystems import Subsystems
+from mapdev.host.embedded.syscalls.notify import Call
 from mapdev.linux.numbers import EPOLLET, EPOLLEXCLUSIVE
 
 EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD = 1, 2, 3
@@ -49,7 +49,7 @@ _RECORD_LOCKS = (F_GETLK, F_SETLK, F_SETLKW, F_OFD_GETLK, F_OFD_SETLK, F_OFD_SET
 _SETTABLE = os.O_APPEND | os.O_NONBLOCK | os.O_DIRECT | os.O_NOATIME
 
 
-def _duplicate(kernel: Kernel, call: Call, command: int, at_least: int) -> Verdict:
+def _duplicate(kernel: Subsystems, call: Call, command: int, at_least: int) -> Verdict:
     """Answer `call` with a duplicate of its descriptor, numbered in the device range."""
     fd = call.args[0] & 0xFFFFFFFF
     why = "a device's descriptor can't be duplicated in it"
@@ -58,7 +58,7 @@ def _duplicate(kernel: Kernel, call: Call, command: int, at_least: int) -> Verdi
     return ANSWERED
 
 
-def _fcntl(kernel: Kernel, thread: StoppedThread, fd: int, command: int, at_least: int) -> int:
+def _fcntl(kernel: Subsystems, thread: StoppedThread, fd: int, command: int, at_least: int) -> int:
     """Duplicate `fd` to a number in the device range, or to a low one if the limit ends before."""
     base = kernel.descriptors.base
     try:
@@ -73,15 +73,15 @@ def _fcntl(kernel: Kernel, thread: StoppedThread, fd: int, command: int, at_leas
     raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
 
-def _do_dup(kernel: Kernel, call: Call) -> int | Verdict:
-    if kernel.file(call) is None or kernel.fd_allocator.standard_is_closed(call.tid):
+def _do_dup(kernel: Subsystems, call: Call) -> int | Verdict:
+    if kernel.files.of(call) is None or kernel.fd_allocator.standard_is_closed(call.tid):
         return PASS_ON
     return _duplicate(kernel, call, F_DUPFD, 0)
 
 
-def _do_dup2(kernel: Kernel, call: Call) -> int | Verdict:
+def _do_dup2(kernel: Subsystems, call: Call) -> int | Verdict:
     new = call.args[1] & 0xFFFFFFFF
-    open_file = kernel.file(call)
+    open_file = kernel.files.of(call)
     if open_file is None or new in kernel.descriptors or new >= 1 << 31:
         return PASS_ON
     kernel.messages.say_once(
@@ -111,12 +111,12 @@ def _set_flags(call: Call, open_file: OpenFile, flags: int) -> int:
     return 0
 
 
-def _do_fcntl(kernel: Kernel, call: Call) -> int | Verdict:
+def _do_fcntl(kernel: Subsystems, call: Call) -> int | Verdict:
     """Keep a device's flags, and duplicate it; the rest is the kernel's.
 
     Source: fs/fcntl.c (check_fcntl_cmd, do_fcntl)
     """
-    open_file = kernel.file(call)
+    open_file = kernel.files.of(call)
     if open_file is None:
         return PASS_ON
     command, argument = call.args[1] & 0xFFFFFFFF, call.args[2]
@@ -135,13 +135,13 @@ def _do_fcntl(kernel: Kernel, call: Call) -> int | Verdict:
     return PASS_ON
 
 
-def _do_epoll_ctl(kernel: Kernel, call: Call) -> Verdict:
+def _do_epoll_ctl(kernel: Subsystems, call: Call) -> Verdict:
     """Refuse files that epoll can't watch; note who wants an event at each wake-up.
 
     With EPOLLET somebody is due for one, with EPOLLEXCLUSIVE it may be the next that waits. That
     costs something.
 
-    Of a device at a low number this call is not seen; see `Kernel.file`.
+    Of a device at a low number this call is not seen; see `Subsystems.file`.
 
     :raises OSError: EFAULT the event can't be read, EBADF the file was opened with O_PATH, EPERM
         its driver has no poll operation.
@@ -149,7 +149,7 @@ def _do_epoll_ctl(kernel: Kernel, call: Call) -> Verdict:
     Source: fs/eventpoll.c (epoll_ctl, do_epoll_ctl)
     """
     operation, event = signed32(call.args[1]), call.args[3]
-    open_file = kernel.file(call, 2)
+    open_file = kernel.files.of(call, 2)
     if open_file is None:
         return PASS_ON
     # The kernel reads the event for each operation but this one, also for those it does not know.
@@ -167,17 +167,17 @@ def _do_epoll_ctl(kernel: Kernel, call: Call) -> Verdict:
     return PASS_ON
 
 
-def _unless_path_only(kernel: Kernel, call: Call) -> Verdict:
+def _unless_path_only(kernel: Subsystems, call: Call) -> Verdict:
     """Refuse descriptors that were opened with O_PATH; the kernel does the rest on the socket."""
-    open_file = kernel.file(call)
+    open_file = kernel.files.of(call)
     if open_file is not None and open_file.path_only:
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
     return PASS_ON
 
 
-def _do_pidfd_getfd(kernel: Kernel, call: Call) -> Verdict:
+def _do_pidfd_getfd(kernel: Subsystems, call: Call) -> Verdict:
     """Refuse to fetch the number at which physical memory may be lent to another thread."""
-    if call.args[1] & 0xFFFFFFFF == kernel.scratch_descriptor:
+    if call.args[1] & 0xFFFFFFFF == kernel.fd_allocator.scratch:
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
     return PASS_ON
 

@@ -15,10 +15,10 @@ from mapdev.host.embedded.calls.ioctl import ioctl
 from mapdev.host.embedded.calls.splice import vmsplice
 from mapdev.host.embedded.calls.transfer import OPERATIONS, POSITIONAL, Operation
 from mapdev.host.embedded.calls.verdict import PASS_ON, Handler, Result, Verdict, signed64
-from mapdev.host.embedded.files import OpenFile
-from mapdev.host.embedded.kernel import Kernel
-from mapdev.host.embedded.node import pack_stat
-from mapdev.host.embedded.notify import Call
+from mapdev.host.embedded.files.node import pack_stat
+from mapdev.host.embedded.files.open_file import OpenFile
+from mapdev.host.embedded.subsystems import Subsystems
+from mapdev.host.embedded.syscalls.notify import Call
 from mapdev.linux.fs import FMODE_LSEEK, FMODE_READ, FMODE_WRITE
 
 SEEK_MAX = 4
@@ -43,8 +43,8 @@ def _on_device(operation: Operation, checks_fd: bool = False) -> Handler:
         at other arguments first.
     """
 
-    def handle(kernel: Kernel, call: Call) -> Result:
-        open_file = kernel.file(call)
+    def handle(kernel: Subsystems, call: Call) -> Result:
+        open_file = kernel.files.of(call)
         if open_file is None:
             return PASS_ON
         if open_file.path_only and not checks_fd:
@@ -54,7 +54,7 @@ def _on_device(operation: Operation, checks_fd: bool = False) -> Handler:
     return handle
 
 
-def _lseek(kernel: Kernel, call: Call, open_file: OpenFile) -> Result:
+def _lseek(kernel: Subsystems, call: Call, open_file: OpenFile) -> Result:
     offset, whence = signed64(call.args[1]), call.args[2] & 0xFFFFFFFF
     if whence > SEEK_MAX:
         raise _error(errno.EINVAL)
@@ -64,7 +64,7 @@ def _lseek(kernel: Kernel, call: Call, open_file: OpenFile) -> Result:
 
 
 def _fsync(datasync: bool) -> Operation:
-    def operation(kernel: Kernel, call: Call, open_file: OpenFile) -> Result:
+    def operation(kernel: Subsystems, call: Call, open_file: OpenFile) -> Result:
         if "fsync" not in open_file.device.has:
             raise _error(errno.EINVAL)
         return kernel.operations.fsync(call, datasync)
@@ -72,8 +72,8 @@ def _fsync(datasync: bool) -> Operation:
     return operation
 
 
-def _fstat(kernel: Kernel, call: Call) -> int | Verdict:
-    open_file = kernel.file(call)
+def _fstat(kernel: Subsystems, call: Call) -> int | Verdict:
+    open_file = kernel.files.of(call)
     if open_file is None:
         return PASS_ON
     packed = pack_stat(open_file.device)
@@ -82,12 +82,12 @@ def _fstat(kernel: Kernel, call: Call) -> int | Verdict:
     return 0
 
 
-def _ftruncate(kernel: Kernel, call: Call, open_file: OpenFile) -> int:
+def _ftruncate(kernel: Subsystems, call: Call, open_file: OpenFile) -> int:
     is_bad = open_file.path_only and signed64(call.args[1]) >= 0
     raise _error(errno.EBADF if is_bad else errno.EINVAL)
 
 
-def _fallocate(kernel: Kernel, call: Call, open_file: OpenFile) -> int:
+def _fallocate(kernel: Subsystems, call: Call, open_file: OpenFile) -> int:
     """Refuse fallocate(2), for which there are regular files, as late as vfs_fallocate does."""
     mode, offset, length = call.args[1] & 0xFFFFFFFF, *map(signed64, call.args[2:4])
     if offset < 0 or length <= 0:
@@ -97,21 +97,21 @@ def _fallocate(kernel: Kernel, call: Call, open_file: OpenFile) -> int:
     raise _error(errno.ENODEV if open_file.file.f_mode & FMODE_WRITE else errno.EBADF)
 
 
-def _fadvise(kernel: Kernel, call: Call, open_file: OpenFile) -> int:
+def _fadvise(kernel: Subsystems, call: Call, open_file: OpenFile) -> int:
     length, advice = signed64(call.args[2]), call.args[3] & 0xFFFFFFFF
     if length < 0 or advice > os.POSIX_FADV_NOREUSE:
         raise _error(errno.EINVAL)
     return 0
 
 
-def _readahead(kernel: Kernel, call: Call, open_file: OpenFile) -> int:
+def _readahead(kernel: Subsystems, call: Call, open_file: OpenFile) -> int:
     raise _error(errno.EINVAL if open_file.file.f_mode & FMODE_READ else errno.EBADF)
 
 
 def _always(code: int) -> Handler:
     """Fail with `code` on a device: what the kernel says of any character device."""
 
-    def operation(kernel: Kernel, call: Call, open_file: OpenFile) -> int:
+    def operation(kernel: Subsystems, call: Call, open_file: OpenFile) -> int:
         raise _error(code)
 
     return _on_device(operation)

@@ -15,10 +15,10 @@ import struct
 from collections.abc import Callable
 
 from mapdev.host.embedded.calls.verdict import PASS_ON, Result, signed32
-from mapdev.host.embedded.files import OpenFile
-from mapdev.host.embedded.kernel import Kernel
-from mapdev.host.embedded.notify import Call
+from mapdev.host.embedded.files.open_file import OpenFile
 from mapdev.host.embedded.processes import descriptor_flags, has_capability
+from mapdev.host.embedded.subsystems import Subsystems
+from mapdev.host.embedded.syscalls.notify import Call
 from mapdev.host.numbers import CAP_SYS_ADMIN
 from mapdev.linux.numbers import PAGE_SIZE
 
@@ -34,11 +34,11 @@ _DEDUPE_RANGE = struct.Struct("<QQHHI")  # struct file_dedupe_range, without its
 _DEDUPE_INFO = 32  # bytes, sizeof(struct file_dedupe_range_info)
 _FSXATTR = 28  # bytes, sizeof(struct fsxattr)
 
-Command = Callable[[Kernel, Call, OpenFile, int], Result | None]
+Command = Callable[[Subsystems, Call, OpenFile, int], Result | None]
 """Carries out a command of the kernel's with its argument; None leaves it to the driver."""
 
 
-def ioctl(kernel: Kernel, call: Call, open_file: OpenFile) -> Result:
+def ioctl(kernel: Subsystems, call: Call, open_file: OpenFile) -> Result:
     """Carry out ioctl(2)."""
     cmd, arg = call.args[1] & 0xFFFFFFFF, call.args[2]
     command = _COMMANDS.get(cmd)
@@ -56,18 +56,18 @@ def _error(code: int) -> OSError:
 
 
 def _always(code: int) -> Command:
-    def command(kernel: Kernel, call: Call, open_file: OpenFile, arg: int) -> Result:
+    def command(kernel: Subsystems, call: Call, open_file: OpenFile, arg: int) -> Result:
         raise _error(code)
 
     return command
 
 
-def _by_the_kernel(kernel: Kernel, call: Call, open_file: OpenFile, arg: int) -> Result:
+def _by_the_kernel(kernel: Subsystems, call: Call, open_file: OpenFile, arg: int) -> Result:
     """Leave FIOCLEX and FIONCLEX to the kernel: they are about the descriptor."""
     return PASS_ON
 
 
-def _set_nonblocking(kernel: Kernel, call: Call, open_file: OpenFile, arg: int) -> Result:
+def _set_nonblocking(kernel: Subsystems, call: Call, open_file: OpenFile, arg: int) -> Result:
     if any(call.read_user(arg, 4)):
         open_file.file.f_flags |= os.O_NONBLOCK
     else:
@@ -75,14 +75,14 @@ def _set_nonblocking(kernel: Kernel, call: Call, open_file: OpenFile, arg: int) 
     return 0
 
 
-def _set_async(kernel: Kernel, call: Call, open_file: OpenFile, arg: int) -> Result:
+def _set_async(kernel: Subsystems, call: Call, open_file: OpenFile, arg: int) -> Result:
     """FIOASYNC: a change is the driver's business, and there is no such operation."""
     if any(call.read_user(arg, 4)) != bool(open_file.file.f_flags & os.O_ASYNC):
         raise _error(errno.ENOTTY)
     return 0
 
 
-def _block_size(kernel: Kernel, call: Call, open_file: OpenFile, arg: int) -> Result:
+def _block_size(kernel: Subsystems, call: Call, open_file: OpenFile, arg: int) -> Result:
     call.write_user(arg, _BLOCK_SIZE)
     return 0
 
@@ -90,24 +90,24 @@ def _block_size(kernel: Kernel, call: Call, open_file: OpenFile, arg: int) -> Re
 def _privileged(code: int) -> Command:
     """FIFREEZE, FITHAW: fail with `code` for who may, since devtmpfs can't be frozen."""
 
-    def command(kernel: Kernel, call: Call, open_file: OpenFile, arg: int) -> Result:
+    def command(kernel: Subsystems, call: Call, open_file: OpenFile, arg: int) -> Result:
         raise _error(code if has_capability(call.tid, CAP_SYS_ADMIN) else errno.EPERM)
 
     return command
 
 
-def _clone(kernel: Kernel, call: Call, open_file: OpenFile, arg: int) -> Result:
+def _clone(kernel: Subsystems, call: Call, open_file: OpenFile, arg: int) -> Result:
     return _clone_from(kernel, call, signed32(arg))
 
 
-def _clone_range(kernel: Kernel, call: Call, open_file: OpenFile, arg: int) -> Result:
+def _clone_range(kernel: Subsystems, call: Call, open_file: OpenFile, arg: int) -> Result:
     source = _CLONE_RANGE.unpack(call.read_user(arg, _CLONE_RANGE.size))[0]
     return _clone_from(kernel, call, signed32(source))
 
 
-def _clone_from(kernel: Kernel, call: Call, fd: int) -> Result:
+def _clone_from(kernel: Subsystems, call: Call, fd: int) -> Result:
     """Refuse to clone the file `fd` onto a device: only regular files can be."""
-    source = kernel.files.at(call.tid, fd)
+    source = kernel.files.table.at(call.tid, fd)
     if source is not None:
         raise _error(errno.EBADF if source.path_only else errno.EINVAL)
     path = f"/proc/{call.tid}/fd/{fd}"
@@ -123,7 +123,7 @@ def _clone_from(kernel: Kernel, call: Call, fd: int) -> Result:
     raise _error(errno.EISDIR if stat.S_ISDIR(status.st_mode) else errno.EINVAL)
 
 
-def _dedupe(kernel: Kernel, call: Call, open_file: OpenFile, arg: int) -> Result:
+def _dedupe(kernel: Subsystems, call: Call, open_file: OpenFile, arg: int) -> Result:
     header = _DEDUPE_RANGE.unpack(call.read_user(arg, _DEDUPE_RANGE.size))
     size = _DEDUPE_RANGE.size + header[2] * _DEDUPE_INFO
     if size > PAGE_SIZE:
@@ -135,7 +135,7 @@ def _dedupe(kernel: Kernel, call: Call, open_file: OpenFile, arg: int) -> Result
 def _drivers_after(size: int) -> Command:
     """Leave a command to the driver if the `size` bytes of its argument are there."""
 
-    def command(kernel: Kernel, call: Call, open_file: OpenFile, arg: int) -> None:
+    def command(kernel: Subsystems, call: Call, open_file: OpenFile, arg: int) -> None:
         call.read_user(arg, size)
 
     return command

@@ -30,10 +30,10 @@ from typing import NamedTuple
 from mapdev.host.core.locks import OFFSET_MAX, NodeLocks, Record
 from mapdev.host.core.waiting import WouldWait
 from mapdev.host.embedded.calls.verdict import PASS_ON, Handler, Result
-from mapdev.host.embedded.files import OpenFile
-from mapdev.host.embedded.kernel import Kernel
-from mapdev.host.embedded.notify import Call
+from mapdev.host.embedded.files.open_file import OpenFile
 from mapdev.host.embedded.processes import tgid_of
+from mapdev.host.embedded.subsystems import Subsystems
+from mapdev.host.embedded.syscalls.notify import Call
 from mapdev.host.numbers import UINT_MAX
 from mapdev.linux.fs import FMODE_READ, FMODE_WRITE
 
@@ -67,9 +67,9 @@ def _wait(call: Call, locks: NodeLocks) -> WouldWait:
 # --- flock --------------------------------------------------------------------------------------
 
 
-def _do_flock(kernel: Kernel, call: Call) -> Result:
+def _do_flock(kernel: Subsystems, call: Call) -> Result:
     """flock(2)."""
-    open_file = kernel.file(call)
+    open_file = kernel.files.of(call)
     if open_file is None:
         return PASS_ON
     operation = call.args[1] & UINT_MAX
@@ -87,7 +87,9 @@ def _do_flock(kernel: Kernel, call: Call) -> Result:
     return _flock(kernel, call, open_file, kind == LOCK_EX, not operation & LOCK_NB)
 
 
-def _flock(kernel: Kernel, call: Call, open_file: OpenFile, is_write: bool, may_wait: bool) -> int:
+def _flock(
+    kernel: Subsystems, call: Call, open_file: OpenFile, is_write: bool, may_wait: bool
+) -> int:
     locks = kernel.locks.of(open_file.device)
     before = locks.whole.get(open_file)
     if before == is_write:
@@ -108,7 +110,7 @@ def _flock(kernel: Kernel, call: Call, open_file: OpenFile, is_write: bool, may_
 # --- record locks -------------------------------------------------------------------------------
 
 
-def do_record_lock(kernel: Kernel, call: Call, open_file: OpenFile, command: int) -> int:
+def do_record_lock(kernel: Subsystems, call: Call, open_file: OpenFile, command: int) -> int:
     """Carry out F_GETLK, F_SETLK, F_SETLKW or the like for open files (F_OFD_*).
 
     :raises OSError: EFAULT; EINVAL, EOVERFLOW the range is none; EBADF the file is not open for
@@ -162,7 +164,9 @@ def _range(open_file: OpenFile, flock: _Flock) -> tuple[int, int]:
     return first, OFFSET_MAX
 
 
-def _query(kernel: Kernel, call: Call, open_file: OpenFile, flock: _Flock, wanted: Record) -> int:
+def _query(
+    kernel: Subsystems, call: Call, open_file: OpenFile, flock: _Flock, wanted: Record
+) -> int:
     """Tell the client which lock is in the way, if one is."""
     found = kernel.locks.of(open_file.device).blocker(wanted)
     if found is None:
@@ -175,7 +179,9 @@ def _query(kernel: Kernel, call: Call, open_file: OpenFile, flock: _Flock, wante
     return 0
 
 
-def _set(kernel: Kernel, call: Call, open_file: OpenFile, wanted: Record, may_wait: bool) -> int:
+def _set(
+    kernel: Subsystems, call: Call, open_file: OpenFile, wanted: Record, may_wait: bool
+) -> int:
     locks = kernel.locks
     node = locks.of(open_file.device)
     process = wanted.owner if isinstance(wanted.owner, int) else None

@@ -19,11 +19,10 @@ from collections.abc import Iterator
 from mapdev.host.embedded.arch import ARCH
 from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Verdict, signed32
 from mapdev.host.embedded.faults.handler import start_fault_handler
-from mapdev.host.embedded.files import OpenFile
+from mapdev.host.embedded.files.open_file import OpenFile
 from mapdev.host.embedded.inject.injection import Injection
 from mapdev.host.embedded.inject.thread import StoppedThread
 from mapdev.host.embedded.inject.tracee import ClientGone
-from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.mm.remote_mmap import (
     PlaceTaken,
     map_frames,
@@ -34,7 +33,8 @@ from mapdev.host.embedded.mm.remote_mmap import (
 )
 from mapdev.host.embedded.mm.vma import DeviceArea
 from mapdev.host.embedded.mm.vma_tree import MmAreas
-from mapdev.host.embedded.notify import Call
+from mapdev.host.embedded.subsystems import Subsystems
+from mapdev.host.embedded.syscalls.notify import Call
 from mapdev.host.numbers import CLONE_NEWNS, MADV_DONTFORK, MLOCK_ONFAULT, ULONG_MAX
 from mapdev.linux.fs import FMODE_READ, FMODE_WRITE
 from mapdev.linux.log import log
@@ -87,9 +87,9 @@ def _error(code: int, text: str = "") -> OSError:
     return OSError(code, text or os.strerror(code))
 
 
-def _do_mmap(kernel: Kernel, call: Call) -> int | Verdict:
+def _do_mmap(kernel: Subsystems, call: Call) -> int | Verdict:
     addr, length, prot, flags, _, offset = call.args
-    open_file = None if flags & MAP_ANONYMOUS else kernel.file(call, 4)
+    open_file = None if flags & MAP_ANONYMOUS else kernel.files.of(call, 4)
     if flags & MAP_FIXED:
         check_not_hidden(kernel, call, addr, length)
     if open_file is None:
@@ -106,7 +106,7 @@ def _do_mmap(kernel: Kernel, call: Call) -> int | Verdict:
     return ANSWERED
 
 
-def check_not_hidden(kernel: Kernel, call: Call, addr: int, length: int) -> None:
+def check_not_hidden(kernel: Subsystems, call: Call, addr: int, length: int) -> None:
     """Refuse to replace the host's own memory in a client.
 
     :raises OSError: ENOMEM there is some.
@@ -122,7 +122,7 @@ def check_not_hidden(kernel: Kernel, call: Call, addr: int, length: int) -> None
         raise _error(errno.ENOMEM)
 
 
-def _replace(kernel: Kernel, call: Call) -> None:
+def _replace(kernel: Subsystems, call: Call) -> None:
     """Another mapping takes the place of what a device may have there (MAP_FIXED)."""
     addr, length, _, flags = call.args[:4]
     space = kernel.spaces.of(call.tid) if flags & MAP_FIXED else None
@@ -171,7 +171,7 @@ def _check(open_file: OpenFile, length: int, prot: int, flags: int, offset: int)
 class _Mapping:
     """One mmap call, carried out in its thread."""
 
-    def __init__(self, kernel: Kernel, call: Call, injection: Injection) -> None:
+    def __init__(self, kernel: Subsystems, call: Call, injection: Injection) -> None:
         self._kernel = kernel
         self._call = call
         self._injection = injection
@@ -343,7 +343,7 @@ def _closed_unless_mapped(space: MmAreas, task: TaskStruct, vma: DeviceArea) -> 
 
 
 def _place(
-    kernel: Kernel, space: MmAreas, thread: StoppedThread, addr: int, length: int, flags: int
+    kernel: Subsystems, space: MmAreas, thread: StoppedThread, addr: int, length: int, flags: int
 ) -> int:
     """Reserve room where the client wants it, or in the window if it does not care."""
     flags &= _PLACEMENT
@@ -352,14 +352,14 @@ def _place(
     return reserve_somewhere(kernel.window, space, thread, length, flags)
 
 
-def _do_remap_file_pages(kernel: Kernel, call: Call) -> int | Verdict:
+def _do_remap_file_pages(kernel: Subsystems, call: Call) -> int | Verdict:
     """Refuse to point a device's area at other frames."""
     if not kernel.mappings.shows_device(call.tid, call.args[0]):
         return PASS_ON
     raise _error(errno.EINVAL)
 
 
-def _do_io_uring_setup(kernel: Kernel, call: Call) -> int | Verdict:
+def _do_io_uring_setup(kernel: Subsystems, call: Call) -> int | Verdict:
     kernel.messages.say_once(
         "io_uring", call.tid,
         "asked for io_uring, whose requests no host in user space can see; it gets ENOSYS and has "
@@ -368,13 +368,13 @@ def _do_io_uring_setup(kernel: Kernel, call: Call) -> int | Verdict:
     raise _error(errno.ENOSYS)
 
 
-def _roots_may_differ(kernel: Kernel, call: Call) -> Verdict:
+def _roots_may_differ(kernel: Subsystems, call: Call) -> Verdict:
     """From now on a client may have another root, so paths are looked up in each client's own."""
     kernel.paths.roots_differ = True
     return PASS_ON
 
 
-def _do_unshare(kernel: Kernel, call: Call) -> Verdict:
+def _do_unshare(kernel: Subsystems, call: Call) -> Verdict:
     return _roots_may_differ(kernel, call) if signed32(call.args[0]) & CLONE_NEWNS else PASS_ON
 
 

@@ -14,7 +14,7 @@ import struct
 from typing import NamedTuple, Self
 
 from mapdev.host.embedded.arch import ARCH
-from mapdev.host.embedded.notify import Call
+from mapdev.host.embedded.syscalls.notify import Call
 from mapdev.linux.numbers import PAGE_SIZE
 
 _LAYOUT = struct.Struct("<QQQ")  # flags, mode, resolve

@@ -1,7 +1,7 @@
 """Handles system calls with a path: open, stat, access, readlink and exec, in all their forms.
 
 Each looks whether the path means a device (`Paths.find`); if not, the real kernel goes on with it.
-Where a call has its path, and if it follows links, is in `syscall_table`.
+Where a call has its path, and if it follows links, is in `syscalls.table`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from mapdev.host.core.device import Device
 from mapdev.host.embedded.arch import ARCH
 from mapdev.host.embedded.calls.open_how import RESOLVE_IN_ROOT, OpenHow
 from mapdev.host.embedded.calls.verdict import PASS_ON, Handler, Result, Verdict, signed32
-from mapdev.host.embedded.kernel import Kernel
-from mapdev.host.embedded.node import filesystem, may_access, pack_stat, pack_statx
-from mapdev.host.embedded.notify import Call
-from mapdev.host.embedded.paths import Found
-from mapdev.host.embedded.syscall_table import BY_NUMBER
+from mapdev.host.embedded.files.node import filesystem, may_access, pack_stat, pack_statx
+from mapdev.host.embedded.files.paths import Found
+from mapdev.host.embedded.subsystems import Subsystems
+from mapdev.host.embedded.syscalls.notify import Call
+from mapdev.host.embedded.syscalls.table import BY_NUMBER
 from mapdev.host.numbers import (
     AT_EACCESS,
     AT_EMPTY_PATH,
@@ -46,7 +46,9 @@ def _error(code: int) -> OSError:
     return OSError(code, os.strerror(code))
 
 
-def find(kernel: Kernel, call: Call, which: int = 0, may_have_slash: bool = False) -> Found | None:
+def find(
+    kernel: Subsystems, call: Call, which: int = 0, may_have_slash: bool = False
+) -> Found | None:
     """Return the device that a path of `call` means, as the table of system calls reads it.
 
     :param which: which path, if there are two.
@@ -55,7 +57,7 @@ def find(kernel: Kernel, call: Call, which: int = 0, may_have_slash: bool = Fals
     """
     meaning = BY_NUMBER[call.nr]
     directory, path = meaning.paths[which]
-    text = kernel.read_path(call, call.args[path])
+    text = kernel.paths.read(call.tid, call.args[path])
     if text:
         dirfd = _directory(call, directory)
         found = kernel.paths.find(call.tid, dirfd, text, meaning.follows_link(call.args))
@@ -64,7 +66,7 @@ def find(kernel: Kernel, call: Call, which: int = 0, may_have_slash: bool = Fals
         return found
     if directory is None or not meaning.takes_empty_path(call.args):
         return None
-    open_file = kernel.file(call, directory)
+    open_file = kernel.files.of(call, directory)
     return None if open_file is None else Found(open_file.device)
 
 
@@ -72,13 +74,13 @@ def _directory(call: Call, argument: int | None) -> int:
     return AT_FDCWD if argument is None else signed32(call.args[argument])
 
 
-def _open(kernel: Kernel, call: Call, read_how: Callable[[], OpenHow]) -> Result:
+def _open(kernel: Subsystems, call: Call, read_how: Callable[[], OpenHow]) -> Result:
     """Open what the path of `call` means, if that is a device or our own view of a file in /proc.
 
     :param read_how: returns what the call asks for; it fails as the call does.
     """
     ((directory, path),) = BY_NUMBER[call.nr].paths
-    text = kernel.read_path(call, call.args[path])
+    text = kernel.paths.read(call.tid, call.args[path])
     if not text:
         return PASS_ON
     failure: OSError | None = None  # it counts only if the path means a device
@@ -101,7 +103,7 @@ def _open(kernel: Kernel, call: Call, read_how: Callable[[], OpenHow]) -> Result
             raise _error(errno.EISDIR if how.flags & os.O_CREAT else errno.ENOTDIR)
         if found.open_file is not None and not how.follows_link:
             return _open_link_itself(how)
-        return kernel.open(call, found.device, how.flags)
+        return kernel.files.open(call, found.device, how.flags)
     if not text.startswith("/proc/"):
         return PASS_ON
     from mapdev.host.embedded.calls.procfs import open_view  # here, for a quick start
@@ -122,27 +124,27 @@ def _open_link_itself(how: OpenHow) -> Verdict:
     raise OSError(code, os.strerror(code))
 
 
-def _do_open(kernel: Kernel, call: Call) -> Result:
+def _do_open(kernel: Subsystems, call: Call) -> Result:
     flags = call.args[BY_NUMBER[call.nr].flags]
     return _open(kernel, call, lambda: OpenHow.of_open(flags))
 
 
-def _do_creat(kernel: Kernel, call: Call) -> Result:
+def _do_creat(kernel: Subsystems, call: Call) -> Result:
     flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC
     return _open(kernel, call, lambda: OpenHow.of_open(flags))
 
 
-def _do_openat2(kernel: Kernel, call: Call) -> Result:
+def _do_openat2(kernel: Subsystems, call: Call) -> Result:
     address, size = call.args[2:4]
     return _open(kernel, call, lambda: OpenHow.read(call, address, size))
 
 
-def foreign_open(kernel: Kernel, call: Call) -> Verdict:
+def foreign_open(kernel: Subsystems, call: Call) -> Verdict:
     """Tell the user when a program of another architecture opens a device; it can't be served."""
     name, calls = ARCH.FOREIGN_ARCHES.get(call.arch, ("x32", ARCH.FOREIGN_NUMBERS))
     path = calls[call.nr]
     dirfd = signed32(call.args[0]) if path else AT_FDCWD
-    text = kernel.read_path(call, call.args[path])
+    text = kernel.paths.read(call.tid, call.args[path])
     found = kernel.paths.find(call.tid, dirfd, text) if text else None
     if found is None:
         return PASS_ON
@@ -154,7 +156,7 @@ def foreign_open(kernel: Kernel, call: Call) -> Verdict:
     raise OSError(errno.ENXIO, os.strerror(errno.ENXIO))
 
 
-def _put(kernel: Kernel, call: Call, addr: int, data: bytes) -> int:
+def _put(kernel: Subsystems, call: Call, addr: int, data: bytes) -> int:
     if kernel.machine.write_user(call.tid, addr, data) < len(data):
         raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
     return 0
@@ -170,7 +172,7 @@ def check_flags(call: Call, known: int) -> None:
         raise _error(errno.EINVAL)
 
 
-def find_checked(kernel: Kernel, call: Call, known: int) -> Found | None:
+def find_checked(kernel: Subsystems, call: Call, known: int) -> Found | None:
     """Return the device that the path of `call` means, after `check_flags` if it is about one."""
     try:
         found = find(kernel, call)
@@ -188,7 +190,7 @@ def _stat(buffer: int, pack: Callable[[Device], bytes] = pack_stat) -> Handler:
     Source: fs/stat.c (vfs_statx)
     """
 
-    def handle(kernel: Kernel, call: Call) -> int | Verdict:
+    def handle(kernel: Subsystems, call: Call) -> int | Verdict:
         found = find_checked(kernel, call, _STAT_FLAGS)
         if found is None:
             return PASS_ON
@@ -202,7 +204,7 @@ def _stat(buffer: int, pack: Callable[[Device], bytes] = pack_stat) -> Handler:
 _statx = _stat(4, pack_statx)
 
 
-def _do_statx(kernel: Kernel, call: Call) -> int | Verdict:
+def _do_statx(kernel: Subsystems, call: Call) -> int | Verdict:
     """Check the mask besides.
 
     Source: fs/stat.c (do_statx)
@@ -220,7 +222,7 @@ def _access(mode: int) -> Handler:
     Source: fs/open.c (do_faccessat)
     """
 
-    def handle(kernel: Kernel, call: Call) -> int | Verdict:
+    def handle(kernel: Subsystems, call: Call) -> int | Verdict:
         if call.args[mode] & UINT_MAX & ~7:
             raise _error(errno.EINVAL)  # whatever the path means
         found = find_checked(kernel, call, _ACCESS_FLAGS)
@@ -234,7 +236,7 @@ def _access(mode: int) -> Handler:
 
 
 def _readlink(buffer: int) -> Handler:
-    def handle(kernel: Kernel, call: Call) -> int | Verdict:
+    def handle(kernel: Subsystems, call: Call) -> int | Verdict:
         size = signed32(call.args[buffer + 1])
         found = find(kernel, call) if size > 0 else None
         if found is None:
@@ -248,14 +250,14 @@ def _readlink(buffer: int) -> Handler:
     return handle
 
 
-def _exec(kernel: Kernel, call: Call) -> Verdict:
+def _exec(kernel: Subsystems, call: Call) -> Verdict:
     """Say when a program is executed that would have got privileges without us.
 
     :raises OSError: EACCES it is a device.
     """
     if find(kernel, call):
         raise _error(errno.EACCES)
-    text = kernel.read_path(call, call.args[BY_NUMBER[call.nr].paths[0][1]])
+    text = kernel.paths.read(call.tid, call.args[BY_NUMBER[call.nr].paths[0][1]])
     try:
         mode = os.stat(text).st_mode if text and text.startswith("/") else 0
     except OSError:
@@ -273,7 +275,7 @@ def _exec(kernel: Kernel, call: Call) -> Verdict:
 def _refuse(code: int, may_have_slash: bool = False) -> Handler:
     """Make a handler of a call that fails when its path is a device's node."""
 
-    def handle(kernel: Kernel, call: Call) -> int | Verdict:
+    def handle(kernel: Subsystems, call: Call) -> int | Verdict:
         if find(kernel, call, 0, may_have_slash):
             raise _error(code)
         return PASS_ON
@@ -281,14 +283,14 @@ def _refuse(code: int, may_have_slash: bool = False) -> Handler:
     return handle
 
 
-def _do_unlinkat(kernel: Kernel, call: Call) -> int | Verdict:
+def _do_unlinkat(kernel: Subsystems, call: Call) -> int | Verdict:
     if find(kernel, call) is None:
         return PASS_ON
     check_flags(call, AT_REMOVEDIR)
     raise _error(errno.ENOTDIR if call.args[2] & AT_REMOVEDIR else errno.EPERM)
 
 
-def _do_chroot(kernel: Kernel, call: Call) -> int | Verdict:
+def _do_chroot(kernel: Subsystems, call: Call) -> int | Verdict:
     """Look up paths in each client's own root from now on."""
     if find(kernel, call):
         raise _error(errno.ENOTDIR)
@@ -296,13 +298,13 @@ def _do_chroot(kernel: Kernel, call: Call) -> int | Verdict:
     return PASS_ON
 
 
-def _status(kernel: Kernel, call: Call, which: int, parent: bool = False) -> os.stat_result:
+def _status(kernel: Subsystems, call: Call, which: int, parent: bool = False) -> os.stat_result:
     """Return the status of a file of the client's own that `call` names, or of its directory.
 
     :raises OSError: ENOENT or whatever else the kernel would say of it.
     """
     directory, path = BY_NUMBER[call.nr].paths[which]
-    text = kernel.read_path(call, call.args[path])
+    text = kernel.paths.read(call.tid, call.args[path])
     if not text:
         raise _error(errno.EFAULT if text is None else errno.ENOENT)
     if parent:
@@ -310,7 +312,7 @@ def _status(kernel: Kernel, call: Call, which: int, parent: bool = False) -> os.
     return os.lstat(kernel.paths.reach(call.tid, _directory(call, directory), text))
 
 
-def _check_same_mount(kernel: Kernel, call: Call, which: int) -> None:
+def _check_same_mount(kernel: Subsystems, call: Call, which: int) -> None:
     """Check that another name of the node could be where path `which` leads.
 
     :raises OSError: ENOENT no directory is there; EXDEV it is on another file system.
@@ -320,7 +322,7 @@ def _check_same_mount(kernel: Kernel, call: Call, which: int) -> None:
         raise _error(errno.EXDEV)
 
 
-def _do_link(kernel: Kernel, call: Call) -> int | Verdict:
+def _do_link(kernel: Subsystems, call: Call) -> int | Verdict:
     """Refuse other names of a node, and names that are a node's.
 
     Source: fs/namei.c (do_linkat)
@@ -343,7 +345,7 @@ def _do_link(kernel: Kernel, call: Call) -> int | Verdict:
     raise _error(errno.EPERM)
 
 
-def _do_rename(kernel: Kernel, call: Call) -> int | Verdict:
+def _do_rename(kernel: Subsystems, call: Call) -> int | Verdict:
     """Rename a node to itself; refuse to move or to replace it.
 
     Source: fs/namei.c (do_renameat2, vfs_rename)
@@ -371,7 +373,7 @@ def _do_rename(kernel: Kernel, call: Call) -> int | Verdict:
     raise _error(errno.EPERM)
 
 
-def _listxattr(kernel: Kernel, call: Call) -> int | Verdict:
+def _listxattr(kernel: Subsystems, call: Call) -> int | Verdict:
     return PASS_ON if find(kernel, call) is None else 0
 
 

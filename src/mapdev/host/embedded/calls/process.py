@@ -17,10 +17,10 @@ from mapdev.host.embedded.client import EmbeddedClient
 from mapdev.host.embedded.faults.handler import start_fault_handler
 from mapdev.host.embedded.inject.injection import Injection
 from mapdev.host.embedded.inject.thread import StoppedThread
-from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.mm.fault_handler import FaultHandler
 from mapdev.host.embedded.mm.vma_tree import MmAreas
-from mapdev.host.embedded.notify import Call
+from mapdev.host.embedded.subsystems import Subsystems
+from mapdev.host.embedded.syscalls.notify import Call
 from mapdev.host.numbers import CLONE_UNTRACED, CLONE_VFORK, CLONE_VM
 
 # With these the child is not ours to hold, and a parent that waits for it would keep us waiting.
@@ -28,7 +28,7 @@ _UNFIT = CLONE_VFORK | CLONE_UNTRACED
 _CLONE_ARGS = struct.Struct("<Q")  # struct clone_args begins with the flags
 
 
-def _do_fork(kernel: Kernel, call: Call) -> Verdict:
+def _do_fork(kernel: Subsystems, call: Call) -> Verdict:
     space = kernel.spaces.of(call.tid)
     if space is None or not len(space):
         return PASS_ON
@@ -47,7 +47,7 @@ def _do_fork(kernel: Kernel, call: Call) -> Verdict:
 
 
 def _start_fault_handler(
-    kernel: Kernel, child: StoppedThread, space: MmAreas, parent: FaultHandler
+    kernel: Subsystems, child: StoppedThread, space: MmAreas, parent: FaultHandler
 ) -> None:
     """Bring pages into a child too; without it would find other things there, so it must not run.
 
@@ -62,7 +62,7 @@ def _start_fault_handler(
         raise
 
 
-def _do_clone3(kernel: Kernel, call: Call) -> Verdict:
+def _do_clone3(kernel: Subsystems, call: Call) -> Verdict:
     if kernel.spaces.of(call.tid) is None:
         return PASS_ON
     try:
@@ -83,7 +83,7 @@ def _do_clone3(kernel: Kernel, call: Call) -> Verdict:
             kernel.machine.write_user(call.tid, call.args[0], _CLONE_ARGS.pack(flags))
 
 
-def _do_exit(kernel: Kernel, call: Call) -> Verdict:
+def _do_exit(kernel: Subsystems, call: Call) -> Verdict:
     """Let the worker end with the last of the client's own threads, as a process does then."""
     space = kernel.spaces.of(call.tid)
     if space is not None and space.fault_handler is not None:

@@ -6,11 +6,11 @@ import os
 import re
 from collections.abc import Callable
 
-from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.mm import procmaps
 from mapdev.host.embedded.mm.vma_tree import MmAreas
-from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.processes import tgid_of
+from mapdev.host.embedded.subsystems import Subsystems
+from mapdev.host.embedded.syscalls.notify import Call
 
 _FILE = re.compile(r"/proc/(self|thread-self|[0-9]+)(?:/task/[0-9]+)?/(maps|smaps)")
 _VIEWS: dict[str, Callable[[int, MmAreas, range], bytes]] = {
@@ -19,7 +19,7 @@ _VIEWS: dict[str, Callable[[int, MmAreas, range], bytes]] = {
 }
 
 
-def open_view(kernel: Kernel, call: Call, path: str, flags: int) -> int | None:
+def open_view(kernel: Subsystems, call: Call, path: str, flags: int) -> int | None:
     """Open our own view of a file in /proc in the client, if `path` is one; else return None."""
     if not path.startswith("/proc/") or flags & (os.O_ACCMODE | os.O_PATH):
         return None

@@ -12,7 +12,6 @@ from mapdev.host.embedded.calls.mapping import check_not_hidden
 from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Verdict
 from mapdev.host.embedded.inject.injection import Injection
 from mapdev.host.embedded.inject.thread import StoppedThread
-from mapdev.host.embedded.kernel import Kernel
 from mapdev.host.embedded.mm.remote_mmap import (
     map_frames,
     move_pieces,
@@ -21,7 +20,8 @@ from mapdev.host.embedded.mm.remote_mmap import (
 )
 from mapdev.host.embedded.mm.vma import DeviceArea
 from mapdev.host.embedded.mm.vma_tree import MmAreas
-from mapdev.host.embedded.notify import Call
+from mapdev.host.embedded.subsystems import Subsystems
+from mapdev.host.embedded.syscalls.notify import Call
 from mapdev.host.numbers import MREMAP_DONTUNMAP, MREMAP_FIXED, MREMAP_MAYMOVE
 from mapdev.inspect.maps import read_maps
 from mapdev.linux.mm import TaskStruct
@@ -41,7 +41,7 @@ def _error(code: int) -> OSError:
     return OSError(code, os.strerror(code))
 
 
-def _do_mremap(kernel: Kernel, call: Call) -> int | Verdict:
+def _do_mremap(kernel: Subsystems, call: Call) -> int | Verdict:
     addr, old, new, flags, target, _ = call.args
     old, new = (length + PAGE_SIZE - 1 & PAGE_MASK for length in (old, new))
     if flags & MREMAP_FIXED:
@@ -63,7 +63,7 @@ def _do_mremap(kernel: Kernel, call: Call) -> int | Verdict:
     return ANSWERED
 
 
-def _replace(kernel: Kernel, call: Call, space: MmAreas, new: int) -> None:
+def _replace(kernel: Subsystems, call: Call, space: MmAreas, new: int) -> None:
     """Something else comes to where a device is. Should that fail, too much is forgotten."""
     addr, old, _, flags, target, _ = call.args
     _check(addr, old + PAGE_SIZE - 1 & PAGE_MASK, new, flags, target, kernel.window.task_size)
@@ -94,7 +94,7 @@ class _Remap:
     """One mremap call on `area`, its thread stopped."""
 
     def __init__(
-        self, kernel: Kernel, call: Call, injection: Injection, space: MmAreas, area: DeviceArea
+        self, kernel: Subsystems, call: Call, injection: Injection, space: MmAreas, area: DeviceArea
     ) -> None:
         self._kernel = kernel
         self._injection = injection

@@ -19,8 +19,8 @@ from mapdev.host.embedded.calls.open_how import (
     RESOLVE_NO_MAGICLINKS,
     RESOLVE_NO_SYMLINKS,
 )
-from mapdev.host.embedded.paths import MAX_LINKS, Found, Paths
-from mapdev.host.embedded.syscalls import openat2
+from mapdev.host.embedded.files.paths import MAX_LINKS, Found, Paths
+from mapdev.host.embedded.libc import openat2
 from mapdev.host.numbers import AT_FDCWD
 
 _SCOPED = RESOLVE_BENEATH | RESOLVE_IN_ROOT

@@ -13,15 +13,15 @@ import os
 import socket
 
 from mapdev.host.embedded.calls.verdict import PASS_ON, Handler, Verdict
-from mapdev.host.embedded.kernel import Kernel
-from mapdev.host.embedded.notify import Call
+from mapdev.host.embedded.subsystems import Subsystems
+from mapdev.host.embedded.syscalls.notify import Call
 from mapdev.host.numbers import AT_FDCWD
 
 _FAMILY_SIZE, _ADDRESS_SIZE = 2, 110  # of struct sockaddr_un
 
 
-def _not_a_socket(kernel: Kernel, call: Call) -> int | Verdict:
-    if kernel.file(call) is None:
+def _not_a_socket(kernel: Subsystems, call: Call) -> int | Verdict:
+    if kernel.files.of(call) is None:
         return PASS_ON
     raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK))
 
@@ -29,7 +29,7 @@ def _not_a_socket(kernel: Kernel, call: Call) -> int | Verdict:
 def _with_address(code: int, follow: bool) -> Handler:
     """Make a handler of a call that fails with `code` if its address is the path of a node."""
 
-    def handle(kernel: Kernel, call: Call) -> int | Verdict:
+    def handle(kernel: Subsystems, call: Call) -> int | Verdict:
         _not_a_socket(kernel, call)
         path = _unix_path(kernel, call)
         found = kernel.paths.find(call.tid, AT_FDCWD, path, follow) if path else None
@@ -41,7 +41,7 @@ def _with_address(code: int, follow: bool) -> Handler:
     return handle
 
 
-def _unix_path(kernel: Kernel, call: Call) -> str:
+def _unix_path(kernel: Subsystems, call: Call) -> str:
     """Return the path in a Unix socket's address; empty if it has none, or is no such address."""
     address, size = call.args[1], call.args[2] & 0xFFFFFFFF
     if not _FAMILY_SIZE < size <= _ADDRESS_SIZE:

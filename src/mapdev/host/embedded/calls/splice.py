@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 from mapdev.host.embedded.calls.transfer import import_iovec
 from mapdev.host.embedded.calls.verdict import PASS_ON, Handler, Result, signed64
-from mapdev.host.embedded.files import OpenFile
-from mapdev.host.embedded.kernel import Kernel
-from mapdev.host.embedded.notify import Call
+from mapdev.host.embedded.files.open_file import OpenFile
 from mapdev.host.embedded.processes import descriptor_flags
-from mapdev.host.embedded.syscall_table import BY_NUMBER
+from mapdev.host.embedded.subsystems import Subsystems
+from mapdev.host.embedded.syscalls.notify import Call
+from mapdev.host.embedded.syscalls.table import BY_NUMBER
 from mapdev.linux.fs import FMODE_PREAD, FMODE_PWRITE, FMODE_READ, FMODE_WRITE
 
 _SPLICE_F_ALL = 0xF
@@ -40,13 +40,13 @@ class _End(NamedTuple):
     pos: int
 
 
-def _end(kernel: Kernel, call: Call, argument: int) -> _End:
+def _end(kernel: Subsystems, call: Call, argument: int) -> _End:
     """Return what a descriptor means.
 
     :raises OSError: EBADF it is not open, or by O_PATH.
     """
     fd = call.args[argument] & 0xFFFFFFFF
-    device = kernel.files.at(call.tid, fd)
+    device = kernel.files.table.at(call.tid, fd)
     if device is not None:
         if device.path_only:
             raise _error(errno.EBADF)
@@ -69,10 +69,10 @@ def _error(code: int) -> OSError:
     return OSError(code, os.strerror(code))
 
 
-def _has_device(kernel: Kernel, call: Call) -> bool:
+def _has_device(kernel: Subsystems, call: Call) -> bool:
     first, second = BY_NUMBER[call.nr].fds
-    is_first = kernel.file(call, first) is not None
-    return kernel.file(call, second) is not None or is_first
+    is_first = kernel.files.of(call, first) is not None
+    return kernel.files.of(call, second) is not None or is_first
 
 
 def _offset(call: Call, argument: int) -> int | None:
@@ -86,7 +86,7 @@ def _verify_area(pos: int, count: int) -> None:
         raise _error(errno.EINVAL)
 
 
-def _sendfile(kernel: Kernel, call: Call) -> Result:
+def _sendfile(kernel: Subsystems, call: Call) -> Result:
     if not _has_device(kernel, call):
         return PASS_ON
     pos, count = _offset(call, 2), call.args[3]
@@ -104,7 +104,7 @@ def _sendfile(kernel: Kernel, call: Call) -> Result:
     raise _error(errno.EINVAL)
 
 
-def _splice(kernel: Kernel, call: Call) -> Result:
+def _splice(kernel: Subsystems, call: Call) -> Result:
     if not _has_device(kernel, call):
         return PASS_ON
     count, flags = call.args[4:6]
@@ -124,7 +124,7 @@ def _splice(kernel: Kernel, call: Call) -> Result:
     raise _error(errno.EINVAL)  # whatever the offsets
 
 
-def _tee(kernel: Kernel, call: Call) -> Result:
+def _tee(kernel: Subsystems, call: Call) -> Result:
     if not _has_device(kernel, call):
         return PASS_ON
     count, flags = call.args[2:4]
@@ -138,7 +138,7 @@ def _tee(kernel: Kernel, call: Call) -> Result:
     raise _error(errno.EINVAL)  # two pipes are needed
 
 
-def _copy_file_range(kernel: Kernel, call: Call) -> Result:
+def _copy_file_range(kernel: Subsystems, call: Call) -> Result:
     if not _has_device(kernel, call):
         return PASS_ON
     ends = _end(kernel, call, 0), _end(kernel, call, 2)
@@ -149,7 +149,7 @@ def _copy_file_range(kernel: Kernel, call: Call) -> Result:
     raise _error(errno.EINVAL)  # two regular files are needed
 
 
-def vmsplice(kernel: Kernel, call: Call, open_file: OpenFile) -> Result:
+def vmsplice(kernel: Subsystems, call: Call, open_file: OpenFile) -> Result:
     """Refuse vmsplice(2), which is for pipes, as late as the kernel does."""
     _, vector, count, flags = call.args[:4]
     if flags & 0xFFFFFFFF & ~_SPLICE_F_ALL:

@@ -23,9 +23,9 @@ from functools import partial
 from mapdev.host.core.operations import Operations
 from mapdev.host.core.waiting import WouldWait
 from mapdev.host.embedded.calls.verdict import Result, signed32, signed64
-from mapdev.host.embedded.files import OpenFile
-from mapdev.host.embedded.kernel import Kernel
-from mapdev.host.embedded.notify import Call
+from mapdev.host.embedded.files.open_file import OpenFile
+from mapdev.host.embedded.subsystems import Subsystems
+from mapdev.host.embedded.syscalls.notify import Call
 from mapdev.host.numbers import MAX_RW_COUNT, RWF_HIPRI, UIO_MAXIOV
 from mapdev.linux.fs import FMODE_PREAD, FMODE_PWRITE, FMODE_READ, FMODE_STREAM, FMODE_WRITE
 from mapdev.linux.uaccess import access_ok
@@ -144,7 +144,7 @@ def _verify_area(call: Call, pos: int, count: int) -> None:
 
 
 def _run(
-    kernel: Kernel,
+    kernel: Subsystems,
     call: Call,
     open_file: OpenFile,
     once: Once,
@@ -162,13 +162,13 @@ def _run(
     return _one_piece(kernel.operations, call, once, buffer, min(count, MAX_RW_COUNT), at, moves)
 
 
-Operation = Callable[[Kernel, Call, OpenFile], Result]
+Operation = Callable[[Subsystems, Call, OpenFile], Result]
 
 
 def _plain(once: Once) -> Operation:
     """read(2), write(2)."""
 
-    def operation(kernel: Kernel, call: Call, open_file: OpenFile) -> Result:
+    def operation(kernel: Subsystems, call: Call, open_file: OpenFile) -> Result:
         _, buffer, count = call.args[:3]
         return _run(kernel, call, open_file, once, buffer, count, None)
 
@@ -178,7 +178,7 @@ def _plain(once: Once) -> Operation:
 def _positional(once: Once) -> Operation:
     """pread64(2), pwrite64(2)."""
 
-    def operation(kernel: Kernel, call: Call, open_file: OpenFile) -> Result:
+    def operation(kernel: Subsystems, call: Call, open_file: OpenFile) -> Result:
         _, buffer, count, offset = call.args[:4]
         pos = _position(open_file, once, offset)
         return _run(kernel, call, open_file, once, buffer, count, pos)
@@ -189,7 +189,7 @@ def _positional(once: Once) -> Operation:
 def _vector(once: Once, positional: bool = False, flagged: bool = False) -> Operation:
     """readv(2), writev(2), preadv(2), pwritev(2), preadv2(2), pwritev2(2)."""
 
-    def operation(kernel: Kernel, call: Call, open_file: OpenFile) -> Result:
+    def operation(kernel: Subsystems, call: Call, open_file: OpenFile) -> Result:
         _, vector, count, offset, _, flags = call.args
         pos: int | None = None
         if positional and not (flagged and signed64(offset) == -1):
@@ -220,7 +220,7 @@ def _position(open_file: OpenFile, once: Once, offset: int) -> int:
     return pos
 
 
-def import_iovec(kernel: Kernel, call: Call, address: int, count: int) -> list[tuple[int, int]]:
+def import_iovec(kernel: Subsystems, call: Call, address: int, count: int) -> list[tuple[int, int]]:
     """Return the pieces of a vector in the client, cut to what one call may transfer.
 
     :raises OSError: EINVAL there are too many or one has a negative length, EFAULT the vector is

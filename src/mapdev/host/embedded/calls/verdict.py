@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mapdev.host.embedded.kernel import Kernel
-from mapdev.host.embedded.notify import ANSWERED, PASS_ON, Call, Verdict
+from mapdev.host.embedded.subsystems import Subsystems
+from mapdev.host.embedded.syscalls.notify import ANSWERED, PASS_ON, Call, Verdict
 
 __all__ = ["ANSWERED", "PASS_ON", "Handler", "Result", "Verdict", "signed32", "signed64"]
 
 Result = int | Verdict
 
-Handler = Callable[[Kernel, Call], Result]
+Handler = Callable[[Subsystems, Call], Result]
 """Returns the call's result or a `Verdict`; raises OSError for the client's errno, WouldWait if an
 operation of the driver has to wait."""
 

@@ -15,7 +15,7 @@ import struct
 from typing import NamedTuple
 
 from mapdev.host.embedded.inject.thread import StoppedThread
-from mapdev.host.embedded.syscalls import pidfd_getfd
+from mapdev.host.embedded.libc import pidfd_getfd
 from mapdev.linux.numbers import PAGE_SIZE
 
 UFFD_USER_MODE_ONLY = 1

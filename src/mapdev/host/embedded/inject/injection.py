@@ -23,8 +23,8 @@ from mapdev.host.embedded.inject.memory_fd import MemoryFd, lend_to_caller, lend
 from mapdev.host.embedded.inject.thread import StoppedThread
 from mapdev.host.embedded.inject.tracee import ClientGone, NotStoppable
 from mapdev.host.embedded.mm.vma_tree import MmAreas
-from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.processes import is_single_threaded
+from mapdev.host.embedded.syscalls.notify import Call
 from mapdev.host.numbers import MADV_DONTFORK
 from mapdev.linux.numbers import (
     MAP_FIXED_NOREPLACE,

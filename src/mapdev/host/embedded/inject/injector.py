@@ -14,7 +14,7 @@ from mapdev.host.embedded.inject.batch import Batch
 from mapdev.host.embedded.listeners import Listeners
 from mapdev.host.embedded.messages import Messages
 from mapdev.host.embedded.mm.mappings import Mappings
-from mapdev.host.embedded.notify import Call
+from mapdev.host.embedded.syscalls.notify import Call
 
 if TYPE_CHECKING:
     from mapdev.host.embedded.inject.thread import StoppedThread

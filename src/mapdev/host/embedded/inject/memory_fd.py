@@ -16,7 +16,7 @@ from mapdev.host.embedded.inject.batch import Request
 from mapdev.host.embedded.inject.injector import HELPERS_CALL, Injector
 from mapdev.host.embedded.inject.thread import StoppedThread
 from mapdev.host.embedded.inject.tracee import ClientGone
-from mapdev.host.embedded.notify import Call
+from mapdev.host.embedded.syscalls.notify import Call
 
 
 class MemoryFd:

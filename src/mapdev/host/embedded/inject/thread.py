@@ -29,8 +29,8 @@ from mapdev.host.embedded.inject.tracee import (
     ClientGone,
     Tracee,
 )
-from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.processes import traced_by_us
+from mapdev.host.embedded.syscalls.notify import Call
 from mapdev.host.numbers import (
     CLONE_FS,
     CLONE_SIGHAND,

@@ -20,8 +20,8 @@ import time
 from collections.abc import Callable
 
 from mapdev.host.embedded.arch import ARCH
+from mapdev.host.embedded.libc import ptrace
 from mapdev.host.embedded.processes import is_child, state_of, tgid_of, threads_traced_by_us
-from mapdev.host.embedded.syscalls import ptrace
 
 PTRACE_CONT = 7
 PTRACE_DETACH = 17

@@ -25,8 +25,8 @@ from mapdev.host.embedded.inject.batch import CALL, CallError, Request, is_error
 from mapdev.host.embedded.inject.injector import HELPERS_CALL, Injector
 from mapdev.host.embedded.inject.thread import StoppedThread
 from mapdev.host.embedded.inject.tracee import ClientGone, Wakeful
+from mapdev.host.embedded.libc import write_memory
 from mapdev.host.embedded.processes import tgid_of
-from mapdev.host.embedded.syscalls import write_memory
 from mapdev.host.numbers import ULONG_MAX
 from mapdev.linux.numbers import (
     MAP_ANONYMOUS,

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from mapdev.host.core.operations import Operations
-from mapdev.host.embedded.files import OpenFile
+from mapdev.host.embedded.files.open_file import OpenFile
 from mapdev.host.embedded.mm.lifetime import Leases
 from mapdev.host.embedded.processes import tgid_of
 from mapdev.host.embedded.watcher import Watcher

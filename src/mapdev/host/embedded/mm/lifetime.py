@@ -20,9 +20,9 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 
+from mapdev.host.embedded.libc import IN_CLOSE, byte_is_locked, inotify_of, lock_byte
 from mapdev.host.embedded.memory.frames import Hold
 from mapdev.host.embedded.memory.physical import PhysicalMemory
-from mapdev.host.embedded.syscalls import IN_CLOSE, byte_is_locked, inotify_of, lock_byte
 from mapdev.host.embedded.watcher import Watcher
 from mapdev.linux.numbers import PAGE_SHIFT, PAGE_SIZE
 from mapdev.linux.vma import Kind, Mapped, VmAreaStruct

@@ -16,7 +16,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from mapdev.host.embedded.files import OpenFile
+from mapdev.host.embedded.files.open_file import OpenFile
 from mapdev.host.embedded.memory.physical import PhysicalMemory
 from mapdev.host.embedded.mm.address_spaces import AddressSpaces
 from mapdev.host.embedded.mm.lifetime import Leases
@@ -50,8 +50,6 @@ class Mappings:
     :param window: where calls on areas are handed over.
     :param watcher: watches descriptors.
     :param in_thread: runs a function in the host's thread, which may be the caller's.
-    :param mapped: called with an open file when it gets a mapping.
-    :param unmapped: called when the last area of one mapping of an open file is gone.
     :param client: makes what stands for a thread of a client, given its and its process's number.
     :ivar leases: the mappings that live.
     :ivar spaces: the address spaces that have some.
@@ -64,8 +62,6 @@ class Mappings:
         window: Window,
         watcher: Watcher,
         in_thread: InThread,
-        mapped: Callable[[OpenFile], None],
-        unmapped: Callable[[OpenFile], None],
         client: MakeClient,
     ) -> None:
         self.window = window
@@ -74,8 +70,6 @@ class Mappings:
         self.nr_frames = memory.nr_frames
         self.leases = Leases(memory, watcher, self.sweep)
         self.spaces = AddressSpaces(self.leases, watcher, self.sweep)
-        self._mapped = mapped
-        self._unmapped = unmapped
         self.client = client
         self._files: dict[int, OpenFile] = {}  # by the index of their lease
         status = os.fstat(memory.fd)
@@ -103,14 +97,14 @@ class Mappings:
             as_made.forget(area.vm_start, area.vm_end)
         self.leases.add(index, as_made, tgid)
         self._files[index] = area.open_file
-        self._mapped(area.open_file)
+        area.open_file.get()
 
     def sweep(self) -> None:
         """Find out which mappings ended, and let go of what they kept."""
         if self.spaces.unseen:
             self.refresh()
         for lease in self.leases.sweep():
-            self._unmapped(self._files.pop(lease.index))
+            self._files.pop(lease.index).put()
 
     def refresh(self) -> None:
         """Find out what clients did to areas that they have outside of the window."""

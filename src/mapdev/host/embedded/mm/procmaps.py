@@ -12,9 +12,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from mapdev.host.embedded.files.node import filesystem
 from mapdev.host.embedded.mm.vma import DeviceArea
 from mapdev.host.embedded.mm.vma_tree import MmAreas
-from mapdev.host.embedded.node import filesystem
 from mapdev.host.embedded.processes import read_file
 from mapdev.inspect.maps import MapsLine, parse_line
 from mapdev.linux.numbers import PAGE_SHIFT, VM_EXEC, VM_MAYSHARE, VM_PFNMAP, VM_READ, VM_WRITE

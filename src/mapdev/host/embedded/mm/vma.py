@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from mapdev.host.embedded.files import OpenFile
+from mapdev.host.embedded.files.open_file import OpenFile
 from mapdev.linux.numbers import PAGE_SHIFT
 from mapdev.linux.vma import Kind, Mapped, VmAreaStruct
 

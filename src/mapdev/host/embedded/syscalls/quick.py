@@ -23,7 +23,9 @@ from fcntl import ioctl
 from typing import TYPE_CHECKING
 
 from mapdev.host.embedded.arch import ARCH
-from mapdev.host.embedded.notify import (
+from mapdev.host.embedded.files.paths import PROC_LIKE
+from mapdev.host.embedded.libc import PathReader, is_symbolic_link
+from mapdev.host.embedded.syscalls.notify import (
     NOTIFICATION,
     RESPONSE,
     SECCOMP_IOCTL_NOTIF_RECV,
@@ -31,13 +33,11 @@ from mapdev.host.embedded.notify import (
     SECCOMP_USER_NOTIF_FLAG_CONTINUE,
     Notification,
 )
-from mapdev.host.embedded.paths import PROC_LIKE
-from mapdev.host.embedded.syscall_table import BY_NUMBER, Syscall
-from mapdev.host.embedded.syscalls import PathReader, is_symbolic_link
+from mapdev.host.embedded.syscalls.table import BY_NUMBER, Syscall
 from mapdev.host.numbers import AT_EMPTY_PATH, AT_FDCWD, UINT_MAX
 
 if TYPE_CHECKING:
-    from mapdev.host.embedded.kernel import Kernel
+    from mapdev.host.embedded.subsystems import Subsystems
 
 Events = list[tuple[int, int]]
 Poll = Callable[[float | None, int], Events]
@@ -86,11 +86,11 @@ class Quick:
     :param kernel: whose devices and open files there are.
     """
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Subsystems) -> None:
         self._spaces = kernel.spaces
         self._paths = kernel.paths
         self._names = kernel.paths.names
-        self._links = kernel.files.by_link
+        self._links = kernel.files.table.by_link
         self._base = kernel.descriptors.base
         self._read_path = PathReader().read
         self._buffer = bytearray(NOTIFICATION.size)
@@ -183,7 +183,7 @@ class Quick:
         return not is_symbolic_link(path)
 
     def _is_foreign_file(self, tid: int, fd: int) -> bool:
-        """Say whether a descriptor is no device's; see `Kernel.file`."""
+        """Say whether a descriptor is no device's; see `Subsystems.file`."""
         if fd >= self._base:
             return False  # it probably is, and then it is looked for once again
         if not self._links:

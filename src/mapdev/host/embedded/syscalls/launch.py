@@ -23,7 +23,7 @@ import subprocess
 from collections.abc import Callable
 from typing import Any
 
-from mapdev.host.embedded import limits, syscalls
+from mapdev.host.embedded import libc, limits
 from mapdev.host.process import Process
 
 # A child that can't install its filter has to say so before exec; Popen passes on only that
@@ -113,7 +113,7 @@ class _Installer:
 
     def __call__(self) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+        libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != self._parent:
             os._exit(_NOT_RECEIVED)  # it had died already
         channel, stdin = self._channel, -1
@@ -121,7 +121,7 @@ class _Installer:
         try:
             if channel.fileno() >= self._base:
                 channel, stdin = self._channel_at_0()
-            syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
+            libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1)
             listener = _install(self._program)
         except OSError as error:
             channel.send(_FAILED + str(error).encode())
@@ -129,7 +129,7 @@ class _Installer:
         if not self._is_received(channel, listener):
             os._exit(_NOT_RECEIVED)  # not by an exception: to report that is a call on a descriptor
         os.close(listener)
-        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, 0)
+        libc.prctl(libc.PR_SET_PDEATHSIG, 0)
         if stdin >= 0:
             os.dup2(stdin, channel.detach())
         resource.setrlimit(resource.RLIMIT_NOFILE, self._limits)
@@ -158,13 +158,11 @@ class _Installer:
 
 
 def _install(program: bytes) -> int:
-    flags = syscalls.SECCOMP_FILTER_FLAG_NEW_LISTENER
+    flags = libc.SECCOMP_FILTER_FLAG_NEW_LISTENER
     try:
-        return syscalls.seccomp_filter(
-            program, flags | syscalls.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
-        )
+        return libc.seccomp_filter(program, flags | libc.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV)
     except OSError:
-        return syscalls.seccomp_filter(program, flags)  # before Linux 5.19
+        return libc.seccomp_filter(program, flags)  # before Linux 5.19
 
 
 def receive_listener(channel: socket.socket) -> int | None:

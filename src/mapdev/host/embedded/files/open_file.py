@@ -19,8 +19,8 @@ from functools import partial
 
 from mapdev.host.core.device import Device
 from mapdev.host.core.files import OpenFile as CoreFile
-from mapdev.host.embedded.readiness import Readiness
-from mapdev.host.embedded.syscalls import fetch_descriptor
+from mapdev.host.embedded.files.readiness import Readiness
+from mapdev.host.embedded.libc import fetch_descriptor
 from mapdev.linux.fs import File
 
 Moved = Callable[["OpenFile", socket.socket], None]
@@ -29,6 +29,7 @@ Moved = Callable[["OpenFile", socket.socket], None]
 class OpenFile(CoreFile):
     """An open file (``struct file``) of a device and the sockets by which it is tracked.
 
+    :param unused: called with the file when its last use has ended.
     :param moved: called with the file when another socket tells of its last close, see `Readiness`.
     :ivar path_only: opened with O_PATH: it can be passed on and looked at, not used.
     :ivar seen: the thread that used it last, and the descriptor's number there; None when nobody
@@ -37,8 +38,15 @@ class OpenFile(CoreFile):
 
     __slots__ = ("link", "path_only", "ready", "seen")
 
-    def __init__(self, device: Device, file: File, path_only: bool, moved: Moved) -> None:
-        super().__init__(device, file)
+    def __init__(
+        self,
+        device: Device,
+        file: File,
+        path_only: bool,
+        unused: Callable[[OpenFile], None],
+        moved: Moved,
+    ) -> None:
+        super().__init__(device, file, unused)
         self.path_only = path_only
         self.seen: tuple[int, int] | None = None
         self.ready = Readiness(partial(moved, self))
@@ -88,7 +96,7 @@ def _link(tid: int, fd: int) -> str:
         return ""
 
 
-class Files:
+class FileTable:
     """All open files, by the link that /proc shows for their descriptors.
 
     :ivar by_link: the files, by that link.

@@ -23,7 +23,6 @@ from mapdev.host.core.call import Call as CoreCall
 from mapdev.host.embedded.client import ClientMachine, EmbeddedClient
 
 if TYPE_CHECKING:
-    from mapdev.host.core.files import Uses
     from mapdev.host.core.operations import Operations
 
 SECCOMP_IOCTL_NOTIF_RECV = 0xC0502100
@@ -70,6 +69,15 @@ class WaitingCalls(Protocol):
         """End `call` for a signal that is pending."""
 
 
+class InstallsFiles(Protocol):
+    """The interface of `OpenFiles` that a `Call` uses."""
+
+    def install_file(
+        self, call: Call, name: str, driver: Any, private_data: Any, flags: int
+    ) -> int:
+        """Open a file without a node in the client of `call`."""
+
+
 class CallHost(Protocol):
     """The interface of the host that a `Call` uses."""
 
@@ -86,13 +94,8 @@ class CallHost(Protocol):
         """Looks for signals for calls that wait."""
 
     @property
-    def uses(self) -> Uses[Any]:
-        """Counts the uses of open files: each call that waits is one."""
-
-    def install_file(
-        self, call: Call, name: str, driver: Any, private_data: Any, flags: int
-    ) -> int:
-        """Open a file without a node in the client of `call`."""
+    def files(self) -> InstallsFiles:
+        """Open files of devices."""
 
 
 class Call(CoreCall):
@@ -129,7 +132,7 @@ class Call(CoreCall):
 
     def make_client(self) -> EmbeddedClient:
         """Return the thread that makes the call."""
-        install = partial(self.host.install_file, self)
+        install = partial(self.host.files.install_file, self)
         return EmbeddedClient(self.host.machine, self.tid, install=install)
 
     def read_user(self, addr: int, size: int) -> bytes:
@@ -193,12 +196,12 @@ class Call(CoreCall):
     def parked(self) -> None:
         """Look for signals for its thread, and keep its file, from now on."""
         self.host.signals.add(self)
-        self.host.uses.get(self.file)
+        self.file.get()
 
     def unparked(self) -> None:
         """Look for them no longer, and let go of the file."""
         self.host.signals.discard(self)
-        self.host.uses.put(self.file)
+        self.file.put()
 
     def interrupt(self) -> None:
         """End the call for a signal that is pending."""

@@ -1,8 +1,8 @@
-"""`Kernel` holds the state that system call handlers share: open files, paths, descriptor numbers.
+"""`OpenFiles` opens devices for clients, finds the open file a call means, and releases it.
 
-`Kernel` is to the call handlers in `calls/` what the kernel's own tables are to its system calls.
-It owns open files and leases and decides when a file is released. It is used in the host's thread
-only, under the host's lock.
+It owns all open files of a host. What ends one is a hang-up of its socket (see `open_file`), the
+end of its last mapping, or of the last call of it that waits. Used in the host's thread only,
+under the host's lock.
 """
 
 from __future__ import annotations
@@ -14,96 +14,74 @@ from functools import partial
 from typing import Any
 
 from mapdev.host.core.device import Device
-from mapdev.host.core.files import Uses, access_mode, new_file
+from mapdev.host.core.files import access_mode, new_file
 from mapdev.host.core.operations import Operations
 from mapdev.host.core.polling import Polling
 from mapdev.host.core.waiting import Waiting, WouldWait
 from mapdev.host.embedded.arch import ARCH
-from mapdev.host.embedded.descriptors import FdAllocator
-from mapdev.host.embedded.files import Files, OpenFile
-from mapdev.host.embedded.filter import Descriptors
-from mapdev.host.embedded.inject.injector import Injector
-from mapdev.host.embedded.listeners import Listeners
-from mapdev.host.embedded.locks import Locks
-from mapdev.host.embedded.machine import EmbeddedMachine
-from mapdev.host.embedded.messages import Messages
-from mapdev.host.embedded.node import R_OK, W_OK, may_access, owns
-from mapdev.host.embedded.notify import Call
-from mapdev.host.embedded.paths import Paths
-from mapdev.host.embedded.polling import Display
-from mapdev.host.embedded.signals import SignalWatch
+from mapdev.host.embedded.files.descriptors import FdAllocator
+from mapdev.host.embedded.files.display import Display
+from mapdev.host.embedded.files.locks import Locks
+from mapdev.host.embedded.files.node import R_OK, W_OK, may_access, owns
+from mapdev.host.embedded.files.open_file import FileTable, OpenFile
+from mapdev.host.embedded.mm.mappings import Mappings
+from mapdev.host.embedded.syscalls.notify import Call
 from mapdev.host.embedded.watcher import Watcher
-from mapdev.linux.log import log
-from mapdev.linux.numbers import PAGE_SIZE
+from mapdev.linux.fs import File
 
 _OPENING_FLAGS = os.O_CREAT | os.O_EXCL | os.O_NOCTTY | os.O_TRUNC  # the driver's open sees them
-PATH_MAX = 4096
 _WANTED = (R_OK, W_OK, R_OK | W_OK, R_OK | W_OK)  # by O_ACCMODE; mode 3 is for ioctl
 
 
-class Kernel:
-    """Everything that a call handler may need.
+class OpenFiles:
+    """All open files of a host.
 
-    :ivar descriptors: the numbers that devices have in clients.
-    :ivar fd_allocator: chooses among them.
-    :ivar scratch_descriptor: where physical memory is in a client for the moment of a mapping.
-    :ivar window: where devices are mapped.
-    :ivar mappings: of devices, in all clients; `spaces` is its.
-    :ivar injector: makes system calls in clients.
-    :ivar messages: what the user is told of clients.
-    :ivar uses: of open files: descriptors, mappings and calls that wait.
-    :ivar locks: of all nodes.
+    :param table: where they are found by what /proc shows.
+    :param numbers: chooses the descriptor's number in a client.
+    :param locks: of all nodes: the last close of a file ends its own.
+    :param waiting: calls that wait: the last close ends those of clients that are dead.
     """
-
-    log = log
 
     def __init__(
         self,
-        machine: EmbeddedMachine,
+        table: FileTable,
+        numbers: FdAllocator,
         operations: Operations,
-        descriptors: Descriptors,
+        mappings: Mappings,
+        locks: Locks,
         waiting: Waiting,
         watcher: Watcher,
-        listeners: Listeners,
     ) -> None:
-        self.machine = machine
-        self.operations = operations
-        self.signals = SignalWatch(waiting.interrupt, waiting.forget)
+        self.table = table
+        self._numbers = numbers
+        self._base = numbers.base
+        self._operations = operations
+        self._mappings = mappings
+        self._spaces = mappings.spaces
+        self._locks = locks
         self._waiting = waiting
         self._watcher = watcher
-        self.descriptors = descriptors
-        self.mappings = machine.mappings
-        self.spaces = self.mappings.spaces
-        self.window = self.mappings.window
-        self.messages = Messages()
-        self.files = Files()
-        self.fd_allocator = FdAllocator(descriptors)
-        self.scratch_descriptor = self.fd_allocator.scratch
-        self.injector = Injector(self.mappings, self.scratch_descriptor, listeners, self.messages)
-        self.display = Display(operations)
-        self.polling = Polling(self.display.show)
-        self.uses: Uses[OpenFile] = Uses(self._release)
-        self.locks = Locks(machine)
-        self.paths = Paths(self.files, (self.mappings.dev, self.mappings.inode), self.spaces.mapped)
+        self._display = Display(operations)
+        self.polling = Polling(self._display.show)
 
-    # --- who asks, and with what ----------------------------------------------------------
+    # --- which one a call means -----------------------------------------------------------
 
-    def file(self, call: Call, argument: int = 0) -> OpenFile | None:
+    def of(self, call: Call, argument: int = 0) -> OpenFile | None:
         """Return the device's open file that a descriptor argument of `call` means, if any.
 
         :raises OSError: EBADF the number is the one at which physical memory is lent. The kernel
             must not look: by then it may be lent to another thread of the client.
         """
         fd = call.args[argument] & 0xFFFFFFFF
-        if fd == self.scratch_descriptor and not self._is_clients_own(call.tid, fd):
+        if fd == self._numbers.scratch and not self._is_clients_own(call.tid, fd):
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        open_file = self.files.at(call.tid, fd)
+        open_file = self.table.at(call.tid, fd)
         if open_file is None:
             return None
         call.file, call.owner = open_file, open_file.driver
-        if self.spaces.by_tgid and self.spaces.unseen:
-            self.mappings.refresh()  # so that what the driver answers now is true
-        if fd < self.descriptors.base:
+        if self._spaces.by_tgid and self._spaces.unseen:
+            self._mappings.refresh()  # so that what the driver answers now is true
+        if fd < self._base:
             open_file.ready.edge = True  # the filter does not show what epoll_ctl does with it
         return open_file
 
@@ -112,31 +90,9 @@ class Kernel:
             status = os.stat(f"/proc/{tid}/fd/{fd}")
         except OSError:
             return False
-        return status.st_ino != self.mappings.inode
+        return status.st_ino != self._mappings.inode
 
-    def read_path(self, call: Call, addr: int) -> str | None:
-        """Return the path at `addr` in the client; None when it can't be read or is too long."""
-        path = b""
-        while len(path) < PATH_MAX:
-            size = min(256, PAGE_SIZE - addr % PAGE_SIZE)
-            try:
-                piece = self.machine.read_user(call.tid, addr, size)
-            except OSError as error:
-                if error.errno == errno.EPERM:
-                    text = (
-                        "its memory can't be read (does it run with more privileges than mapdev?), "
-                        "so it sees no devices"
-                    )
-                    self.messages.say_once("unreadable", call.tid, text)
-                return None
-            end = piece.find(b"\0")
-            if end >= 0:
-                return os.fsdecode(path + piece[:end])
-            path += piece
-            addr += size
-        return None
-
-    # --- open files -------------------------------------------------------------------------
+    # --- open -------------------------------------------------------------------------------
 
     def open(self, call: Call, device: Device, flags: int) -> int:
         """Open `device` for the client; return the descriptor there.
@@ -149,7 +105,7 @@ class Kernel:
 
         Source: fs/open.c (do_sys_openat2, do_dentry_open), fs/namei.c (do_open, may_open)
         """
-        self.fd_allocator.check_limit(call.tid)
+        self._numbers.check_limit(call.tid)
         if flags & os.O_CREAT and flags & os.O_EXCL:
             raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
         if flags & os.O_DIRECTORY:
@@ -158,7 +114,7 @@ class Kernel:
         flags &= ~os.O_CLOEXEC
         if flags & os.O_PATH:
             file = new_file(device, flags, 0)
-            open_file = OpenFile(device, file, True, self._watch_another)
+            open_file = self._made(device, file, True)
             call.file, call.owner = open_file, device.driver
             return self.install(call, open_file, cloexec)
         wanted = _WANTED[flags & os.O_ACCMODE] | (W_OK if flags & os.O_TRUNC else 0)
@@ -172,7 +128,7 @@ class Kernel:
 
     def _finish_open(self, call: Call, open_file: OpenFile, cloexec: bool) -> int:
         try:
-            self.operations.open(call)
+            self._operations.open(call)
         except WouldWait as wait:
             wait.again = partial(self._finish_open, call, open_file, cloexec)
             wait.abandon = open_file.ready.close
@@ -182,24 +138,27 @@ class Kernel:
             raise
         file = open_file.file
         if file.f_flags & os.O_DIRECT:  # the kernel, too, asks the driver first
-            self.uses.put(open_file)
+            open_file.put()
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         file.f_flags &= ~_OPENING_FLAGS
         return self.install(call, open_file, cloexec)
+
+    def _made(self, device: Device, file: File, path_only: bool) -> OpenFile:
+        return OpenFile(device, file, path_only, self._release, self._watch_another)
 
     def new_file(self, device: Device, flags: int) -> OpenFile:
         """Return a new open file, not yet in any client."""
         if flags & os.O_SYNC:  # two bits, one of which is O_DSYNC
             flags |= os.O_DSYNC
         file = new_file(device, flags | ARCH.O_LARGEFILE, access_mode(flags))
-        return OpenFile(device, file, False, self._watch_another)
+        return self._made(device, file, False)
 
     def install(self, call: Call, open_file: OpenFile, cloexec: bool) -> int:
         """Put a descriptor of `open_file` into the client and return its number."""
-        self.files.add(open_file)
+        self.table.add(open_file)
         self._watch(open_file)
         try:
-            number = self.fd_allocator.add(call, open_file.ready.hand_over(), cloexec)
+            number = self._numbers.add(call, open_file.ready.hand_over(), cloexec)
         except OSError as error:
             open_file.ready.forget_theirs()
             self.hung_up(open_file)
@@ -220,7 +179,7 @@ class Kernel:
             self.polling.add(open_file)
             self.polling.refresh(open_file.driver)
         else:
-            self.display.show_default(open_file)
+            self._display.show_default(open_file)
 
     def install_file(self, call: Call, name: str, driver: Any, private: Any, flags: int) -> int:
         """Open a file without a node in the client of `call`: what anon_inode_getfd asks for."""
@@ -251,9 +210,9 @@ class Kernel:
 
     def hung_up(self, open_file: OpenFile) -> None:
         """The last descriptor of `open_file` is gone."""
-        self.files.discard(open_file)
-        self.locks.closed(open_file)
-        self.uses.put(open_file)
+        self.table.discard(open_file)
+        self._locks.closed(open_file)
+        open_file.put()
 
     def _release(self, open_file: OpenFile) -> None:
         """Nobody uses `open_file` any more."""
@@ -261,17 +220,14 @@ class Kernel:
         self._unwatch(open_file)
         open_file.ready.close()
         if not open_file.path_only:
-            self.operations.release(open_file)
+            self._operations.release(open_file)
             self.polling.refresh(open_file.driver)
 
     def close(self) -> list[str]:
-        """Release what is still open, since no client lives; return a line for each."""
-        self.spaces.close()
-        self.injector.close()
-        self.locks.close()
-        left = dict.fromkeys((*self.files, *self.mappings.files))
+        """Release what is still open or mapped, since no client lives; return a line for each."""
+        left = dict.fromkeys((*self.table, *self._mappings.files))
         for open_file in left:
             open_file.uses = 0
-            self.files.discard(open_file)
+            self.table.discard(open_file)
             self._release(open_file)
         return [f"{open_file.device.node} was still open or mapped" for open_file in left]

@@ -11,9 +11,9 @@ import os
 import resource
 from itertools import chain
 
-from mapdev.host.embedded.filter import Descriptors
-from mapdev.host.embedded.notify import Call
 from mapdev.host.embedded.processes import read_file
+from mapdev.host.embedded.syscalls.filter import Descriptors
+from mapdev.host.embedded.syscalls.notify import Call
 
 _LIMIT = b"Max open files"
 _FEW = 8  # numbers that are looked at one by one, before all that a client has are listed
@@ -23,12 +23,14 @@ class FdAllocator:
     """Chooses descriptor numbers for devices in clients.
 
     :param numbers: those that devices may have.
+    :ivar base: the first number of the device range.
     :ivar scratch: the last number of the range, at which physical memory is in a client for the
         moment of a mapping; no device gets it.
     """
 
     def __init__(self, numbers: Descriptors) -> None:
         self._numbers = numbers
+        self.base = numbers.base
         self.scratch = numbers.base + numbers.room - 1
 
     def add(self, call: Call, fd: int, cloexec: bool) -> int:

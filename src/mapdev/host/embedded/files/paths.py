@@ -23,10 +23,14 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from mapdev.host.core.device import Device
-from mapdev.host.embedded.files import Files, OpenFile
+from mapdev.host.embedded.files.open_file import FileTable, OpenFile
+from mapdev.host.embedded.messages import Messages
+from mapdev.host.embedded.mm.mappings import Mappings
 from mapdev.host.embedded.processes import has_capability
 from mapdev.host.numbers import AT_FDCWD, CAP_SYS_ADMIN
+from mapdev.linux.numbers import PAGE_SIZE
 
+PATH_MAX = 4096
 MAX_LINKS = 40  # as in the kernel: MAXSYMLINKS
 _OPEN_FILE = r"/proc/(\d+|self|thread-self)(?:/task/\d+)?/fd/(\d+)"
 _MAPPED = r"/proc/(\d+|self|thread-self)/map_files/([0-9a-f]+)-([0-9a-f]+)"
@@ -47,8 +51,9 @@ class Found(NamedTuple):
 class Paths:
     """The nodes of all devices, and the walk that finds them.
 
-    :param forbidden: device and inode number of physical memory, which no path may lead to.
-    :param mapped: returns what process, start and end of an area show, if that is a device.
+    :param mappings: of devices; no path may lead to the physical memory behind them.
+    :param read_user: reads a thread's memory: its number, address and size in bytes.
+    :param messages: what the user is told of clients.
     :ivar names: the last names of all nodes.
     :ivar inner: the same with a slash behind, as in a path that goes on below a node.
     :ivar roots_differ: some client may have another root or mount namespace than we.
@@ -56,16 +61,19 @@ class Paths:
 
     def __init__(
         self,
-        files: Files,
-        forbidden: tuple[int, int],
-        mapped: Callable[[int, int, int], OpenFile | None],
+        files: FileTable,
+        mappings: Mappings,
+        read_user: Callable[[int, int, int], bytes],
+        messages: Messages,
     ) -> None:
         self._files = files
-        self._forbidden = forbidden
+        self._forbidden = mappings.dev, mappings.inode
         self._nodes: dict[str, Device] = {}
         self.names: set[bytes] = set()
         self.inner: tuple[bytes, ...] = ()
-        self._mapped = mapped
+        self._mapped = mappings.spaces.mapped
+        self._read_user = read_user
+        self._messages = messages
         self.roots_differ = False
 
     def add(self, device: Device) -> None:
@@ -73,6 +81,28 @@ class Paths:
         self._nodes[device.node] = device
         self.names.add(os.fsencode(os.path.basename(device.node)))
         self.inner = tuple(name + b"/" for name in self.names)
+
+    def read(self, tid: int, addr: int) -> str | None:
+        """Return the path at `addr` in thread `tid`; None when it can't be read or is too long."""
+        path = b""
+        while len(path) < PATH_MAX:
+            size = min(256, PAGE_SIZE - addr % PAGE_SIZE)
+            try:
+                piece = self._read_user(tid, addr, size)
+            except OSError as error:
+                if error.errno == errno.EPERM:
+                    text = (
+                        "its memory can't be read (does it run with more privileges than mapdev?), "
+                        "so it sees no devices"
+                    )
+                    self._messages.say_once("unreadable", tid, text)
+                return None
+            end = piece.find(b"\0")
+            if end >= 0:
+                return os.fsdecode(path + piece[:end])
+            path += piece
+            addr += size
+        return None
 
     def find(self, tid: int, dirfd: int, path: str, follow: bool = True) -> Found | None:
         """Return what `path` means to thread `tid`, or None when it is no device.

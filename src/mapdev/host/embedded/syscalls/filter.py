@@ -5,7 +5,7 @@ descriptor is. So calls with a path are all handed over, and calls on a descript
 number is one that a device can have: at or above `Descriptors.base`, or below `Descriptors.low`,
 where shells put redirections. Calls on areas are handed over where the address is one at which
 devices are mapped (`Window`). All else runs at full speed. Which calls these are is in
-`syscall_table`. The program is immutable once installed and is inherited by fork and exec; what it
+`table`. The program is immutable once installed and is inherited by fork and exec; what it
 hands over in vain costs a round trip, what it lets pass by mistake would reach the socket that
 stands for a device, so the rules err on the side of the host.
 
@@ -24,12 +24,12 @@ from types import ModuleType
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from mapdev.host.embedded.mm.window import Window
-from mapdev.host.embedded.syscall_table import SYSCALLS, Syscall
+from mapdev.host.embedded.syscalls.table import SYSCALLS, Syscall
 from mapdev.host.numbers import AT_EMPTY_PATH, CLONE_VM
 from mapdev.linux.numbers import MAP_ANONYMOUS, MAP_DENYWRITE, MAP_FIXED
 
 if TYPE_CHECKING:
-    from mapdev.host.embedded.syscall_table import When
+    from mapdev.host.embedded.syscalls.table import When
 
 ALLOW = 0x7FFF0000
 USER_NOTIF = 0x7FC00000

@@ -13,7 +13,7 @@ from typing import cast
 from mapdev.driver import DEFAULT_POLLMASK
 from mapdev.host.core.files import OpenFile as CoreFile
 from mapdev.host.core.operations import Operations
-from mapdev.host.embedded.files import OpenFile
+from mapdev.host.embedded.files.open_file import OpenFile
 from mapdev.linux.log import log
 
 

@@ -21,7 +21,7 @@ from mapdev.host.core.locks import NodeLocks
 from mapdev.host.embedded.processes import tgid_of
 
 if TYPE_CHECKING:
-    from mapdev.host.embedded.files import OpenFile
+    from mapdev.host.embedded.files.open_file import OpenFile
     from mapdev.host.embedded.machine import EmbeddedMachine
 
 _LONGEST_CHAIN = 10  # as in the kernel: MAX_DEADLK_ITERATIONS

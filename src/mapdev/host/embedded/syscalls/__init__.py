@@ -1,0 +1,1 @@
+"""Which system calls of clients reach the host: their table, the filter, and the notifications."""
