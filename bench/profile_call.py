@@ -104,7 +104,7 @@ def clocked(host: EmbeddedHost) -> Iterator[Clock]:
     changes: list[tuple[Any, str, Any]] = [
         (notify, "fcntl", types.SimpleNamespace(ioctl=ioctl)),
         (quick, "ioctl", ioctl),
-        (open_file, "os", _like(os, readlink=clock.wrap("*readlink of the descriptor", os.readlink))),
+        (open_file, "os", _like(os, readlink=clock.wrap("*readlink the descriptor", os.readlink))),
         (server, "_epoll", _like(server._epoll, poll=clock.wrap(WAIT, server._epoll.poll))),
     ]
     for stage, functions in STAGES.items():
