@@ -140,8 +140,10 @@ class EmbeddedHost(Host):
         try:
             base, number = parts.descriptors.base, ours.fileno()
             arrival = self._server.expect(ours)
-            process = ClientProcess(args, program, base, theirs, number, arrival, **options)
-            process.signalled = self._server.look_for_signals
+            signalled = self._server.look_for_signals
+            process = ClientProcess(
+                args, program, base, theirs, number, arrival, signalled, **options
+            )
             self._descendants.started.add(process.pid)
             return process
         except subprocess.SubprocessError as error:

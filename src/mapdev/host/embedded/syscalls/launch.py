@@ -48,21 +48,20 @@ class ClientProcess(Process):
     A blocking waitpid would also see the stops of a thread that the host has stopped by ptrace and
     take them for its end, so this waits on a pidfd first.
 
-    :ivar signalled: called after `send_signal`, since a call that waits must be told.
     """
-
-    signalled: Callable[[], None] | None = None
 
     def __init__(
         self, args: Any, program: bytes, base: int, channel: socket.socket, other_end: int,
-        arrival: Arrival, **options: Any,
+        arrival: Arrival, signalled: Callable[[], None], **options: Any,
     ) -> None:  # fmt: skip
         """Start `args` under the filter `program`, which sends its listener through `channel`.
 
         :param other_end: the descriptor at which that is received.
         :param base: the filter hands over socket calls on descriptors from this one on.
+        :param signalled: called after `send_signal`, since a call that waits must be told.
         :raises OSError: the program can't be executed, or `arrival` says why the listener is lost.
         """
+        self._signalled = signalled
         super().__init__(args, preexec_fn=_Installer(program, base, channel, other_end), **options)
         if arrival.error is not None:
             self.end()  # it has ended itself
@@ -85,8 +84,7 @@ class ClientProcess(Process):
     def send_signal(self, sig: int) -> None:
         """Send a signal to the process, see subprocess.Popen.send_signal."""
         super().send_signal(sig)
-        if self.signalled is not None:
-            self.signalled()
+        self._signalled()
 
     def _ended(self, timeout: float | None) -> bool:
         if self.returncode is not None or self._pidfd < 0:
