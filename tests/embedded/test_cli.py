@@ -291,3 +291,42 @@ def test_the_log_names_ioctls() -> None:
         "_IO('V', 1)",
         "0x1",
     ]
+
+
+@pytest.mark.parametrize(
+    ("statement", "text"),
+    [
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("raise ValueError('too wide')", "ValueError: too wide"),
+        ("raise OSError('EIO', 'broken')", "whose first argument is no errno"),
+        ("sys.exit(3)", "SystemExit: 3"),
+    ],
+)
+def test_a_probe_that_fails_is_told_with_its_line(
+    tmp_path: Path, statement: str, text: str
+) -> None:
+    file = tmp_path / "fails.py"
+    file.write_text(
+        "import sys\nfrom mapdev import Driver\nclass Fails(Driver):\n"
+        f"    def probe(self):\n        {statement}\n"
+    )
+    done = mapdev("run", "-d", f"/dev/x={file}:Fails", "--", "true")
+    assert done.returncode == 2
+    assert text in done.stderr and f"({file}:5)" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_refusals_that_name_what_is_wrong(tmp_path: Path) -> None:
+    file = tmp_path / "typo.py"
+    file.write_text("from mapdev import Driver\nclass Typo(Driver):\n    def prob(self): pass\n")
+    for device, text in (
+        (f"/dev/x={file}:Typo", "is that probe?"),
+        ("/dev/x=framebuffer,width=0", "width and height are 8 pixels at least, not 0x480"),
+        ("/dev/x=framebuffer,bpp=13", "bpp is one of 16, 24, 32, not 13"),
+        ("/dev/x=vmalloc,size=1K,size=2K", "size is given twice"),
+        ("/dev/x=vmalloc,major=-1", "unexpected keyword argument 'major'"),
+        (f"/dev/{'x' * 300}=vmalloc", "too long"),
+        ("/proc/x=vmalloc", "no node below"),
+    ):
+        done = mapdev("run", "-d", device, "--", "true")
+        assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+        assert text in done.stderr

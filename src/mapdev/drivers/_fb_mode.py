@@ -48,8 +48,12 @@ def check_var(var: FbVarScreeninfo, now: FbVarScreeninfo, memory: int) -> None:
 
     Source: drivers/video/fbdev/core/fbmem.c (fb_set_var), drivers/video/fbdev/vfb.c (vfb_check_var)
     """
-    if var.xres < 8 or var.yres < 8 or var.bits_per_pixel not in _FORMATS:
-        raise OSError(errno.EINVAL, f"no {var.xres}x{var.yres} at {var.bits_per_pixel} bpp")
+    if var.xres < 8 or var.yres < 8:
+        size = f"{var.xres}x{var.yres}"
+        raise OSError(errno.EINVAL, f"width and height are 8 pixels at least, not {size}")
+    if var.bits_per_pixel not in _FORMATS:
+        known = ", ".join(map(str, _FORMATS))
+        raise OSError(errno.EINVAL, f"bpp is one of {known}, not {var.bits_per_pixel}")
     if var.vmode & FB_VMODE_CONUPDATE:
         var.xoffset, var.yoffset = now.xoffset, now.yoffset
     width = max(var.xres_virtual, var.xoffset + var.xres)

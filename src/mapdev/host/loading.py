@@ -7,20 +7,30 @@ from __future__ import annotations
 
 import importlib
 import os
+import posixpath
 import sys
 from collections.abc import Callable
 from types import FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from mapdev.declaration import takes, where
 from mapdev.driver import Driver
 from mapdev.drivers import GALLERY
 
 if TYPE_CHECKING:
     import inspect
 
-__all__ = ["DriverError", "gallery", "load", "parameters", "parse_device"]
+__all__ = [
+    "DriverError", "Node", "check_parameters", "gallery", "load", "new_driver", "node_path",
+    "parameters", "parse_device",
+]  # fmt: skip
 
 GROUP = "mapdev.drivers"
+Node = str | os.PathLike[str]
+_NAME_MAX, _PATH_MAX = 255, 4095  # bytes
+_NO_NODES = ("/proc", "/sys")  # file systems on which nobody can make any
+
+AnyDriver = TypeVar("AnyDriver", bound=Driver)
 
 
 class DriverError(Exception):
@@ -107,8 +117,51 @@ def parse_device(text: str) -> tuple[str, str, dict[str, str]]:
         key, equals, value = pair.partition("=")
         if not equals or not key:
             raise DriverError(f"{pair!r} in {text!r} is no parameter: write key=value")
+        if key in values:
+            raise DriverError(f"{key} is given twice in {text!r}")
         values[key] = value
     return node, driver, values
+
+
+def node_path(node: Node) -> str:
+    """Return the path of a node, normalised.
+
+    :raises DriverError: there can be no node.
+    """
+    path: str = os.fspath(node) if isinstance(node, os.PathLike) else node
+    if not isinstance(path, str) or not path.startswith("/") or path.endswith("/") or "\0" in path:
+        raise DriverError(f"a node is an absolute path such as /dev/x, not {node!r}")
+    path = "/" + posixpath.normpath(path).lstrip("/")
+    parts = os.fsencode(path).split(b"/")
+    if max(map(len, parts)) > _NAME_MAX or len(os.fsencode(path)) > _PATH_MAX:
+        raise DriverError(
+            f"the node {path[:40]}... is too long: a name has {_NAME_MAX} bytes at most, "
+            f"a path {_PATH_MAX}"
+        )
+    if any(path == place or path.startswith(f"{place}/") for place in _NO_NODES):
+        raise DriverError(f"{path}: there can be no node below {' or '.join(_NO_NODES)}")
+    if os.path.isdir(path):  # noqa: PTH112 - pathlib takes long to import
+        raise DriverError(f"{path} is a directory: a node is a file such as /dev/x")
+    return path
+
+
+def new_driver(cls: type[AnyDriver]) -> AnyDriver:
+    """Return a new object of a driver class.
+
+    :raises DriverError: it can't be made, or not be told from others.
+    """
+    initial = cls.__init__
+    if not takes(initial, 1):
+        raise DriverError(
+            f"{where(initial)}: {cls.__name__}.__init__ wants parameters: those of a device are "
+            "probe's, write def probe(self, ...)"
+        )
+    if cls.__hash__ is None:
+        raise DriverError(
+            f"{cls.__name__} has __eq__ without __hash__: drivers are told apart by identity, "
+            "write @dataclass(eq=False)"
+        )
+    return cls()
 
 
 def parameters(driver: type[Driver]) -> list[inspect.Parameter]:
@@ -118,20 +171,27 @@ def parameters(driver: type[Driver]) -> list[inspect.Parameter]:
     return list(inspect.signature(driver.probe).parameters.values())[1:]
 
 
-def check_parameters(driver: type[Driver], values: dict[str, Any]) -> None:
-    """Check that probe can take `values`.
+def check_parameters(driver: type[Driver], values: dict[str, Any]) -> list[Any]:
+    """Check that probe can take `values`; take those out that it takes by their place.
 
+    :return: these, in their order.
     :raises DriverError: it knows no such parameter, or one is missing.
     """
     if _are_taken(driver.probe, values):
-        return
+        return []
     import inspect  # takes as long as all that has been imported until here
 
+    known = ", ".join(str(parameter) for parameter in parameters(driver)) or "none"
+    places: list[Any] = []
+    for parameter in parameters(driver):
+        if parameter.kind is not parameter.POSITIONAL_ONLY or parameter.name not in values:
+            break
+        places.append(values.pop(parameter.name))
     try:
-        inspect.signature(driver.probe).bind(None, **values)
+        inspect.signature(driver.probe).bind(None, *places, **values)
     except TypeError as error:
-        known = ", ".join(str(parameter) for parameter in parameters(driver)) or "none"
         raise DriverError(f"{driver.name}: {error}; its parameters are: {known}") from None
+    return places
 
 
 def _are_taken(probe: Callable[..., Any], values: dict[str, Any]) -> bool:

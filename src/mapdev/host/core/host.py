@@ -10,21 +10,30 @@ from __future__ import annotations
 
 import abc
 import errno
-import posixpath
+import itertools
 import subprocess
 import threading
+import weakref
 from collections.abc import Sequence
 from contextvars import Token
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from mapdev.driver import Driver
-from mapdev.host.core.device import Device
+from mapdev.host.core.device import OPERATIONS, Device
 from mapdev.host.core.machine import HostMachine
 from mapdev.host.core.operations import OperationTimeout
 from mapdev.host.core.watchdog import Operation, Watchdog, operation_of, watched
-from mapdev.host.loading import DriverError, check_parameters, load
+from mapdev.host.loading import (
+    DriverError,
+    Node,
+    check_parameters,
+    load,
+    new_driver,
+    node_path,
+)
 from mapdev.linux.context import Context, enter, reset
+from mapdev.linux.fs import iminor
 from mapdev.linux.log import log
 
 if TYPE_CHECKING:
@@ -56,18 +65,17 @@ class Host(abc.ABC):
         self.watchdog = Watchdog(self._has_operation, timeout, verbose)
         self.devices: list[Device] = []
         self.leaks: list[str] = []
-        self._minors: dict[int, int] = {}
         self._tokens: list[Token[Context]] = []
         self._managed: dict[Driver, set[Any]] = {}
         self._closed = False
 
     @overload
-    def add(self, driver: type[AnyDriver], node: str, **params: Any) -> AnyDriver: ...
+    def add(self, driver: type[AnyDriver], node: Node, /, **params: Any) -> AnyDriver: ...
     @overload
-    def add(self, driver: AnyDriver, node: str) -> AnyDriver: ...
+    def add(self, driver: AnyDriver, node: Node, /) -> AnyDriver: ...
     @overload
-    def add(self, driver: str, node: str, **params: Any) -> Driver: ...
-    def add(self, driver: type[Driver] | Driver | str, node: str, **params: Any) -> Driver:
+    def add(self, driver: str, node: Node, /, **params: Any) -> Driver: ...
+    def add(self, driver: type[Driver] | Driver | str, node: Node, /, **params: Any) -> Driver:
         """Make a device appear at `node` and return its driver.
 
         :param driver: a class, which is instantiated and probed with `params`; the name of one (see
@@ -77,14 +85,24 @@ class Host(abc.ABC):
         :raises DriverError: the driver or its parameters can't be had, or the node is taken.
         :raises Exception: whatever the driver's probe raised.
         """
-        node = self._check_node(node)
+        path = self._check_node(node)
         if isinstance(driver, Driver):
             if params:
                 raise DriverError("parameters are for a class; this driver is set up already")
-            return self._attach(driver, node, probe=not self._knows(driver))
+            other = driver._host() if driver._host is not None else None
+            if other is not None and other is not self and not other._closed:
+                raise DriverError(
+                    f"{driver!r} is served by another host: a driver object belongs to one. "
+                    "Give the class, or close that host"
+                )
+            return self._attach(driver, path, probe=not self._knows(driver))
         cls = load(driver) if isinstance(driver, str) else driver
-        check_parameters(cls, params)
-        return self._attach(cls(), node, probe=True, params=params)
+        if not (isinstance(cls, type) and issubclass(cls, Driver)):
+            raise DriverError(
+                f"a driver is a subclass of mapdev.Driver, an object of one, or a name, not {cls!r}"
+            )
+        places = check_parameters(cls, params)
+        return self._attach(new_driver(cls), path, probe=True, places=places, params=params)
 
     @property
     def failures(self) -> list[BaseException]:
@@ -94,39 +112,69 @@ class Host(abc.ABC):
         """
         return self.machine.failures
 
-    def _check_node(self, node: str) -> str:
-        if not node.startswith("/") or node.endswith("/"):
-            raise DriverError(f"a node is an absolute path such as /dev/x, not {node!r}")
-        node = posixpath.normpath(node)
-        if any(device.node == node for device in self.devices):
-            raise DriverError(f"there is a device at {node} already")
-        return node
+    def _check_node(self, node: Node) -> str:
+        path = node_path(node)
+        for device in self.devices:
+            if device.node == path:
+                raise DriverError(f"there is a device at {path} already")
+            if path.startswith(f"{device.node}/") or device.node.startswith(f"{path}/"):
+                raise DriverError(
+                    f"{path} and {device.node} can't be there at once: nodes are files"
+                )
+        return path
 
     def _knows(self, driver: Driver) -> bool:
         return any(device.driver is driver for device in self.devices)
 
     def _attach(
-        self, driver: Driver, node: str, probe: bool, params: dict[str, Any] | None = None
-    ) -> Driver:
+        self, driver: Driver, node: str, probe: bool, places: Sequence[Any] = (),
+        params: dict[str, Any] | None = None,
+    ) -> Driver:  # fmt: skip
         if self._closed:
             raise DriverError("the host is closed")
         self.watchdog.start()
         with self.lock:
-            minor = self._minors.get(driver.major, 0)
-            device = Device(driver, node, minor)
+            try:
+                device = Device(driver, node, self._minor(driver))
+            except LookupError as error:
+                raise DriverError(str(error)) from None
             if probe:
                 try:
-                    self.run_for(driver, driver.probe, **params or {})
+                    self._probe(driver, places, params or {})
                 except BaseException:
                     self._reclaim(driver)
                     raise
                 self._keep(driver)
-            self._minors[driver.major] = minor + 1
             self.devices.append(device)
+            driver._host = weakref.ref(self)
             self.appear(device)
         return driver
 
-    def run_for(self, driver: Driver, function: Any, *args: Any, **kwargs: Any) -> Any:
+    def _minor(self, driver: Driver) -> int:
+        """Return the minor number of a driver's next node: the first that is free.
+
+        :raises DriverError: the driver's own minor number is taken.
+        """
+        taken = {iminor(device.inode): device for device in self.devices
+                 if device.driver.major == driver.major}  # fmt: skip
+        first = driver.minor or 0
+        if first in taken and driver.minor is not None and not self._knows(driver):
+            raise DriverError(
+                f"{taken[first].node} has the number {driver.major}:{first} that "
+                f"{type(driver).__name__}.minor asks for"
+            )
+        return next(number for number in itertools.count(first) if number not in taken)
+
+    def _probe(self, driver: Driver, places: Sequence[Any], params: dict[str, Any]) -> None:
+        self.run_for(driver, driver.probe, *places, **params)
+        for name, value in vars(driver).items():
+            if not callable(value) and name in OPERATIONS:
+                raise DriverError(
+                    f"{type(driver).__name__} sets self.{name} to {value!r:.60}, but {name} is an "
+                    "operation: call the attribute something else"
+                )
+
+    def run_for(self, driver: Driver, function: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Call `function` as code of `driver`, outside of any client's call."""
         token = enter(Context(self.machine, driver, None))
         try:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from mapdev.driver import commands_of
+from mapdev.driver import command_of
 from mapdev.host.core.call import Begun, Call
 from mapdev.host.core.device import Device
 from mapdev.host.core.files import OpenFile
@@ -111,7 +111,7 @@ def _arguments(device: Device, operation: str, args: tuple[Any, ...]) -> str:
 
 def _command(device: Device, number: int) -> str:
     """Name an ioctl command: by the method that carries it out, else as C would make it."""
-    command = commands_of(device.driver).get(number)
+    command = command_of(device.driver, number)
     return _as_in_c(number) if command is None else command.method
 
 

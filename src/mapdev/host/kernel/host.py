@@ -78,6 +78,7 @@ class KernelHost(Host):
         try:
             node.parent.mkdir(parents=True, exist_ok=True)
             os.mknod(node, mode, number)
+            os.chown(node, status.i_uid, status.i_gid)
             node.chmod(mode & 0o777)
         except OSError as error:
             raise DriverError(f"{node} can't be made: {error.strerror}") from None
