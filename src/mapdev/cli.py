@@ -23,7 +23,11 @@ EX_USAGE = 2
 EX_INTERRUPTED = 128 + 2  # SIGINT
 EX_BROKEN_PIPE = 128 + 13  # SIGPIPE
 # Commands that read the rest of the line themselves: what they need to is not imported for others.
-_OTHERS = {"vm": "mapdev.vm.command", "module": "mapdev.module.command"}
+_OTHERS = {
+    "vm": "mapdev.vm.command:main", "module": "mapdev.module.command:main",
+    "maps": "mapdev.watch.processes:maps", "pages": "mapdev.watch.processes:pages",
+    "frames": "mapdev.watch.command:frames",
+}  # fmt: skip
 
 _EXAMPLES = """\
 examples:
@@ -91,6 +95,9 @@ def _parser() -> argparse.ArgumentParser:
     doctor.set_defaults(function=_doctor)
     commands.add_parser("vm", help="run a program under another kernel, in a virtual machine")
     commands.add_parser("module", help="build, load and unload the kernel host's module")
+    commands.add_parser("maps", help="list the areas of a process, with all flags spelt out")
+    commands.add_parser("pages", help="show the pages of a process, their frames and who maps them")
+    commands.add_parser("frames", help="list the page frames of a running host")
     return parser
 
 
@@ -225,7 +232,8 @@ def _main(argv: Sequence[str] | None) -> int:
     if argv and argv[0] in _OTHERS:
         from importlib import import_module
 
-        status: int = import_module(_OTHERS[argv[0]]).main(argv[1:])
+        module, _, name = _OTHERS[argv[0]].partition(":")
+        status: int = getattr(import_module(module), name)(argv[1:])
         return status
     arguments = _parser().parse_args(argv)
     function: Callable[[argparse.Namespace], int] = arguments.function

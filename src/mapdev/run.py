@@ -8,6 +8,7 @@ has ended and programs that it started live on, the host serves those until they
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
 import os
@@ -82,6 +83,8 @@ def _with_host(
     gc.set_threshold(_MANY_OBJECTS, *gc.get_threshold()[1:])
     try:
         with make() as host:
+            with contextlib.suppress(OSError):  # it can be had without
+                host.listen()
             with interruptible(host, _PASSED_ON):
                 for text in devices:
                     _add(host, text)

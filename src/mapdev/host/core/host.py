@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 from mapdev.driver import Driver
 from mapdev.host.core.device import OPERATIONS, Device
 from mapdev.host.core.machine import HostMachine
-from mapdev.host.core.operations import OperationTimeout
+from mapdev.host.core.operations import Operations, OperationTimeout
 from mapdev.host.core.watchdog import Operation, Watchdog, operation_of, watched
 from mapdev.host.loading import (
     DriverError,
@@ -37,7 +37,10 @@ from mapdev.linux.fs import iminor
 from mapdev.linux.log import log
 
 if TYPE_CHECKING:
+    from mapdev.host.control_socket import ControlSocket
+    from mapdev.host.core.events import Recorder
     from mapdev.host.process import Process
+    from mapdev.linux.vma import VmAreaStruct
 
 __all__ = ["PATIENCE", "Host"]
 
@@ -59,6 +62,7 @@ class Host(abc.ABC):
     """
 
     machine: HostMachine
+    operations: Operations
 
     def __init__(self, timeout: float | None = None, verbose: bool = False) -> None:
         self.lock = threading.RLock()
@@ -68,6 +72,7 @@ class Host(abc.ABC):
         self._tokens: list[Token[Context]] = []
         self._managed: dict[Driver, set[Any]] = {}
         self._closed = False
+        self._control_socket: ControlSocket | None = None
 
     @overload
     def add(self, driver: type[AnyDriver], node: Node, /, **params: Any) -> AnyDriver: ...
@@ -232,6 +237,26 @@ class Host(abc.ABC):
             for driver in dict.fromkeys(device.driver for device in reversed(self.devices)):
                 self._remove(driver)
         self.watchdog.stop()
+        if self._control_socket is not None:
+            self._control_socket.close()
+
+    def listen(self) -> str:
+        """Let `mapdev watch`, `mapdev frames` and others of this user's look at this host.
+
+        :return: what they call it.
+        :raises OSError: there is no place for its socket, see `mapdev.host.place`.
+        """
+        self.control.listen()
+        return self.control.name
+
+    @property
+    def control(self) -> ControlSocket:
+        """Who watches this host; its socket is made by `listen`."""
+        if self._control_socket is None:
+            from mapdev.host.control_socket import ControlSocket
+
+            self._control_socket = ControlSocket(self)
+        return self._control_socket
 
     def _remove(self, driver: Driver) -> None:
         try:
@@ -282,6 +307,18 @@ class Host(abc.ABC):
     @abc.abstractmethod
     def shut_down(self) -> None:
         """End all clients and stop serving."""
+
+    @abc.abstractmethod
+    def mapped_areas(self) -> list[tuple[int, Device, VmAreaStruct]]:
+        """Return the areas of devices in clients, with their process; under the lock."""
+
+    @abc.abstractmethod
+    def watch_areas(self, recorder: Recorder) -> None:
+        """Tell `recorder` of changes to areas that are no operation of a driver; under the lock."""
+
+    @abc.abstractmethod
+    def unwatch_areas(self) -> None:
+        """End what `watch_areas` began; under the lock."""
 
     def _keep(self, driver: Driver) -> None:
         """Note what `driver` allocated in probe: it is given back after remove, and no leak."""

@@ -23,7 +23,7 @@ from mapdev.linux.ioctl_numbers import _IOC_DIR, _IOC_NR, _IOC_SIZE, _IOC_TYPE
 from mapdev.linux.mm import TaskStruct
 from mapdev.linux.vma import VmAreaStruct
 
-__all__ = ["Trace", "TracedOperations", "make_operations"]
+__all__ = ["Trace", "TracedOperations", "brief_arguments", "brief_value", "make_operations"]
 
 Trace = Callable[[Device, str, str, str, float], None]
 """Called with device, operation, arguments, result and seconds of each operation."""
@@ -45,7 +45,7 @@ class TracedOperations(Operations):
         """Run the poll operation; report it if the answer is another than the last one."""
         mask = super().poll(of)
         if mask != of.mask:
-            self._trace(of.device, "poll", "", _brief(mask), 0.0)
+            self._trace(of.device, "poll", "", brief_value(mask), 0.0)
         return mask
 
     def run(
@@ -67,8 +67,8 @@ class TracedOperations(Operations):
             raise
         finally:
             seconds = time.perf_counter() - began
-            shown = _arguments(device, operation, args)
-            self._trace(device, operation, shown, _brief(result), seconds)
+            shown = brief_arguments(device, operation, args)
+            self._trace(device, operation, shown, brief_value(result), seconds)
         return result
 
     def _run(
@@ -86,11 +86,11 @@ class TracedOperations(Operations):
             raise
         finally:
             if isinstance(result, WouldWait):
-                call.begun = operation, _arguments(call.file.device, operation, args), began
+                call.begun = operation, brief_arguments(call.file.device, operation, args), began
             else:
                 seconds = time.perf_counter() - began
-                shown = _arguments(call.file.device, operation, args)
-                self._trace(call.file.device, operation, shown, _brief(result), seconds)
+                shown = brief_arguments(call.file.device, operation, args)
+                self._trace(call.file.device, operation, shown, brief_value(result), seconds)
         return result
 
     def interrupted(self, call: Call) -> None:
@@ -102,8 +102,9 @@ class TracedOperations(Operations):
             self._trace(call.file.device, operation, arguments, result, seconds)
 
 
-def _arguments(device: Device, operation: str, args: tuple[Any, ...]) -> str:
-    shown = [_brief(argument) for argument in args if not isinstance(argument, File | Inode)]
+def brief_arguments(device: Device, operation: str, args: tuple[Any, ...]) -> str:
+    """Show the arguments of an operation on one line."""
+    shown = [brief_value(argument) for argument in args if not isinstance(argument, File | Inode)]
     if operation == "ioctl":
         shown[0] = _command(device, args[1])
     return ", ".join(shown)
@@ -124,7 +125,7 @@ def _as_in_c(number: int) -> str:
     return f"{macro}({kind!r}, {_IOC_NR(number)}{f', {size}' if size else ''})"
 
 
-def _brief(value: object) -> str:
+def brief_value(value: object) -> str:
     """Show an argument or a result on one line, as strace would."""
     if isinstance(value, OSError):
         return f"-1 {errno.errorcode.get(value.errno or 0, value.errno)} ({value.strerror})"

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mapdev.driver import parse_size
 from mapdev.host.core.coroutines import Coroutines
@@ -41,6 +41,10 @@ from mapdev.host.embedded.subsystems import Subsystems
 from mapdev.host.embedded.syscalls import filter as seccomp
 from mapdev.host.embedded.syscalls.launch import ClientProcess
 from mapdev.host.embedded.watcher import Watcher
+
+if TYPE_CHECKING:
+    from mapdev.host.core.events import Recorder
+    from mapdev.linux.vma import VmAreaStruct
 
 __all__ = ["EmbeddedHost"]
 
@@ -91,7 +95,7 @@ class EmbeddedHost(Host):
             parse_size(memory), waiting.wake, window, watcher, jobs.in_thread
         )
         mappings = self.machine.mappings
-        operations = make_operations(self.machine, trace)
+        operations = self.operations = make_operations(self.machine, trace)
         descriptors = seccomp.Descriptors.below(limit, low)
         fd_allocator = FdAllocator(descriptors)
         messages = Messages()
@@ -122,6 +126,23 @@ class EmbeddedHost(Host):
     def memory(self) -> EmbeddedMachine:
         """The physical memory: its frames, their counts and owners."""
         return self.machine
+
+    def mapped_areas(self) -> list[tuple[int, Device, VmAreaStruct]]:
+        """Return the areas of devices in clients, with their process; under the lock."""
+        spaces = self.machine.spaces
+        return [(space.tgid, area.open_file.device, area) for space in spaces for area in space]
+
+    def watch_areas(self, recorder: Recorder) -> None:
+        """Tell `recorder` of changes to areas that are no operation of a driver; under the lock."""
+        from mapdev.host.embedded.mm.watched import watch
+
+        watch(self.machine.spaces, recorder)
+
+    def unwatch_areas(self) -> None:
+        """End what `watch_areas` began; under the lock."""
+        from mapdev.host.embedded.mm.watched import unwatch
+
+        unwatch(self.machine.spaces)
 
     def appear(self, device: Device) -> None:
         """Make `device` openable by clients."""

@@ -16,6 +16,7 @@ from typing import Any
 
 from mapdev.host.core.coroutines import Coroutines
 from mapdev.host.core.device import Device
+from mapdev.host.core.events import Recorder
 from mapdev.host.core.host import PATIENCE, Host
 from mapdev.host.core.loop import Jobs
 from mapdev.host.core.trace import Trace, make_operations
@@ -26,6 +27,7 @@ from mapdev.host.kernel.machine import KernelMachine
 from mapdev.host.kernel.server import Server, node_name
 from mapdev.host.loading import DriverError
 from mapdev.host.process import Process
+from mapdev.linux.vma import VmAreaStruct
 
 __all__ = ["KernelHost"]
 
@@ -49,7 +51,7 @@ class KernelHost(Host):
         self.machine: KernelMachine = KernelMachine(
             self._control, waiting.wake, self._devices.unmap
         )
-        operations = make_operations(self.machine, trace)
+        operations = self.operations = make_operations(self.machine, trace)
         self._server = Server(self._control, self.machine, operations, self._devices, jobs, waiting)
         self._server.start()
         self._nodes: list[Path] = []  # those that we made
@@ -90,6 +92,19 @@ class KernelHost(Host):
         self._started = [other for other in self._started if other.poll() is None]
         self._started.append(process)
         return process
+
+    def mapped_areas(self) -> list[tuple[int, Device, VmAreaStruct]]:
+        """Return the areas that have `vm_ops`: of others the module says nothing after their mmap.
+
+        What is mapped in them the kernel knows alone.
+        """
+        return self._server.areas.mapped()
+
+    def watch_areas(self, recorder: Recorder) -> None:
+        """Do nothing: of most areas the module tells only that they are mapped, an operation."""
+
+    def unwatch_areas(self) -> None:
+        """Do nothing."""
 
     def kill_clients(self) -> None:
         """Send SIGKILL to the programs that we started."""

@@ -59,8 +59,8 @@ class Server(Loop):
         self.files: dict[int, KernelFile] = {}
         self._devices = devices
         self.commands = Commands(control, jobs.in_thread, self._handle)
-        self._areas = Areas(control, operations, machine, devices)
-        self.known_area = self._areas.known
+        self.areas = Areas(control, operations, machine, devices)
+        self.known_area = self.areas.known
         self._handlers: dict[int, Callable[[KernelCall], Any]] = {
             uapi.OPEN: self._open,
             uapi.READ: self._read,
@@ -70,7 +70,7 @@ class Server(Loop):
             uapi.POLL: self._poll,
             uapi.FSYNC: self._fsync,
             uapi.RELEASE: self._release,
-            **self._areas.handlers,
+            **self.areas.handlers,
         }
 
     # --- from other threads -----------------------------------------------------------------

@@ -97,6 +97,14 @@ class Areas:
         area = self._by_id.get(number)
         return area.vma if area is not None else None
 
+    def mapped(self) -> list[tuple[int, Device, VmAreaStruct]]:
+        """Return all areas that have operations, with their process and device."""
+        return [
+            (area.vma.vm_mm.task.tgid, area.device, area.vma)
+            for area in self._by_id.values()
+            if area.vma.vm_mm is not None
+        ]
+
     # --- mmap -------------------------------------------------------------------------------
 
     def _mmap(self, call: KernelCall) -> object:
