@@ -6,6 +6,7 @@ a program on a device.
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import resource
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mapdev.doctor.finding import Finding
+from mapdev.host.embedded.processes import yama_forbids
 
 _OLDEST = (5, 14)
 # Descriptors of the host: its own, those for a client with an open device (the listener, the
@@ -55,14 +57,10 @@ def _seccomp() -> Finding:
 
 
 def _ptrace() -> Finding:
-    try:
-        scope = int(Path("/proc/sys/kernel/yama/ptrace_scope").read_text())
-    except OSError:
-        scope = 0
-    if scope >= 2 and os.geteuid():
-        return Finding("ptrace", False, f"kernel.yama.ptrace_scope is {scope}, so mmap can't be "
-                       "served: sysctl kernel.yama.ptrace_scope=1, or run as root")  # fmt: skip
-    return Finding("ptrace", True, f"kernel.yama.ptrace_scope is {scope}")
+    why = yama_forbids()
+    if why:
+        return Finding("ptrace", False, f"{why}, so programs see no device")
+    return Finding("ptrace", True, "no Yama rule keeps mapdev from the programs that it starts")
 
 
 def _poll() -> Finding:
@@ -78,6 +76,33 @@ def _poll() -> Finding:
     finally:
         child.communicate()
     return Finding("poll", True, "a program's descriptors can be had for a moment")
+
+
+def _faults() -> Finding:
+    """Make a userfaultfd, as the host has a program do whose pages come when they are touched."""
+    from mapdev.host.embedded.faults.userfault import UFFD_USER_MODE_ONLY
+    from mapdev.host.embedded.libc import userfaultfd
+
+    text = "pages come when they are touched"
+    try:
+        os.close(userfaultfd(os.O_CLOEXEC))
+    except OSError as error:
+        if error.errno != errno.EPERM:
+            return _no_userfaultfd(error)
+    else:
+        return Finding("page faults", True, text)
+    try:
+        os.close(userfaultfd(os.O_CLOEXEC | UFFD_USER_MODE_ONLY))
+    except OSError as error:
+        return _no_userfaultfd(error)
+    return Finding("page faults", None, f"{text}; inside system calls that is EFAULT: run as root, "
+                   "or sysctl vm.unprivileged_userfaultfd=1")  # fmt: skip
+
+
+def _no_userfaultfd(error: OSError) -> Finding:
+    return Finding("page faults", None, f"no userfaultfd ({error.strerror}): all pages of an area "
+                   "come when it is mapped. In a container: a seccomp profile that allows it, such "
+                   "as --security-opt seccomp=unconfined")  # fmt: skip
 
 
 def _descriptors() -> Finding:
@@ -123,5 +148,5 @@ def _works() -> Finding:
 
 
 CHECKS: tuple[Callable[[], Finding], ...] = (
-    _architecture, _kernel, _seccomp, _ptrace, _poll, _descriptors, _areas, _works,
+    _architecture, _kernel, _seccomp, _ptrace, _poll, _faults, _descriptors, _areas, _works,
 )  # fmt: skip

@@ -97,6 +97,14 @@ def pidfd_getfd(pidfd: int, fd: int) -> int:
     return result
 
 
+def userfaultfd(flags: int) -> int:
+    """Return a new userfaultfd(2) of this process."""
+    fd = _libc.syscall(ctypes.c_long(NUMBER_OF["userfaultfd"]), ctypes.c_int(flags))
+    if fd < 0:
+        raise _error("userfaultfd")
+    return int(fd)
+
+
 def openat2(directory: int, path: bytes, flags: int, resolve: int) -> int:
     """openat2(2); return the descriptor."""
     how = struct.pack("<3Q", flags, 0, resolve)

@@ -7,6 +7,8 @@ import errno
 import os
 import threading
 
+from mapdev.host.numbers import CAP_SYS_PTRACE
+
 
 def tgid_of(tid: int) -> int:
     """Return the process that thread `tid` belongs to; `tid` itself when it is gone."""
@@ -94,6 +96,28 @@ def has_capability(tid: int, number: int) -> bool:
     """Say whether thread `tid` has a capability in effect."""
     text = _status(tid)
     return bool(text and int(_field(text, b"CapEff:"), 16) >> number & 1)
+
+
+def yama_forbids() -> str:
+    """Return why Yama keeps this process from its own children, "" when it does not.
+
+    Source: security/yama/yama_lsm.c (yama_ptrace_access_check)
+    """
+    try:
+        scope = int(read_file("/proc/sys/kernel/yama/ptrace_scope"))
+    except OSError:
+        return ""  # a kernel without Yama
+    if scope == 2 and not has_capability(os.getpid(), CAP_SYS_PTRACE):
+        return (
+            "kernel.yama.ptrace_scope is 2, which needs CAP_SYS_PTRACE: run mapdev as root, or "
+            "sysctl kernel.yama.ptrace_scope=1"
+        )
+    if scope == 3:
+        return (
+            "kernel.yama.ptrace_scope is 3, which forbids it to root too, and stays until the "
+            "machine starts again: start it without that setting"
+        )
+    return ""
 
 
 def descriptor_flags(tid: int, fd: int) -> int:

@@ -237,6 +237,12 @@ class Server(Loop):
         if wait is not None:
             self.waiting.keep(call, wait)
 
+    def show_changes(self, call: CoreCall) -> None:
+        """Have poll see what the call changed, and bring in pages that it took away."""
+        super().show_changes(call)
+        if self._kernel.spaces.needs_tick:
+            self._kernel.spaces.tick()
+
     def failed(self, call: CoreCall, error: BaseException) -> None:
         """Answer a call whose handler failed by a mistake of the host, or whose client is gone."""
         if isinstance(error, ClientGone):

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 
 from mapdev.host.embedded.arch import ARCH
 from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Verdict, signed32
-from mapdev.host.embedded.faults.handler import start_fault_handler
+from mapdev.host.embedded.faults.start import start_fault_handler
 from mapdev.host.embedded.files.open_file import OpenFile
 from mapdev.host.embedded.inject.injection import Injection
 from mapdev.host.embedded.inject.thread import StoppedThread
@@ -261,8 +261,6 @@ class _Mapping:
             if vma.vm_flags & VM_DONTCOPY:
                 length = vma.vm_end - vma.vm_start
                 injection.thread.syscall("madvise", vma.vm_start, length, MADV_DONTFORK)
-        if vma.faults:
-            kernel.mappings.mapped(vma.lease, vma, task.tgid)
         space.insert(vma)
 
     def _map_frames(self, vma: DeviceArea, flags: int, is_reserved: bool) -> None:
@@ -299,6 +297,7 @@ class _Mapping:
                 kernel.injector, kernel.operations, thread, space
             )
             vma.lease = fault_handler.adopt(vma)
+            kernel.mappings.mapped(vma.lease, vma, self._task.tgid)
             fault_handler.fill(vma, start, vma.vm_end)
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):

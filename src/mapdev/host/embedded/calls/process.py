@@ -14,7 +14,7 @@ import struct
 from mapdev.host.embedded.arch import NAME_OF
 from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Verdict
 from mapdev.host.embedded.client import EmbeddedClient
-from mapdev.host.embedded.faults.handler import start_fault_handler
+from mapdev.host.embedded.faults.start import start_fault_handler
 from mapdev.host.embedded.inject.injection import Injection
 from mapdev.host.embedded.inject.thread import StoppedThread
 from mapdev.host.embedded.mm.fault_handler import FaultHandler

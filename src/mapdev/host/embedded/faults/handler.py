@@ -24,8 +24,7 @@ from mapdev.host.core.operations import Operations
 from mapdev.host.embedded.faults.page_table import ClientPageTable
 from mapdev.host.embedded.faults.userfault import (
     Fault,
-    UserFault,
-    make_in,
+    Userfault,
 )
 from mapdev.host.embedded.inject.batch import Request
 from mapdev.host.embedded.inject.injector import Injector
@@ -38,7 +37,6 @@ from mapdev.host.embedded.inject.tracee import (
     Tracee,
 )
 from mapdev.host.embedded.inject.worker import start_worker
-from mapdev.host.embedded.mm.fault_handler import FaultHandler
 from mapdev.host.embedded.mm.vma import DeviceArea
 from mapdev.host.embedded.mm.vma_tree import MmAreas
 from mapdev.host.embedded.processes import (
@@ -89,7 +87,7 @@ class UserfaultHandler(ClientPageTable):
         injector: Injector,
         operations: Operations,
         space: MmAreas,
-        userfault: UserFault,
+        userfault: Userfault,
         thread: StoppedThread,
         page: int,
     ) -> None:
@@ -326,37 +324,6 @@ class UserfaultHandler(ClientPageTable):
             area = self._space.find(page)
             if area is not None and area.faults:
                 self._in_client(self._renew, area, page, page + PAGE_SIZE)
-
-
-def start_fault_handler(
-    injector: Injector,
-    operations: Operations,
-    thread: StoppedThread,
-    space: MmAreas,
-    parent: FaultHandler | None = None,
-) -> UserfaultHandler:
-    """Start a fault handler for `space`, in the stopped `thread` of its process.
-
-    :param parent: the fault handler of the process that this one was forked from.
-    :raises OSError: EPERM the machine does not allow it; EAGAIN, ENOMEM as for `start_worker`.
-    """
-    userfault = make_in(thread, space.tgid)
-    try:
-        fault_handler = UserfaultHandler(
-            injector, operations, space, userfault, thread, parent.page if parent else 0
-        )
-    except BaseException:
-        userfault.close()
-        raise
-    if not userfault.kernel_too:
-        injector.messages.say_of(
-            "userfaultfd", space.tgid,
-            "touches pages of a device inside system calls with EFAULT if they are not there yet, "
-            "since this machine allows no userfaultfd for them: run as root, or set "
-            "vm.unprivileged_userfaultfd=1 (sysctl)",
-        )  # fmt: skip
-    space.fault_handler = fault_handler
-    return fault_handler
 
 
 def _is_told_of_writes(area: DeviceArea) -> bool:

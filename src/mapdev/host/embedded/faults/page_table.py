@@ -5,7 +5,7 @@ The client's `Worker` maps frames over it. Each area has a description of memory
 worker's table, so that its `Lease` ends when the area does. `UserfaultHandler` answers touches.
 
 Objects: a `ClientPageTable` lives as long as its client's address space; it owns the `Worker` and
-the `UserFault`. Used in the host's thread only.
+the `Userfault`. Used in the host's thread only.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mapdev.host.embedded.faults.userfault import (
     MODE_WP,
     UFFDIO_WAKE,
     WAKE_RANGE,
-    UserFault,
+    Userfault,
 )
 from mapdev.host.embedded.inject.batch import CALL, Request
 from mapdev.host.embedded.inject.injector import Injector
@@ -66,7 +66,7 @@ class ClientPageTable:
     """
 
     def __init__(
-        self, injector: Injector, space: MmAreas, worker: Worker, userfault: UserFault
+        self, injector: Injector, space: MmAreas, worker: Worker, userfault: Userfault
     ) -> None:
         self.worker = worker
         self._mappings = injector.mappings

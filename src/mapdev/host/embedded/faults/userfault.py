@@ -12,7 +12,7 @@ import errno
 import fcntl
 import os
 import struct
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from mapdev.host.embedded.inject.thread import StoppedThread
 from mapdev.host.embedded.libc import pidfd_getfd
@@ -43,6 +43,43 @@ class Fault(NamedTuple):
     address: int  # of the page, bytes
     is_write: bool
     is_protection: bool  # the page is there, and was protected by `write_protect`
+
+
+class Userfault(Protocol):
+    """The interface of a userfaultfd that reports touches to a page fault handler."""
+
+    @property
+    def fd(self) -> int:
+        """The descriptor on which reports come."""
+
+    @property
+    def kernel_too(self) -> bool:
+        """Whether it tells of touches inside system calls; if not, those are EFAULT."""
+
+    @property
+    def can_protect(self) -> bool:
+        """Whether shared memory can be write-protected (Linux 5.19)."""
+
+    def register(self, start: int, end: int, mode: int) -> None:
+        """Report touches of [`start`, `end`) from now on, of the kind that `mode` says."""
+
+    def write_protect(self, start: int, end: int, on: bool) -> None:
+        """Write-protect pages, so that the next write is reported, or take the protection off."""
+
+    def wake(self, start: int, end: int) -> None:
+        """Let threads that wait for a page in [`start`, `end`) try again."""
+
+    def unregister(self, start: int, end: int) -> None:
+        """Be told nothing more of [`start`, `end`)."""
+
+    def is_told_of(self, page: int) -> bool:
+        """Say whether a touch of the page at address `page` would be reported."""
+
+    def read(self) -> list[Fault]:
+        """Return the faults that have not been read yet."""
+
+    def close(self) -> None:
+        """Report nothing any more."""
 
 
 class UserFault:

@@ -26,7 +26,7 @@ from mapdev.host.core.device import Device
 from mapdev.host.embedded.files.open_file import FileTable, OpenFile
 from mapdev.host.embedded.messages import Messages
 from mapdev.host.embedded.mm.mappings import Mappings
-from mapdev.host.embedded.processes import has_capability
+from mapdev.host.embedded.processes import has_capability, yama_forbids
 from mapdev.host.numbers import AT_FDCWD, CAP_SYS_ADMIN
 from mapdev.linux.numbers import PAGE_SIZE
 
@@ -91,10 +91,8 @@ class Paths:
                 piece = self._read_user(tid, addr, size)
             except OSError as error:
                 if error.errno == errno.EPERM:
-                    text = (
-                        "its memory can't be read (does it run with more privileges than mapdev?), "
-                        "so it sees no devices"
-                    )
+                    why = yama_forbids() or "does it run as another user than mapdev?"
+                    text = f"its memory can't be read ({why}), so it sees no devices"
                     self._messages.say_once("unreadable", tid, text)
                 return None
             end = piece.find(b"\0")

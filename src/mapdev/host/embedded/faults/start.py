@@ -1,0 +1,58 @@
+"""Starts the page fault handler of a client: by userfaultfd, or where that is refused, eager."""
+
+from __future__ import annotations
+
+import errno
+
+from mapdev.host.core.operations import Operations
+from mapdev.host.embedded.faults.eager import EagerHandler, NoUserfault
+from mapdev.host.embedded.faults.handler import UserfaultHandler
+from mapdev.host.embedded.faults.userfault import Userfault, make_in
+from mapdev.host.embedded.inject.injector import Injector
+from mapdev.host.embedded.inject.thread import StoppedThread
+from mapdev.host.embedded.mm.fault_handler import FaultHandler
+from mapdev.host.embedded.mm.vma_tree import MmAreas
+
+_REFUSED = (errno.EPERM, errno.EACCES, errno.ENOSYS)
+
+
+def start_fault_handler(
+    injector: Injector,
+    operations: Operations,
+    thread: StoppedThread,
+    space: MmAreas,
+    parent: FaultHandler | None = None,
+) -> UserfaultHandler:
+    """Start a fault handler for `space`, in the stopped `thread` of its process.
+
+    :param parent: the fault handler of the process that this one was forked from.
+    :raises OSError: EAGAIN, ENOMEM as for `start_worker`.
+    """
+    kind: type[UserfaultHandler] = UserfaultHandler
+    try:
+        userfault: Userfault = make_in(thread, space.tgid)
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            raise
+        kind, userfault = EagerHandler, NoUserfault()
+        injector.messages.say_of(
+            "userfaultfd", space.tgid,
+            "gets all pages of a device when it maps them, not when it touches them, since no "
+            f"userfaultfd is allowed here ({error.strerror}); see `mapdev doctor`",
+        )  # fmt: skip
+    try:
+        fault_handler = kind(
+            injector, operations, space, userfault, thread, parent.page if parent else 0
+        )
+    except BaseException:
+        userfault.close()
+        raise
+    if not userfault.kernel_too:
+        injector.messages.say_of(
+            "userfaultfd", space.tgid,
+            "touches pages of a device inside system calls with EFAULT if they are not there yet, "
+            "since this machine allows no userfaultfd for them: run as root, or set "
+            "vm.unprivileged_userfaultfd=1 (sysctl)",
+        )  # fmt: skip
+    space.fault_handler = fault_handler
+    return fault_handler
