@@ -118,7 +118,8 @@ def _note(block: str) -> Note:
 
 def when(call: Syscall) -> str:
     """Say when the filter hands `call` over."""
-    return PROGRAMS[call.name] if call.when == "program" else WHEN[call.when]
+    text = PROGRAMS[call.name] if call.when == "program" else WHEN[call.when]
+    return f"{text}, where the host shows more than nodes" if call.of_tree else text
 
 
 def rows(note: Note) -> list[str]:

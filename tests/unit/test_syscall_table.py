@@ -18,7 +18,7 @@ from mapdev.host.embedded.syscalls.table import BY_NUMBER, NO_FLAGS, SYSCALLS, S
 ARCHES = {name: importlib.import_module(f"mapdev.host.embedded.arch.{name}") for name in SUPPORTED}
 FAMILIES = sorted({call.family for call in SYSCALLS})
 # Those that the host makes itself, in a client or for its own purposes.
-OURS = {"close", "close_range", "seccomp", "userfaultfd"}
+OURS = {"close", "close_range", "fchdir", "seccomp", "userfaultfd"}
 each_call = pytest.mark.parametrize("call", SYSCALLS, ids=lambda call: call.name)
 
 

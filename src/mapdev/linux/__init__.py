@@ -2,7 +2,8 @@
 
 One module a subject: page (struct page), gfp, slab, vmalloc and dma (allocation), vma, mm and fs
 (areas, processes, files), mapping (remap_pfn_range and relatives), uaccess (user memory), access
-(kernel memory as a memoryview), wait and kthread (wait queues, kernel threads), numbers,
+(kernel memory as a memoryview), kobject, sysfs, device, cdev and miscdevice (the device model),
+kernfs (its tree of names), wait and kthread (wait queues, kernel threads), numbers,
 ioctl_numbers, and context, the seam to the host. Each says in `__all__` what is public. Pure
 semantics: nothing here does a system call or knows a host. Units: addresses, sizes and offsets are
 bytes; pfn and pgoff are pages; ranges are half-open.
@@ -11,6 +12,10 @@ bytes; pfn and pgoff are pages; ranges are half-open.
 
 from mapdev.linux.access import *
 from mapdev.linux.access import __all__ as _access
+from mapdev.linux.cdev import *
+from mapdev.linux.cdev import __all__ as _cdev
+from mapdev.linux.device import *
+from mapdev.linux.device import __all__ as _device
 from mapdev.linux.dma import *
 from mapdev.linux.dma import __all__ as _dma
 from mapdev.linux.fs import *
@@ -19,10 +24,16 @@ from mapdev.linux.gfp import *
 from mapdev.linux.gfp import __all__ as _gfp
 from mapdev.linux.ioctl_numbers import *
 from mapdev.linux.ioctl_numbers import __all__ as _ioctl_numbers
+from mapdev.linux.kernfs import *
+from mapdev.linux.kernfs import __all__ as _kernfs
+from mapdev.linux.kobject import *
+from mapdev.linux.kobject import __all__ as _kobject
 from mapdev.linux.kthread import *
 from mapdev.linux.kthread import __all__ as _kthread
 from mapdev.linux.mapping import *
 from mapdev.linux.mapping import __all__ as _mapping
+from mapdev.linux.miscdevice import *
+from mapdev.linux.miscdevice import __all__ as _miscdevice
 from mapdev.linux.mm import *
 from mapdev.linux.mm import __all__ as _mm
 from mapdev.linux.numbers import *
@@ -31,6 +42,8 @@ from mapdev.linux.page import *
 from mapdev.linux.page import __all__ as _page
 from mapdev.linux.slab import *
 from mapdev.linux.slab import __all__ as _slab
+from mapdev.linux.sysfs import *
+from mapdev.linux.sysfs import __all__ as _sysfs
 from mapdev.linux.uaccess import *
 from mapdev.linux.uaccess import __all__ as _uaccess
 from mapdev.linux.vma import *
@@ -42,16 +55,22 @@ from mapdev.linux.wait import __all__ as _wait
 
 __all__ = [
     *_access,
+    *_cdev,
+    *_device,
     *_dma,
     *_fs,
     *_gfp,
     *_ioctl_numbers,
+    *_kernfs,
+    *_kobject,
     *_kthread,
     *_mapping,
+    *_miscdevice,
     *_mm,
     *_numbers,
     *_page,
     *_slab,
+    *_sysfs,
     *_uaccess,
     *_vma,
     *_vmalloc,

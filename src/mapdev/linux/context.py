@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from mapdev.linux.fs import Inode
+    from mapdev.linux.kobject import DeviceTree
     from mapdev.linux.kthread import Kthread
     from mapdev.linux.mm import TaskStruct
     from mapdev.linux.vma import Kind, VmAreaStruct
@@ -44,6 +45,9 @@ class Machine(Protocol):
     A frame number out of range raises EINVAL "pfn 0x.. is not a frame of this machine (0 to 0x..)".
     Sizes are bytes, ``pfn`` and ``nr_pages`` are pages.
     """
+
+    # Devices: changed under the lock
+    device_tree: "DeviceTree"
 
     @property
     def nr_frames(self) -> int:

@@ -1,15 +1,24 @@
-"""`Device` is one driver at one node, with the device and inode numbers that clients see."""
+"""`Device` is one driver at one node, with the device and inode numbers that clients see.
+
+The same class describes the other names that a host shows to clients: directories, links and
+files of the tree (`mapdev.linux.kernfs`), whose inode is of another type.
+"""
 
 from __future__ import annotations
 
 import os
+import stat
 import time
 from collections.abc import Callable
 from itertools import count
+from typing import Self
 
 from mapdev.declaration import operations
 from mapdev.driver import Driver
+from mapdev.linux.context import Owner
 from mapdev.linux.fs import MKDEV, Inode
+from mapdev.linux.kernfs import KernfsNode
+from mapdev.linux.sysfs import AttributeNode
 
 __all__ = ["OPERATIONS", "Device"]
 
@@ -26,12 +35,14 @@ class Device:
     :ivar has: the operations that the driver has itself, see `Driver.has`.
     :ivar node: absolute path of the node as clients name it.
     :ivar inode: what `Driver.open` and `Driver.release` get.
+    :ivar owner: the driver as which its operations run, to whom belongs what they allocate.
     """
 
-    __slots__ = ("driver", "has", "inode", "made", "node")
+    __slots__ = ("driver", "has", "inode", "made", "node", "owner")
 
     def __init__(self, driver: Driver, node: str, minor: int) -> None:
         self.driver = driver
+        self.owner: Owner = driver
         self.has = frozenset(filter(driver.has, _OPERATIONS))
         self.node = node
         self.made = time.time_ns()
@@ -42,6 +53,34 @@ class Device:
             i_uid=_number(driver, "owner", os.getuid),
             i_gid=_number(driver, "group", os.getgid),
         )
+
+    @classmethod
+    def of_name(cls, node: KernfsNode, driver: Driver) -> Self:
+        """Describe a directory, link or file of the tree; `driver` serves it if it is a file."""
+        device = cls.__new__(cls)
+        device.driver = driver
+        owner = node.priv.kobj.owner if isinstance(node.priv, AttributeNode) else None
+        device.owner = owner or driver
+        device.has = frozenset(filter(driver.has, _OPERATIONS))
+        device.node = node.path
+        device.made = time.time_ns()
+        device.inode = Inode(0, node.mode, node.ino, node.uid, node.gid)
+        device.inode.i_size = node.size
+        device.inode.i_private = node
+        return device
+
+    @classmethod
+    def of_status(cls, status: os.stat_result, path: str) -> Self:
+        """Describe a real file, by what stat(2) says of it."""
+        device = cls(Driver(), path, 0)
+        device.inode = Inode(0, status.st_mode, status.st_ino, status.st_uid, status.st_gid)
+        device.inode.i_private = status
+        return device
+
+    @property
+    def is_character_device(self) -> bool:
+        """Whether it is a device, and not one of the other names."""
+        return stat.S_ISCHR(self.inode.i_mode)
 
     def __repr__(self) -> str:
         return f"<{self.driver.name} at {self.node}>"

@@ -262,6 +262,8 @@ class Loop(abc.ABC):
         """Have poll see what the call changed, before its client goes on."""
         if call.owner is not None:
             self.polling.refresh(call.owner)  # with or without a wake-up
+            if call.file.driver is not call.owner:  # an attribute of its device
+                self.polling.refresh(call.file.driver)
         if self.waiting.is_due:
             self.waiting.show(self.polling.woken)
 

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from mapdev.host.allocation import Allocation
 from mapdev.linux.context import Machine, Owner
+from mapdev.linux.kobject import DeviceTree
 from mapdev.linux.kthread import Kthread
 
 __all__ = ["Activity", "HostMachine", "Wake", "nobody_waits"]
@@ -46,6 +47,7 @@ class Activity:
         self._wake = wake
         self.kthreads: dict[Hashable, list[Kthread]] = {}
         self.failures: list[BaseException] = []
+        self.device_tree = DeviceTree()
 
     def wake_up(self, queue: Hashable, owner: Owner) -> None:
         """Run again what waits on `queue`; from any thread."""

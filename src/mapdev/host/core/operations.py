@@ -168,7 +168,7 @@ class Operations:
         In the kernel poll can't fail. One that does counts as none: always ready, so that a
         program goes on to an operation whose error it can see.
         """
-        token = enter(Context(self.machine, of.driver))
+        token = enter(Context(self.machine, of.device.owner))
         try:
             mask = of.driver.poll(of.file)
             if not isinstance(mask, int) or mask < 0:
@@ -236,7 +236,7 @@ class Operations:
         :raises OSError: whatever the driver raised; EAGAIN it has to wait, which it can't here; EIO
             for any other exception, which is logged.
         """
-        token = enter(Context(self.machine, device.driver, task))
+        token = enter(Context(self.machine, device.owner, task))
         try:
             result = method(*args)
             if type(result) is CoroutineType:

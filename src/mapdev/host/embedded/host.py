@@ -19,15 +19,18 @@ from mapdev.host.core.coroutines import Coroutines
 from mapdev.host.core.device import Device
 from mapdev.host.core.host import PATIENCE, Host
 from mapdev.host.core.loop import Jobs
+from mapdev.host.core.sysfs import serve_attribute
 from mapdev.host.core.trace import Trace, make_operations
 from mapdev.host.core.waiting import Waiting
 from mapdev.host.embedded import limits
 from mapdev.host.embedded.arch import ARCH
 from mapdev.host.embedded.descendants import Descendants
 from mapdev.host.embedded.files.descriptors import FdAllocator
+from mapdev.host.embedded.files.directories import Directories
 from mapdev.host.embedded.files.locks import Locks
 from mapdev.host.embedded.files.open_file import FileTable
 from mapdev.host.embedded.files.open_files import OpenFiles
+from mapdev.host.embedded.files.overlay import Overlay
 from mapdev.host.embedded.files.paths import Paths
 from mapdev.host.embedded.inject.injector import Injector
 from mapdev.host.embedded.listeners import Listeners
@@ -41,6 +44,8 @@ from mapdev.host.embedded.subsystems import Subsystems
 from mapdev.host.embedded.syscalls import filter as seccomp
 from mapdev.host.embedded.syscalls.launch import ClientProcess
 from mapdev.host.embedded.watcher import Watcher
+from mapdev.host.loading import DriverError
+from mapdev.linux.kernfs import KernfsNode
 
 if TYPE_CHECKING:
     from mapdev.host.core.events import Recorder
@@ -101,11 +106,14 @@ class EmbeddedHost(Host):
         messages = Messages()
         locks = Locks(self.machine)
         table = FileTable()
+        overlay = Overlay(self.machine.device_tree.root, serve_attribute)
+        directories = Directories(overlay, fd_allocator)
         self.subsystems = Subsystems(
             machine=self.machine,
             operations=operations,
             files=OpenFiles(table, fd_allocator, operations, mappings, locks, waiting, watcher),
-            paths=Paths(table, mappings, self.machine.read_user, messages),
+            paths=Paths(table, mappings, self.machine.read_user, messages, overlay, directories),
+            directories=directories,
             locks=locks,
             descriptors=descriptors,
             fd_allocator=fd_allocator,
@@ -146,7 +154,13 @@ class EmbeddedHost(Host):
 
     def appear(self, device: Device) -> None:
         """Make `device` openable by clients."""
-        self.subsystems.paths.add(device)
+        root = self.machine.device_tree.root
+        directory, _, name = device.node.rpartition("/")
+        try:
+            above = root.directory(directory)
+            root.add(above, KernfsNode(name, device.inode.i_mode, priv=device))
+        except FileExistsError:
+            raise DriverError(f"{device.node} is there already") from None
 
     def popen(self, args: Sequence[Any], **options: Any) -> ClientProcess:
         """Start a program as a client; used like `subprocess.Popen`.
@@ -156,7 +170,10 @@ class EmbeddedHost(Host):
         """
         self._descendants.adopt()
         parts = self.subsystems
-        program = seccomp.build(ARCH, parts.descriptors, parts.window, parts.injector.secret)
+        program = seccomp.build(
+            ARCH, parts.descriptors, parts.window, parts.injector.secret,
+            parts.paths.overlay.has_tree,
+        )  # fmt: skip
         ours, theirs = socket.socketpair()
         try:
             base, number = parts.descriptors.base, ours.fileno()
@@ -212,6 +229,7 @@ class EmbeddedHost(Host):
             self.subsystems.injector.close()
             self.subsystems.locks.close()
             self.leaks.extend(self.subsystems.files.close())
+            self.subsystems.directories.close()
 
     def close(self) -> None:
         """End clients and devices, and give everything back; see `leaks`. May be called twice."""

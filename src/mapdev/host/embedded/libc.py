@@ -256,6 +256,32 @@ def is_symbolic_link(path: bytes) -> bool:
     return bool(_libc_plain.readlink(path, _link_target, 1) >= 0)
 
 
+_STATFS_SIZE = 120
+
+# --- directories --------------------------------------------------------------------------------
+
+
+def getdents64(fd: int, size: int) -> bytes:
+    """Return the next records of a directory, `size` bytes at most; none at its end.
+
+    :raises OSError: EINVAL not even one record fits in.
+    """
+    buffer = ctypes.create_string_buffer(size)
+    count: int = _libc.syscall(ctypes.c_long(NUMBER_OF["getdents64"]), fd, buffer, size)
+    if count < 0:
+        raise _error("getdents64")
+    return buffer.raw[:count]
+
+
+def statfs(path: str) -> bytes:
+    """Return the ``struct statfs`` of the file system that `path` is on (statfs(2))."""
+    buffer = ctypes.create_string_buffer(_STATFS_SIZE)
+    number = ctypes.c_long(NUMBER_OF["statfs"])
+    if _libc.syscall(number, ctypes.c_char_p(os.fsencode(path)), buffer) < 0:
+        raise _error("statfs")
+    return buffer.raw
+
+
 # --- another process's descriptors ---------------------------------------------------------------
 
 _PIDFD_THREAD = os.O_EXCL  # of pidfd_open, Linux 6.9: for a thread that leads no process

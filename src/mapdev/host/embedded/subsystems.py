@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from mapdev.host.core.operations import Operations
 from mapdev.host.embedded.files.descriptors import FdAllocator
+from mapdev.host.embedded.files.directories import Directories
 from mapdev.host.embedded.files.locks import Locks
 from mapdev.host.embedded.files.open_files import OpenFiles
 from mapdev.host.embedded.files.paths import Paths
@@ -30,6 +31,7 @@ class Subsystems(NamedTuple):
     :ivar operations: calls drivers.
     :ivar files: open files of devices.
     :ivar paths: finds the device that a path means.
+    :ivar directories: directories that have names of ours in them.
     :ivar locks: of all nodes.
     :ivar descriptors: the numbers that devices have in clients.
     :ivar fd_allocator: chooses among them.
@@ -45,6 +47,7 @@ class Subsystems(NamedTuple):
     operations: Operations
     files: OpenFiles
     paths: Paths
+    directories: Directories
     locks: Locks
     descriptors: Descriptors
     fd_allocator: FdAllocator

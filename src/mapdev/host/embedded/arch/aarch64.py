@@ -43,11 +43,12 @@ _STAT = struct.Struct("<QQIIIIQ8xqi4xqQQQQQQ8x")
 
 
 def pack_stat(
-    dev: int, ino: int, mode: int, uid: int, gid: int, rdev: int, times: tuple[int, int, int]
-) -> bytes:
-    """Return a ``struct stat`` of a node without content; times are nanoseconds."""
+    dev: int, ino: int, mode: int, uid: int, gid: int, rdev: int, times: tuple[int, int, int],
+    size: int = 0, links: int = 1,
+) -> bytes:  # fmt: skip
+    """Return a ``struct stat``; times are nanoseconds, the size is bytes."""
     atime, mtime, ctime = (divmod(time, 1_000_000_000) for time in times)
-    return _STAT.pack(dev, ino, mode, 1, uid, gid, rdev, 0, 4096, 0, *atime, *mtime, *ctime)
+    return _STAT.pack(dev, ino, mode, links, uid, gid, rdev, size, 4096, 0, *atime, *mtime, *ctime)
 
 
 SYSCALLS = {
@@ -64,6 +65,7 @@ SYSCALLS = {
     "removexattr": 14,
     "lremovexattr": 15,
     "fremovexattr": 16,
+    "getcwd": 17,
     "epoll_ctl": 21,
     "dup": 23,
     "dup3": 24,
@@ -77,11 +79,14 @@ SYSCALLS = {
     "linkat": 37,
     "renameat": 38,
     "pivot_root": 41,
+    "statfs": 43,
+    "fstatfs": 44,
     "truncate": 45,
     "ftruncate": 46,
     "fallocate": 47,
     "faccessat": 48,
     "chdir": 49,
+    "fchdir": 50,
     "chroot": 51,
     "fchmod": 52,
     "fchmodat": 53,

@@ -47,11 +47,14 @@ _STAT = struct.Struct("<QQQIIIIQqqqQQQQQQ24x")
 
 
 def pack_stat(
-    dev: int, ino: int, mode: int, uid: int, gid: int, rdev: int, times: tuple[int, int, int]
-) -> bytes:
-    """Return a ``struct stat`` of a node without content; times are nanoseconds."""
+    dev: int, ino: int, mode: int, uid: int, gid: int, rdev: int, times: tuple[int, int, int],
+    size: int = 0, links: int = 1,
+) -> bytes:  # fmt: skip
+    """Return a ``struct stat``; times are nanoseconds, the size is bytes."""
     atime, mtime, ctime = (divmod(time, 1_000_000_000) for time in times)
-    return _STAT.pack(dev, ino, 1, mode, uid, gid, 0, rdev, 0, 4096, 0, *atime, *mtime, *ctime)
+    return _STAT.pack(
+        dev, ino, links, mode, uid, gid, 0, rdev, size, 4096, 0, *atime, *mtime, *ctime
+    )
 
 
 SYSCALLS = {
@@ -102,7 +105,9 @@ SYSCALLS = {
     "truncate": 76,
     "ftruncate": 77,
     "getdents": 78,
+    "getcwd": 79,
     "chdir": 80,
+    "fchdir": 81,
     "rename": 82,
     "mkdir": 83,
     "rmdir": 84,
@@ -118,6 +123,8 @@ SYSCALLS = {
     "lchown": 94,
     "utime": 132,
     "mknod": 133,
+    "statfs": 137,
+    "fstatfs": 138,
     "mlock": 149,
     "munlock": 150,
     "pivot_root": 155,

@@ -141,7 +141,7 @@ def _sync(kernel: Subsystems, call: Call, syncs: Syncs, done: int, end: int | No
     """
     while done < len(syncs):
         request, open_file = syncs[done]
-        call.file, call.owner = open_file, open_file.driver
+        call.file, call.owner = open_file, open_file.device.owner
         try:
             kernel.operations.fsync(call, _SYNCS[request.opcode])
         except WouldWait as wait:

@@ -237,7 +237,7 @@ def _sync(
         if flags & MS_SYNC and area.vm_flags & VM_SHARED:
             if not area.open_file.driver.has("fsync"):
                 raise refused(errno.EINVAL)
-            call.file, call.owner = area.open_file, area.open_file.driver
+            call.file, call.owner = area.open_file, area.open_file.device.owner
             first = (area.vm_pgoff << PAGE_SHIFT) + start - area.vm_start
             try:
                 kernel.operations.fsync(call, True, first, first + end - start - 1)

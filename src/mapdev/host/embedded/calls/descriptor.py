@@ -73,8 +73,16 @@ def _fcntl(kernel: Subsystems, thread: StoppedThread, fd: int, command: int, at_
     raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
 
+def _is_ours(kernel: Subsystems, call: Call) -> bool:
+    """Say whether the descriptor of `call` is a device's, or that of a directory that we list."""
+    if kernel.files.of(call) is not None:
+        return True
+    fd = call.args[0] & 0xFFFFFFFF
+    return fd >= kernel.descriptors.base and kernel.directories.at(call.tid, fd) is not None
+
+
 def _do_dup(kernel: Subsystems, call: Call) -> int | Verdict:
-    if kernel.files.of(call) is None or kernel.fd_allocator.standard_is_closed(call.tid):
+    if not _is_ours(kernel, call) or kernel.fd_allocator.standard_is_closed(call.tid):
         return PASS_ON
     return _duplicate(kernel, call, F_DUPFD, 0)
 
@@ -117,9 +125,11 @@ def _do_fcntl(kernel: Subsystems, call: Call) -> int | Verdict:
     Source: fs/fcntl.c (check_fcntl_cmd, do_fcntl)
     """
     open_file = kernel.files.of(call)
-    if open_file is None:
-        return PASS_ON
     command, argument = call.args[1] & 0xFFFFFFFF, call.args[2]
+    if open_file is None:
+        if command in (F_DUPFD, F_DUPFD_CLOEXEC) and _is_ours(kernel, call):
+            return _duplicate(kernel, call, command, argument & 0xFFFFFFFF)
+        return PASS_ON
     if open_file.path_only and command not in _OF_PATHS:
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
     if command in (F_DUPFD, F_DUPFD_CLOEXEC):

@@ -14,9 +14,11 @@ import os
 from mapdev.host.embedded.calls.ioctl import ioctl
 from mapdev.host.embedded.calls.splice import vmsplice
 from mapdev.host.embedded.calls.transfer import OPERATIONS, POSITIONAL, Operation
-from mapdev.host.embedded.calls.verdict import PASS_ON, Handler, Result, Verdict, signed64
+from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Result, Verdict, signed64
+from mapdev.host.embedded.files.directories import Listing
 from mapdev.host.embedded.files.node import pack_stat
 from mapdev.host.embedded.files.open_file import OpenFile
+from mapdev.host.embedded.inject.injection import Injection
 from mapdev.host.embedded.subsystems import Subsystems
 from mapdev.host.embedded.syscalls.notify import Call
 from mapdev.linux.fs import FMODE_LSEEK, FMODE_READ, FMODE_WRITE
@@ -74,9 +76,14 @@ def _fsync(datasync: bool) -> Operation:
 
 def _fstat(kernel: Subsystems, call: Call) -> int | Verdict:
     open_file = kernel.files.of(call)
-    if open_file is None:
-        return PASS_ON
-    packed = pack_stat(open_file.device)
+    if open_file is not None:
+        device = open_file.device
+    else:
+        node = kernel.directories.ours_at(call.tid, call.args[0] & 0xFFFFFFFF)
+        if node is None:
+            return PASS_ON
+        device = kernel.paths.overlay.device(node)
+    packed = pack_stat(device)
     if kernel.machine.write_user(call.tid, call.args[1], packed) < len(packed):
         raise _error(errno.EFAULT)
     return 0
@@ -117,6 +124,43 @@ def _always(code: int) -> Handler:
     return _on_device(operation)
 
 
+def _getdents(is_old: bool) -> Handler:
+    """Make a handler that lists directories with names of ours in them.
+
+    Source: fs/readdir.c
+    """
+
+    def handle(kernel: Subsystems, call: Call) -> Result:
+        open_file = kernel.files.of(call)
+        if open_file is not None:
+            raise _error(errno.EBADF if open_file.path_only else errno.ENOTDIR)
+        fd, buffer, size = call.args[0] & 0xFFFFFFFF, call.args[1], call.args[2] & 0xFFFFFFFF
+        node = kernel.directories.at(call.tid, fd)
+        if node is None:
+            return PASS_ON
+        listing = kernel.directories.read(call, node, fd, size, is_old)
+        try:
+            if listing.data and call.put_data(buffer, listing.data) < len(listing.data):
+                listing.undo()
+                raise _error(errno.EFAULT)
+            if listing.is_borrowed:
+                listing.commit()
+                return len(listing.data)
+            return _set_position(kernel, call, fd, listing)
+        finally:
+            listing.close()
+
+    return handle
+
+
+def _set_position(kernel: Subsystems, call: Call, fd: int, listing: Listing) -> Result:
+    """Move the position of the client's directory by a call of its own: we can't get a copy."""
+    with Injection(kernel.injector, call, "it can't list a directory of mapdev's") as injection:
+        injection.thread.syscall("lseek", fd, listing.end, os.SEEK_SET, descriptor=0)
+        injection.result = len(listing.data)
+    return ANSWERED
+
+
 HANDLERS: dict[str, Handler] = {
     **{name: _on_device(operation) for name, operation in OPERATIONS.items()},
     **{name: _on_device(operation, checks_fd=True) for name, operation in POSITIONAL.items()},
@@ -127,8 +171,8 @@ HANDLERS: dict[str, Handler] = {
     "fstat": _fstat,
     "ftruncate": _on_device(_ftruncate, checks_fd=True),
     "fallocate": _on_device(_fallocate),
-    "getdents": _always(errno.ENOTDIR),
-    "getdents64": _always(errno.ENOTDIR),
+    "getdents": _getdents(is_old=True),
+    "getdents64": _getdents(is_old=False),
     "fadvise64": _on_device(_fadvise),
     "readahead": _on_device(_readahead),
     "flistxattr": _on_device(lambda kernel, call, open_file: 0),

@@ -16,7 +16,13 @@ from mapdev.host.core.device import Device
 from mapdev.host.embedded.arch import ARCH
 from mapdev.host.embedded.calls.open_how import RESOLVE_IN_ROOT, OpenHow
 from mapdev.host.embedded.calls.verdict import PASS_ON, Handler, Result, Verdict, signed32
-from mapdev.host.embedded.files.node import filesystem, may_access, pack_stat, pack_statx
+from mapdev.host.embedded.files.node import (
+    W_OK,
+    filesystem,
+    may_access,
+    pack_stat,
+    pack_statx,
+)
 from mapdev.host.embedded.files.paths import Found
 from mapdev.host.embedded.subsystems import Subsystems
 from mapdev.host.embedded.syscalls.notify import Call
@@ -35,6 +41,7 @@ from mapdev.host.numbers import (
     RENAME_WHITEOUT,
     UINT_MAX,
 )
+from mapdev.linux.kernfs import KernfsNode
 
 _STAT_FLAGS = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH | AT_STATX_SYNC_TYPE
 _ACCESS_FLAGS = AT_EACCESS | AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH
@@ -47,12 +54,17 @@ def _error(code: int) -> OSError:
 
 
 def find(
-    kernel: Subsystems, call: Call, which: int = 0, may_have_slash: bool = False
+    kernel: Subsystems,
+    call: Call,
+    which: int = 0,
+    may_have_slash: bool = False,
+    may_be_real: bool = False,
 ) -> Found | None:
     """Return the device that a path of `call` means, as the table of system calls reads it.
 
     :param which: which path, if there are two.
     :param may_have_slash: a slash behind the node's name is not wrong.
+    :param may_be_real: the caller can do with `Found.is_real`; else the kernel finds nothing.
     :raises OSError: ENOTDIR there is one, or the path goes on below a device.
     """
     meaning = BY_NUMBER[call.nr]
@@ -63,11 +75,14 @@ def find(
         found = kernel.paths.find(call.tid, dirfd, text, meaning.follows_link(call.args))
         if found is not None and found.has_slash and not may_have_slash:
             raise _error(errno.ENOTDIR)
-        return found
+        return None if found is not None and found.is_real and not may_be_real else found
     if directory is None or not meaning.takes_empty_path(call.args):
         return None
     open_file = kernel.files.of(call, directory)
-    return None if open_file is None else Found(open_file.device)
+    if open_file is not None:
+        return Found(open_file.device)
+    node = kernel.directories.ours_at(call.tid, call.args[directory] & UINT_MAX)
+    return None if node is None else Found(kernel.paths.overlay.device(node), directory=node)
 
 
 def _directory(call: Call, argument: int | None) -> int:
@@ -90,7 +105,13 @@ def _open(kernel: Subsystems, call: Call, read_how: Callable[[], OpenHow]) -> Re
         how, failure = OpenHow(0), error
     dirfd = _directory(call, directory)
     meant = text.lstrip("/") if how.resolve & RESOLVE_IN_ROOT else text
-    found = kernel.paths.find(call.tid, dirfd, meant, how.follows_link)
+    found = kernel.paths.find(call.tid, dirfd, meant, how.follows_link, listed=True)
+    if found is not None and (found.is_real or found.directory is not None):
+        from mapdev.host.embedded.calls.directory import open_directory, open_real
+
+        if found.is_real:
+            return open_real(call, found, how)
+        return open_directory(kernel, call, found, how, failure)
     if found is not None:
         if failure is not None:
             raise failure
@@ -101,7 +122,8 @@ def _open(kernel: Subsystems, call: Call, read_how: Callable[[], OpenHow]) -> Re
             check_resolve(kernel.paths, call.tid, dirfd, text, how.resolve, found)
         if found.has_slash:
             raise _error(errno.EISDIR if how.flags & os.O_CREAT else errno.ENOTDIR)
-        if found.open_file is not None and not how.follows_link:
+        is_link = found.open_file is not None or stat.S_ISLNK(found.device.inode.i_mode)
+        if is_link and not how.follows_link:
             return _open_link_itself(how)
         return kernel.files.open(call, found.device, how.flags)
     if not text.startswith("/proc/"):
@@ -175,7 +197,7 @@ def check_flags(call: Call, known: int) -> None:
 def find_checked(kernel: Subsystems, call: Call, known: int) -> Found | None:
     """Return the device that the path of `call` means, after `check_flags` if it is about one."""
     try:
-        found = find(kernel, call)
+        found = find(kernel, call, may_be_real=True)
     except OSError:
         check_flags(call, known)
         raise
@@ -238,16 +260,43 @@ def _access(mode: int) -> Handler:
 def _readlink(buffer: int) -> Handler:
     def handle(kernel: Subsystems, call: Call) -> int | Verdict:
         size = signed32(call.args[buffer + 1])
-        found = find(kernel, call) if size > 0 else None
-        if found is None:
+        if size <= 0:
             return PASS_ON
-        if found.open_file is None:
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        target = os.fsencode(found.device.node)[:size]
+        found = find(kernel, call, 0, True, may_be_real=True)
+        text = _link_to_removed(kernel, call) if found is None else _text_of_link(found)
+        if found is None and text is None:
+            return PASS_ON
+        if found is not None and text is None:
+            code = errno.ENOTDIR if found.has_slash else errno.EINVAL
+            raise OSError(code, os.strerror(code))
+        assert text is not None
+        target = os.fsencode(text)[:size]
         _put(kernel, call, call.args[buffer], target)
         return len(target)
 
     return handle
+
+
+def _link_to_removed(kernel: Subsystems, call: Call) -> str | None:
+    """Return what a link in /proc to a directory that is ours alone should say."""
+    if not kernel.directories.by_link:
+        return None
+    directory, path = BY_NUMBER[call.nr].paths[0]
+    text = kernel.paths.read(call.tid, call.args[path])
+    dirfd = _directory(call, directory)
+    return kernel.paths.name_of_removed(call.tid, dirfd, text) if text else None
+
+
+def _text_of_link(found: Found) -> str | None:
+    """Return where a link leads: in /proc to an open file, or one of ours; None if it is none."""
+    if found.open_file is not None:
+        return found.device.node
+    node = found.device.inode.i_private
+    if found.is_real and stat.S_ISLNK(found.device.inode.i_mode):
+        return os.readlink(found.path)
+    if isinstance(node, KernfsNode) and node.is_link:
+        return node.link_text()
+    return None
 
 
 def _exec(kernel: Subsystems, call: Call) -> Verdict:
@@ -284,10 +333,45 @@ def _refuse(code: int, may_have_slash: bool = False) -> Handler:
 
 
 def _do_unlinkat(kernel: Subsystems, call: Call) -> int | Verdict:
-    if find(kernel, call) is None:
+    found = find(kernel, call)
+    if found is None:
         return PASS_ON
     check_flags(call, AT_REMOVEDIR)
-    raise _error(errno.ENOTDIR if call.args[2] & AT_REMOVEDIR else errno.EPERM)
+    is_directory = found.directory is not None
+    if call.args[2] & AT_REMOVEDIR:
+        raise _error(errno.EPERM if is_directory else errno.ENOTDIR)
+    raise _error(errno.EISDIR if is_directory else errno.EPERM)
+
+
+def _do_unlink(kernel: Subsystems, call: Call) -> int | Verdict:
+    found = find(kernel, call)
+    if found is None:
+        return PASS_ON
+    raise _error(errno.EISDIR if found.directory is not None else errno.EPERM)
+
+
+def _do_rmdir(kernel: Subsystems, call: Call) -> int | Verdict:
+    found = find(kernel, call)
+    if found is None:
+        return PASS_ON
+    raise _error(errno.EPERM if found.directory is not None else errno.ENOTDIR)
+
+
+def _do_truncate(kernel: Subsystems, call: Call) -> int | Verdict:
+    """Refuse devices; the file of an attribute stays as long as it is.
+
+    Source: fs/open.c (vfs_truncate)
+    """
+    found = find(kernel, call)
+    if found is None:
+        return PASS_ON
+    if found.directory is not None:
+        raise _error(errno.EISDIR)
+    if found.device.is_character_device:
+        raise _error(errno.EINVAL)
+    if not may_access(found.device, call.tid, W_OK):
+        raise _error(errno.EACCES)
+    return 0
 
 
 def _do_chroot(kernel: Subsystems, call: Call) -> int | Verdict:
@@ -394,9 +478,9 @@ HANDLERS: dict[str, Handler] = {
     "execve": _exec,
     "execveat": _exec,
     **dict.fromkeys(("listxattr", "llistxattr"), _listxattr),
-    "truncate": _refuse(errno.EINVAL),
+    "truncate": _do_truncate,
     # A node is there for as long as its host: nobody can change, remove or replace it.
-    "unlink": _refuse(errno.EPERM),
+    "unlink": _do_unlink,
     "unlinkat": _do_unlinkat,
     **dict.fromkeys(("rename", "renameat", "renameat2"), _do_rename),
     **dict.fromkeys(("link", "linkat"), _do_link),
@@ -404,6 +488,6 @@ HANDLERS: dict[str, Handler] = {
         ("mkdir", "mkdirat", "mknod", "mknodat", "symlink", "symlinkat"),
         _refuse(errno.EEXIST, may_have_slash=True),
     ),
-    **dict.fromkeys(("rmdir", "chdir"), _refuse(errno.ENOTDIR)),
+    "rmdir": _do_rmdir,
     "chroot": _do_chroot,
 }  # fmt: skip

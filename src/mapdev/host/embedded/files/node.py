@@ -11,6 +11,7 @@ from mapdev.host.embedded.arch import ARCH
 from mapdev.host.embedded.processes import has_capability
 from mapdev.host.numbers import CAP_FOWNER
 from mapdev.linux.fs import imajor, iminor
+from mapdev.linux.kernfs import KernfsNode
 
 R_OK, W_OK, X_OK = 4, 2, 1
 _STATX = struct.Struct("<IIQIIIHHQQQQ" + "qIi" * 4 + "IIII")
@@ -19,17 +20,49 @@ _STATX_BASIC_STATS = 0x7FF
 _BLOCK_SIZE = 4096
 
 
-def filesystem() -> int:
-    """Return the number of the device that nodes are on, as in st_dev."""
-    return os.stat("/dev").st_dev
+def filesystem(path: str = "/dev/") -> int:
+    """Return the number of the device that the file system of `path` is on, as in st_dev."""
+    try:
+        return os.stat(path[: path.index("/", 1)]).st_dev
+    except (OSError, ValueError):
+        return os.stat("/").st_dev
+
+
+def _size_and_links(device: Device) -> tuple[int, int]:
+    """Return st_size and st_nlink: a directory counts those in it (fs/kernfs/inode.c)."""
+    node = device.inode.i_private
+    if isinstance(node, KernfsNode):
+        if node.is_directory:
+            return 0, 2 + sum(child.is_directory for child in node.children.values())
+        if node.is_link:
+            return len(os.fsencode(node.link_text())), 1
+        return device.inode.i_size, 1
+    return 0, 1
+
+
+def _filesystem_of(device: Device) -> int:
+    return filesystem() if device.is_character_device else filesystem(f"{device.node}/")
 
 
 def pack_stat(device: Device) -> bytes:
     """Return the node's ``struct stat``, in this architecture's layout."""
     inode = device.inode
+    if isinstance(inode.i_private, os.stat_result):
+        return _pack_real(inode.i_private)
+    size, links = _size_and_links(device)
     packed: bytes = ARCH.pack_stat(
-        filesystem(), inode.i_ino, inode.i_mode, inode.i_uid, inode.i_gid,
+        _filesystem_of(device), inode.i_ino, inode.i_mode, inode.i_uid, inode.i_gid,
         os.makedev(imajor(inode), iminor(inode)), (device.made, device.made, device.made),
+        size, links,
+    )  # fmt: skip
+    return packed
+
+
+def _pack_real(status: os.stat_result) -> bytes:
+    packed: bytes = ARCH.pack_stat(
+        status.st_dev, status.st_ino, status.st_mode, status.st_uid, status.st_gid, status.st_rdev,
+        (status.st_atime_ns, status.st_mtime_ns, status.st_ctime_ns), status.st_size,
+        status.st_nlink,
     )  # fmt: skip
     return packed
 
@@ -38,10 +71,15 @@ def pack_statx(device: Device) -> bytes:
     """Return the node's ``struct statx``, the basic fields filled in."""
     inode = device.inode
     time = (*divmod(device.made, 1_000_000_000), 0)
-    dev = filesystem()
+    status = inode.i_private
+    if isinstance(status, os.stat_result):
+        dev, size, links = status.st_dev, status.st_size, status.st_nlink
+    else:
+        dev = _filesystem_of(device)
+        size, links = _size_and_links(device)
     packed = _STATX.pack(
-        _STATX_BASIC_STATS, _BLOCK_SIZE, 0, 1, inode.i_uid, inode.i_gid, inode.i_mode, 0,
-        inode.i_ino, 0, 0, 0, *time, *(0, 0, 0), *time, *time, imajor(inode), iminor(inode),
+        _STATX_BASIC_STATS, _BLOCK_SIZE, 0, links, inode.i_uid, inode.i_gid, inode.i_mode, 0,
+        inode.i_ino, size, 0, 0, *time, *(0, 0, 0), *time, *time, imajor(inode), iminor(inode),
         os.major(dev), os.minor(dev),
     )  # fmt: skip
     return packed.ljust(_STATX_SIZE, b"\0")

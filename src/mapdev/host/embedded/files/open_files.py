@@ -78,7 +78,7 @@ class OpenFiles:
         open_file = self.table.at(call.tid, fd)
         if open_file is None:
             return None
-        call.file, call.owner = open_file, open_file.driver
+        call.file, call.owner = open_file, open_file.device.owner
         if self._spaces.by_tgid and self._spaces.unseen:
             self._mappings.refresh()  # so that what the driver answers now is true
         if fd < self._base:
@@ -115,7 +115,7 @@ class OpenFiles:
         if flags & os.O_PATH:
             file = new_file(device, flags, 0)
             open_file = self._made(device, file, True)
-            call.file, call.owner = open_file, device.driver
+            call.file, call.owner = open_file, device.owner
             return self.install(call, open_file, cloexec)
         wanted = _WANTED[flags & os.O_ACCMODE] | (W_OK if flags & os.O_TRUNC else 0)
         if not may_access(device, call.tid, wanted):
@@ -123,7 +123,7 @@ class OpenFiles:
         if flags & os.O_NOATIME and not owns(device, call.tid):
             raise OSError(errno.EPERM, os.strerror(errno.EPERM))
         open_file = self.new_file(device, flags)
-        call.file, call.owner = open_file, device.driver
+        call.file, call.owner = open_file, device.owner
         return self._finish_open(call, open_file, cloexec)
 
     def _finish_open(self, call: Call, open_file: OpenFile, cloexec: bool) -> int:

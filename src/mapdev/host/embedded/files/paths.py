@@ -3,7 +3,8 @@
 A path in a system call may be relative to the working directory or to a descriptor, go through
 symbolic links, or lead through /proc to a descriptor that is already open. `Paths.find` answers
 "no device" for nearly all paths with no more than one readlink(2); only where the last name is
-that of a node, or is a link, or lies in /proc, is the path walked name by name.
+that of a node, or is a link, or lies in /proc, is the path walked name by name. The other names
+that only clients see (`Overlay`) are found in the same way.
 
 Paths are those of the client's own root: a device at /dev/x is there for a client in a chroot too.
 Called in the host's thread only.
@@ -23,11 +24,14 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from mapdev.host.core.device import Device
+from mapdev.host.embedded.files.directories import Directories
 from mapdev.host.embedded.files.open_file import FileTable, OpenFile
+from mapdev.host.embedded.files.overlay import Overlay
 from mapdev.host.embedded.messages import Messages
 from mapdev.host.embedded.mm.mappings import Mappings
 from mapdev.host.embedded.processes import has_capability, yama_forbids
 from mapdev.host.numbers import AT_FDCWD, CAP_SYS_ADMIN
+from mapdev.linux.kernfs import KernfsNode
 from mapdev.linux.numbers import PAGE_SIZE
 
 PATH_MAX = 4096
@@ -35,17 +39,38 @@ MAX_LINKS = 40  # as in the kernel: MAXSYMLINKS
 _OPEN_FILE = r"/proc/(\d+|self|thread-self)(?:/task/\d+)?/fd/(\d+)"
 _MAPPED = r"/proc/(\d+|self|thread-self)/map_files/([0-9a-f]+)-([0-9a-f]+)"
 PROC_LIKE = ("/proc/", "/dev/fd/", "/dev/std")
+_ANY_DIRECTORY = (b"", b".", b"..")  # last names of paths that may lead to any directory
 
 
 class Found(NamedTuple):
     """What a path means: a device's node, or a link in /proc to an open file of it.
 
+    :ivar device: what describes it; of another name of the tree it is no character device.
     :ivar has_slash: there is a slash behind its name, which is for directories.
+    :ivar directory: the directory of the tree that it is.
+    :ivar path: by which *we* reach what exists for real: such a directory, or what `is_real`.
+    :ivar is_real: nothing of ours, but the kernel can't find it, since the path starts from or
+        goes through a directory or a link of ours.
     """
 
     device: Device
     open_file: OpenFile | None = None
     has_slash: bool = False
+    directory: KernfsNode | None = None
+    path: str = ""
+    is_real: bool = False
+
+
+class _Walk(NamedTuple):
+    """How a walk ended.
+
+    :ivar end: the path, in the client's root, to which it led.
+    :ivar leaves: it went through a name of ours, so that the kernel can't go the same way.
+    """
+
+    found: Found | None
+    end: str = ""
+    leaves: bool = False
 
 
 class Paths:
@@ -54,8 +79,9 @@ class Paths:
     :param mappings: of devices; no path may lead to the physical memory behind them.
     :param read_user: reads a thread's memory: its number, address and size in bytes.
     :param messages: what the user is told of clients.
-    :ivar names: the last names of all nodes.
-    :ivar inner: the same with a slash behind, as in a path that goes on below a node.
+    :param overlay: the names that only clients see.
+    :param directories: what stands for directories that are ours alone.
+    :ivar names: the last names of all that is ours alone.
     :ivar roots_differ: some client may have another root or mount namespace than we.
     """
 
@@ -65,22 +91,19 @@ class Paths:
         mappings: Mappings,
         read_user: Callable[[int, int, int], bytes],
         messages: Messages,
+        overlay: Overlay,
+        directories: Directories,
     ) -> None:
         self._files = files
         self._forbidden = mappings.dev, mappings.inode
-        self._nodes: dict[str, Device] = {}
-        self.names: set[bytes] = set()
-        self.inner: tuple[bytes, ...] = ()
+        self.overlay = overlay
+        self.directories = directories
+        self._nodes = overlay.nodes
+        self.names = overlay.names
         self._mapped = mappings.spaces.mapped
         self._read_user = read_user
         self._messages = messages
         self.roots_differ = False
-
-    def add(self, device: Device) -> None:
-        """Make the node of `device` appear."""
-        self._nodes[device.node] = device
-        self.names.add(os.fsencode(os.path.basename(device.node)))
-        self.inner = tuple(name + b"/" for name in self.names)
 
     def read(self, tid: int, addr: int) -> str | None:
         """Return the path at `addr` in thread `tid`; None when it can't be read or is too long."""
@@ -102,22 +125,26 @@ class Paths:
             addr += size
         return None
 
-    def find(self, tid: int, dirfd: int, path: str, follow: bool = True) -> Found | None:
-        """Return what `path` means to thread `tid`, or None when it is no device.
+    def find(
+        self, tid: int, dirfd: int, path: str, follow: bool = True, listed: bool = False
+    ) -> Found | None:
+        """Return what `path` means to thread `tid`, or None when that is the kernel's to say.
 
         :param dirfd: what a relative path starts from, or AT_FDCWD.
         :param follow: follow a symbolic link in the last place.
+        :param listed: a directory that exists, with names of ours, is wanted as well.
         :raises OSError: EACCES it leads through /proc to physical memory; ENOTDIR it goes on below
             a device.
         """
-        raw = os.fsencode(path)
-        name = raw.rstrip(b"/").rpartition(b"/")[2]
+        parts = os.fsencode(path).rstrip(b"/").split(b"/")
+        name = parts[-1]
         if (
-            name not in self.names
+            self.names.isdisjoint(parts)
             and not path.startswith(PROC_LIKE)
-            and not any(inner in raw for inner in self.inner)
+            and not (listed and (name in _ANY_DIRECTORY or name in self.overlay.merged))
+            and (path.startswith("/") or not self.directories.has_visitors)
         ):
-            if name in (b"", b".", b".."):
+            if name in _ANY_DIRECTORY:
                 return None
             try:
                 os.readlink(self.reach(tid, dirfd, path.rstrip("/")))
@@ -131,13 +158,47 @@ class Paths:
             start = self._directory(tid, dirfd)
             if not start:
                 return None
-        return self._walk(tid, start, path, follow)
+        walk = self._walk(tid, start, path, follow)
+        found = walk.found
+        is_merged = found and found.directory and self.overlay.is_merged(found.directory)
+        if found is not None and not (is_merged and not listed):
+            return found
+        if walk.leaves or (self.directories.has_visitors and self._is_ours(tid, dirfd, path)):
+            return self._real(self._root(tid) + walk.end, follow)
+        return None
+
+    def _is_ours(self, tid: int, dirfd: int, path: str) -> bool:
+        """Say whether a path starts from a directory that is ours alone."""
+        if path.startswith("/"):
+            return False
+        link = f"/proc/{tid}/cwd" if dirfd == AT_FDCWD else f"/proc/{tid}/fd/{dirfd}"
+        try:
+            return os.readlink(link) in self.directories.by_link
+        except OSError:
+            return False
+
+    def name_of_removed(self, tid: int, dirfd: int, path: str) -> str | None:
+        """Return the path of a directory that is ours alone to which a link in /proc leads."""
+        if not self.directories.by_link:
+            return None
+        try:
+            node = self.directories.by_link.get(os.readlink(self.reach(tid, dirfd, path)))
+        except (OSError, ValueError):
+            return None
+        return None if node is None else node.path
+
+    def _real(self, path: str, follow: bool) -> Found:
+        """Return what exists for real; ENOENT."""
+        status = os.stat(path or "/", follow_symlinks=follow)
+        return Found(Device.of_status(status, path), path=path or "/", is_real=True)
 
     def _root(self, tid: int) -> str:
         return f"/proc/{tid}/root" if self.roots_differ else ""
 
     def reach(self, tid: int, dirfd: int, path: str) -> str:
         """Return a path by which *we* reach what the client means by `path`."""
+        if path.startswith("/proc/self/"):
+            return f"/proc/{tid}/{path[11:]}"
         if path.startswith("/"):
             return self._root(tid) + path
         start = "cwd" if dirfd == AT_FDCWD else f"fd/{dirfd}"
@@ -154,12 +215,15 @@ class Paths:
             return ""
         if root != "/" and start.startswith(root):
             start = start[len(root) :] or "/"
+        if start in self.directories.by_link:
+            return self.directories.by_link[start].path
         return start if start.startswith("/") else ""
 
-    def _walk(self, tid: int, start: str, path: str, follow: bool) -> Found | None:
+    def _walk(self, tid: int, start: str, path: str, follow: bool) -> _Walk:
         at = "" if path.startswith("/") else start.rstrip("/")
         names = path.split("/")[::-1]  # a stack: the next name is the last
         links = 0
+        leaves = False
         root = self._root(tid)
         while names:
             name = names.pop()
@@ -169,24 +233,40 @@ class Paths:
                 at = at[: at.rfind("/")] if "/" in at else ""
                 continue
             at = f"{at}/{name}"
-            if at in self._nodes:
-                return _found(Found(self._nodes[at]), names)
-            open_file = self._open_file(tid, at)
-            if open_file is not None:
-                return _found(Found(open_file.device, open_file), names)
-            if not names and not follow:  # a slash behind a link has it followed
-                return None
-            if at.startswith("/proc/"):
-                self._refuse_memory(root + at)
-            target = self._link(tid, root, at)
-            if target is None:
-                continue
+            node = self._nodes.get(at)
+            if node is not None and not node.is_directory:
+                if not node.is_link or (not names and not follow):
+                    return _Walk(_found(Found(self.overlay.device(node)), names))
+                target: str | None = node.link_text()
+                leaves = True
+            else:
+                leaves |= node is not None and not self.overlay.is_merged(node)
+                open_file = self._open_file(tid, at)
+                if open_file is not None:
+                    return _Walk(_found(Found(open_file.device, open_file), names))
+                is_end = not names and not follow  # a slash behind a link has it followed
+                if is_end and node is None:
+                    return _Walk(None, at, leaves)
+                if at.startswith("/proc/"):
+                    self._refuse_memory(root + at)
+                target = self._link(tid, root, at)
+                if target is None:
+                    continue
+                if is_end:
+                    return _Walk(None, at, leaves)
             links += 1
             if links > MAX_LINKS:
-                return None
+                if leaves:
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+                return _Walk(None)
+            assert target is not None
             at = "" if target.startswith("/") else at[: at.rfind("/")]
             names.extend(target.split("/")[::-1])
-        return None
+        node = self._nodes.get(at)
+        if node is None:
+            return _Walk(None, at, leaves)
+        found = Found(self.overlay.device(node), directory=node, path=f"{root}{at}" or "/")
+        return _Walk(found, at, leaves)
 
     def _refuse_memory(self, path: str) -> None:
         """Refuse a link in /proc (fd, map_files) to the file behind all mappings."""
@@ -216,9 +296,11 @@ class Paths:
         if path == "/proc/thread-self":
             return f"{tid}/task/{tid}"
         try:
-            return os.readlink(root + path)
+            target = os.readlink(root + path)
         except (OSError, ValueError):
             return None
+        node = self.directories.by_link.get(target)
+        return target if node is None else node.path
 
 
 def _found(found: Found, rest: list[str]) -> Found:

@@ -69,10 +69,13 @@ class Descriptors(NamedTuple):
         return isinstance(fd, int) and (0 <= fd < self.low or self.base <= fd < 1 << 31)
 
 
-def build(arch: ModuleType, descriptors: Descriptors, window: Window, secret: int) -> bytes:
+def build(
+    arch: ModuleType, descriptors: Descriptors, window: Window, secret: int, has_tree: bool = True
+) -> bytes:
     """Return the filter as an array of ``struct sock_filter``.
 
     :param secret: 32-bit number that marks the host's own calls.
+    :param has_tree: hand over what only a host that shows more than nodes has to see.
     """
     program = _Assembler(descriptors, secret)
     numbers: dict[str, int] = arch.SYSCALLS
@@ -90,7 +93,7 @@ def build(arch: ModuleType, descriptors: Descriptors, window: Window, secret: in
     program.load(_NR)
     pieces = set()
     for call in SYSCALLS:
-        if call.name in numbers:
+        if call.name in numbers and (has_tree or not call.of_tree):
             pieces.add(piece := _piece(call))
             program.jump("jeq", numbers[call.name], yes=piece)
     for number in arch.FOREIGN_NUMBERS:

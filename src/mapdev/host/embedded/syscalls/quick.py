@@ -5,8 +5,9 @@ of their own. `Quick.events` recognises nearly all of them before anything else 
 is made, no handler looked for, no lock taken. What it passes on is what the handler in `calls`
 would pass on; in any doubt it leaves the call to that. It changes nothing.
 
-A path leads to a device only if its last name is that of a node, or that of a symbolic link, or if
-it goes through /proc (see `paths`); a descriptor is a device's only if its link in /proc is known.
+A path leads to a device only if a name in it is one of ours, or its last name that of a symbolic
+link, or if it goes through /proc (see `paths`). One that is opened may besides lead to a directory
+with names of ours. A descriptor is a device's only if its link in /proc is known.
 
 This is written for speed, as nothing else here is: local names, and a table in place of functions.
 It runs in the host's thread. What it reads is changed by that thread alone, so not while it
@@ -46,6 +47,8 @@ _INT = UINT_MAX
 _CWD = AT_FDCWD & _INT
 _PROC_LIKE = tuple(os.fsencode(path) for path in PROC_LIKE)
 _NO_NODES_NAMES = (b"", b".", b"..")
+_DOTS = (b".", b"..")
+_OPENS = ("open", "openat", "openat2")
 _NOTHING = bytes(NOTIFICATION.size)
 _MANY = 64  # events at a time
 _GONE = (FileNotFoundError, InterruptedError, BlockingIOError)  # its thread was killed
@@ -55,10 +58,11 @@ _TID, _ZERO, _NR, _ARCH, _A0 = 1, 2, 3, 4, 6
 
 # How a call is looked at: where it has a descriptor (_NONE: nowhere; of a path, the directory's),
 # where a path (0: nowhere), and where there are bits that are not 0 in some cases: if there is a
-# path, when a link in the last place is not followed, else when the call is about areas.
+# path, when a link in the last place is not followed, else when the call is about areas. Last,
+# whether the call may open a directory to list it.
 _NONE = _ZERO
 _NEVER, _ALWAYS = (_ZERO, 0), (_ARCH, ARCH.AUDIT_ARCH)
-_Check = tuple[int, int, int, int]
+_Check = tuple[int, int, int, int, bool]
 
 
 def _check(call: Syscall) -> _Check:
@@ -66,18 +70,18 @@ def _check(call: Syscall) -> _Check:
         ((directory, path),) = call.paths
         at = _NONE if directory is None else _A0 + directory, _A0 + path
         bits = (_A0 + call.flags, call.nofollow) if call.nofollow else _NEVER
-        return *at, *(bits if call.follows else _ALWAYS)
+        return *at, *(bits if call.follows else _ALWAYS), call.name in _OPENS
     if call.fds:
         (fd,) = call.fds
-        return _A0 + fd, 0, *((_A0 + call.flags, call.areas) if call.areas else _NEVER)
-    return _NONE, 0, *_ALWAYS
+        return _A0 + fd, 0, *((_A0 + call.flags, call.areas) if call.areas else _NEVER), False
+    return _NONE, 0, *_ALWAYS, False
 
 
 _CHECKS: dict[int, _Check] = {
     number: _check(call) for number, call in BY_NUMBER.items()
     if call.is_quick and len(call.paths) < 2 and len(call.fds) < 2
 }  # fmt: skip
-_UNKNOWN = (_ARCH, 0, *_NEVER)  # of other calls: as if they were on a device
+_UNKNOWN = (_ARCH, 0, *_NEVER, False)  # of other calls: as if they were on a device
 
 
 class Quick:
@@ -90,6 +94,8 @@ class Quick:
         self._spaces = kernel.spaces
         self._paths = kernel.paths
         self._names = kernel.paths.names
+        self._merged = kernel.paths.overlay.merged
+        self._directories = kernel.paths.directories
         self._links = kernel.files.table.by_link
         self._base = kernel.descriptors.base
         self._read_path = PathReader().read
@@ -127,14 +133,14 @@ class Quick:
             except _GONE:
                 continue
             call = unpack(buffer)
-            fd_at, path_at, bits_at, bits = checks.get(call[_NR], unknown)
+            fd_at, path_at, bits_at, bits, lists = checks.get(call[_NR], unknown)
             if not path_at and call[fd_at] & _INT >= base:
                 passes = False  # on what is probably a device, which `_handle` will look for
             elif needs_all_calls or call[_ARCH] != native:
                 passes = False
             else:
                 try:
-                    passes = is_foreign(call, fd_at, path_at, bits_at, bits)
+                    passes = is_foreign(call, fd_at, path_at, bits_at, bits, lists)
                 except Exception:
                     passes = False  # a call must not be lost, whatever is wrong here
             if not passes:
@@ -148,7 +154,13 @@ class Quick:
                 continue
 
     def _is_foreign(
-        self, call: Notification, fd_at: int, path_at: int, bits_at: int, bits: int
+        self,
+        call: Notification,
+        fd_at: int,
+        path_at: int,
+        bits_at: int,
+        bits: int,
+        lists: bool,
     ) -> bool:
         """Say whether a call certainly concerns no device and nothing else of the host's."""
         if not path_at:
@@ -158,12 +170,14 @@ class Quick:
         path = self._read_path(call[_TID], call[path_at])
         if path is None:
             return False
-        name = path[path.rfind(b"/") + 1 :]
-        if name in self._names or path.startswith(_PROC_LIKE):
+        parts = path.split(b"/")
+        name = parts[-1]
+        if not self._names.isdisjoint(parts) or path.startswith(_PROC_LIKE):
             return False
-        for inner in self._paths.inner:
-            if inner in path:
-                return False  # it goes on below a node, or has a slash there
+        if lists and not self._is_listed_as_ever(path, name):
+            return False
+        if self._directories.has_visitors and not path.startswith(b"/"):
+            return False
         if not path and call[bits_at] & AT_EMPTY_PATH:
             return self._is_foreign_file(call[_TID], call[fd_at] & _INT)
         if name in _NO_NODES_NAMES:
@@ -181,6 +195,13 @@ class Quick:
         else:
             path = b"/proc/%d/fd/%d/%b" % (call[_TID], call[fd_at] & _INT, path)
         return not is_symbolic_link(path)
+
+    def _is_listed_as_ever(self, path: bytes, name: bytes) -> bool:
+        """Say whether a path certainly leads to no directory that has names of ours in it."""
+        if not name:
+            path = path.rstrip(b"/")
+            name = path[path.rfind(b"/") + 1 :]
+        return name not in self._merged and name not in _DOTS
 
     def _is_foreign_file(self, tid: int, fd: int) -> bool:
         """Say whether a descriptor is no device's; see `Subsystems.file`."""

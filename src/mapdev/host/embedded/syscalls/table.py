@@ -52,10 +52,13 @@ class Syscall:
     :ivar areas: it concerns the caller's areas if it has one of these flags.
     :ivar is_quick: its handler does nothing but pass on a call that is on no device, so that
         `quick` may do it.
+    :ivar of_tree: it is handed over only where a host shows more than nodes: directories that are
+        not there for real, or a part of sysfs.
     """
 
     __slots__ = (
         "areas", "empty", "family", "fds", "flags", "follows", "is_quick", "name", "nofollow",
+        "of_tree",
         "paths", "when",
     )  # fmt: skip
 
@@ -73,6 +76,7 @@ class Syscall:
         empty: int = 0,
         areas: int = 0,
         is_quick: bool = True,
+        of_tree: bool = False,
     ) -> None:
         self.name = name
         self.family = family
@@ -85,6 +89,7 @@ class Syscall:
         self.empty = empty
         self.areas = areas
         self.is_quick = is_quick
+        self.of_tree = of_tree
 
     def follows_link(self, args: Sequence[int]) -> bool:
         """Say whether a call with `args` follows a symbolic link in the last place of a path."""
@@ -169,7 +174,7 @@ SYSCALLS: tuple[Syscall, ...] = (
     _S("unlink", "path", "path", paths=_PATH, follows=False),
     _S("unlinkat", "path", "path", paths=_AT, flags=2, follows=False),
     _S("rmdir", "path", "path", paths=_PATH, follows=False),
-    _S("chdir", "path", "path", paths=_PATH),
+    _S("chdir", "tree", "path", paths=_PATH),
     _S("utime", "attributes", "path", paths=_PATH),
     _S("utimes", "attributes", "path", paths=_PATH),
     _S("futimesat", "attributes", "path", paths=_AT),
@@ -235,6 +240,9 @@ SYSCALLS: tuple[Syscall, ...] = (
     _S("pivot_root", "mapping", "always", is_quick=False),
     _S("setns", "mapping", "always", is_quick=False),
     _S("unshare", "mapping", "always", is_quick=False),
+    _S("getcwd", "tree", "always", is_quick=False, of_tree=True),
+    _S("statfs", "tree", "path", paths=_PATH, of_tree=True),
+    _S("fstatfs", "tree", "descriptor", fds=_FD, is_quick=False, of_tree=True),
 )  # fmt: skip
 
 BY_NUMBER = {NUMBER_OF[call.name]: call for call in SYSCALLS if call.name in NUMBER_OF}

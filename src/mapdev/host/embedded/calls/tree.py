@@ -1,0 +1,74 @@
+"""Handles calls that matter where the host shows more than nodes: chdir, getcwd, statfs.
+
+A directory that is ours alone is, to the kernel, a removed one of the host: its path and its file
+system are told here.
+
+Source: fs/d_path.c (getcwd), fs/statfs.c
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from mapdev.host.embedded.calls.directory import change_directory
+from mapdev.host.embedded.calls.path import find
+from mapdev.host.embedded.calls.verdict import PASS_ON, Handler, Result
+from mapdev.host.embedded.libc import statfs
+from mapdev.host.embedded.subsystems import Subsystems
+from mapdev.host.embedded.syscalls.notify import Call
+
+
+def _do_chdir(kernel: Subsystems, call: Call) -> Result:
+    found = find(kernel, call, 0, may_have_slash=True, may_be_real=True)
+    return PASS_ON if found is None else change_directory(kernel, call, found)
+
+
+def _do_getcwd(kernel: Subsystems, call: Call) -> Result:
+    links = kernel.directories.by_link
+    if not links:
+        return PASS_ON
+    try:
+        node = links.get(os.readlink(f"/proc/{call.tid}/cwd"))
+    except OSError:
+        return PASS_ON
+    if node is None:
+        return PASS_ON
+    if not node.is_active:
+        raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+    buffer, size = call.args[:2]
+    path = os.fsencode(node.path) + b"\0"
+    if len(path) > size:
+        raise OSError(errno.ERANGE, os.strerror(errno.ERANGE))
+    call.write_user(buffer, path)
+    return len(path)
+
+
+def _put_statfs(call: Call, path: str) -> int:
+    """Tell of the file system on which `path` would be: that of the directory in the root."""
+    top = "/" + path.split("/")[1]
+    call.write_user(call.args[1], statfs(top if os.path.isdir(top) else "/"))
+    return 0
+
+
+def _do_statfs(kernel: Subsystems, call: Call) -> Result:
+    found = find(kernel, call)
+    if found is None or found.open_file is not None:
+        return PASS_ON
+    return _put_statfs(call, found.device.node)
+
+
+def _do_fstatfs(kernel: Subsystems, call: Call) -> Result:
+    open_file = kernel.files.of(call)
+    if open_file is not None:
+        return _put_statfs(call, open_file.device.node)
+    node = kernel.directories.ours_at(call.tid, call.args[0] & 0xFFFFFFFF)
+    return PASS_ON if node is None else _put_statfs(call, node.path)
+
+
+HANDLERS: dict[str, Handler] = {
+    "chdir": _do_chdir,
+    "getcwd": _do_getcwd,
+    "statfs": _do_statfs,
+    "fstatfs": _do_fstatfs,
+}
