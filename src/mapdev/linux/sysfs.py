@@ -23,9 +23,9 @@ __all__ = [
     "CLASS_ATTR_WO", "DEVICE_ATTR", "DEVICE_ATTR_RO", "DEVICE_ATTR_RW", "DEVICE_ATTR_WO",
     "Attribute", "AttributeGroup", "AttributeNode", "BinAttribute", "sysfs_create_bin_file",
     "sysfs_create_file", "sysfs_create_files", "sysfs_create_group", "sysfs_create_groups",
-    "sysfs_create_link", "sysfs_emit", "sysfs_emit_at", "sysfs_notify", "sysfs_remove_bin_file", "sysfs_remove_file",
-    "sysfs_remove_files", "sysfs_remove_group", "sysfs_remove_groups", "sysfs_remove_link",
-    "sysfs_streq",
+    "sysfs_create_link", "sysfs_emit", "sysfs_emit_at", "sysfs_notify", "sysfs_remove_bin_file",
+    "sysfs_remove_file", "sysfs_remove_files", "sysfs_remove_group", "sysfs_remove_groups",
+    "sysfs_remove_link", "sysfs_streq",
 ]  # fmt: skip
 
 Show = Callable[..., str | bytes]
