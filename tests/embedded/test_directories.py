@@ -271,7 +271,7 @@ def test_nothing_is_left_of_them(client: Client, mapdev: EmbeddedHost) -> None:
 
 def test_a_node_and_a_directory_can_have_no_name_in_common(mapdev: Host) -> None:
     mapdev.add(Bare, "/dev/only/node")
-    with pytest.raises(DriverError, match="is there already"):
+    with pytest.raises(DriverError, match="at once"):
         mapdev.add(Bare, "/dev/only")
 
 
