@@ -244,13 +244,19 @@ assert libc.munmap(worker, 2 * P) == 0
 assert code(libc.mprotect(worker, P, 0)) == 'ENOMEM' and code(libc.madvise(worker, 2 * P, 4)) == 'ENOMEM'
 libc.mremap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int, ctypes.c_void_p]
 assert code(libc.mremap(worker, P, 2 * P, 1, None)) == 'EFAULT'
-raises(errno.ENOMEM, raw_mmap, worker, P, R | W, PRIVATE | ANON | FIXED, -1)
-poke(p + P, b'alive')
 rest = raw_mmap(worker + 2 * P, P, R | W, PRIVATE | ANON | FIXED, -1)
 assert libc.munmap(worker, 4 * P) == 0   # more than those
 raises(errno.EEXIST, raw_mmap, worker, P, R, PRIVATE | ANON | NOREPLACE, -1)
 poke(raw_mmap(rest, P, R | W, PRIVATE | ANON | NOREPLACE, -1), b'there was room')
-poke(p + 2 * P, b'alive')
+poke(p + P, b'alive')
+# what it wants to have at that very address it gets: the worker goes elsewhere
+for round in range(3):
+    assert raw_mmap(worker, P, R | W, PRIVATE | ANON | FIXED, -1) == worker
+    poke(worker, b'mine'); poke(p + 2 * P, b'alive'); libc.madvise(p, 4 * P, 4)
+assert os.fork() or os._exit(poke(p + 3 * P, b"alive") or 0)
+assert os.wait()[1] == 0
+assert libc.mremap(raw_mmap(None, 8 * P, R | W, PRIVATE | ANON, -1), 8 * P, 8 * P, 3, ctypes.c_void_p(worker)) == worker
+poke(worker + 7 * P, b'mine'); poke(p + 3 * P, b'alive')
 """
     )
 

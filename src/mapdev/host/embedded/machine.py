@@ -83,9 +83,8 @@ class EmbeddedMachine(Activity, PhysicalMemory):
         areas: list[VmAreaStruct] = []
         space = self.spaces.at(task.tgid)
         before: Lease | None = None
-        hidden = space.hidden if space is not None else range(0)
         for line in read_maps(task.pid):
-            if line.start in hidden:
+            if space is not None and space.hides(line.start, line.end):
                 continue
             known = space.find(line.start) if space is not None else None
             found = self._lease_of(line, task.tgid) if known is None else None

@@ -25,6 +25,7 @@ from mapdev.host.embedded.calls.advice import (
 )
 from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Verdict
 from mapdev.host.embedded.inject.injection import Injection
+from mapdev.host.embedded.limits import limit_of
 from mapdev.host.embedded.mm.remote_mmap import map_frames
 from mapdev.host.embedded.mm.vma import DeviceArea
 from mapdev.host.embedded.mm.vma_tree import MmAreas
@@ -91,7 +92,6 @@ def _on_areas(operation: OnAreas, aligned: bool = True) -> Handler:
 
 
 def _munmap(kernel: Subsystems, call: Call, space: MmAreas, start: int, end: int) -> Verdict:
-    hidden = space.hidden
     if end > kernel.window.task_size:
         return PASS_ON  # the kernel refuses it
     if space.hides(start, end) and space.fault_handler is None:
@@ -103,9 +103,11 @@ def _munmap(kernel: Subsystems, call: Call, space: MmAreas, start: int, end: int
         kernel.injector, call, "it can't unmap memory around the host's own"
     ) as injection:
         space.unmap(call.task, start, end)
-        for first, last in ((start, hidden.start), (hidden.stop, end)):
-            if first < last:
-                injection.thread.syscall("munmap", first, last - first)
+        at = start
+        for part in (*space.hidden, range(end, end)):
+            if at < min(part.start, end):
+                injection.thread.syscall("munmap", at, min(part.start, end) - at)
+            at = max(at, part.stop)
         injection.result = 0
     return ANSWERED
 
@@ -271,7 +273,7 @@ def _locked(flags: int) -> int:
 
 
 def _check_may_lock(tid: int, size: int) -> None:
-    limit = resource.prlimit(tid, resource.RLIMIT_MEMLOCK)[0]
+    limit = limit_of(tid, resource.RLIMIT_MEMLOCK)
     if limit == resource.RLIM_INFINITY or has_capability(tid, CAP_IPC_LOCK):
         return
     if not limit:

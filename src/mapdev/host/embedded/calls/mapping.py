@@ -13,13 +13,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import resource
 from collections.abc import Iterator
 
 from mapdev.host.embedded.arch import ARCH
 from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Verdict, signed32
 from mapdev.host.embedded.faults.start import start_fault_handler
 from mapdev.host.embedded.files.open_file import OpenFile
+from mapdev.host.embedded.inject.batch import SIZE
 from mapdev.host.embedded.inject.injection import Injection
 from mapdev.host.embedded.inject.thread import StoppedThread
 from mapdev.host.embedded.inject.tracee import ClientGone
@@ -33,6 +33,8 @@ from mapdev.host.embedded.mm.remote_mmap import (
 )
 from mapdev.host.embedded.mm.vma import DeviceArea
 from mapdev.host.embedded.mm.vma_tree import MmAreas
+from mapdev.host.embedded.mm.window import Window
+from mapdev.host.embedded.processes import read_file
 from mapdev.host.embedded.subsystems import Subsystems
 from mapdev.host.embedded.syscalls.notify import Call
 from mapdev.host.numbers import CLONE_NEWNS, MADV_DONTFORK, MLOCK_ONFAULT, ULONG_MAX
@@ -91,7 +93,7 @@ def _do_mmap(kernel: Subsystems, call: Call) -> int | Verdict:
     addr, length, prot, flags, _, offset = call.args
     open_file = None if flags & MAP_ANONYMOUS else kernel.files.of(call, 4)
     if flags & MAP_FIXED:
-        check_not_hidden(kernel, call, addr, length)
+        make_way(kernel, call, addr, length)
     if open_file is None:
         _replace(kernel, call)
         return PASS_ON
@@ -106,20 +108,30 @@ def _do_mmap(kernel: Subsystems, call: Call) -> int | Verdict:
     return ANSWERED
 
 
-def check_not_hidden(kernel: Subsystems, call: Call, addr: int, length: int) -> None:
-    """Refuse to replace the host's own memory in a client.
+def make_way(kernel: Subsystems, call: Call, addr: int, length: int) -> None:
+    """Take the host's own memory out of a range where the client maps something else.
 
-    :raises OSError: ENOMEM there is some.
+    :raises OSError: ENOMEM it can be nowhere else.
     """
     space = kernel.spaces.of(call.tid)
-    if space is None or not space.hides(addr, addr + length):
+    end = addr + (length + PAGE_SIZE - 1 & PAGE_MASK)
+    if space is None or addr % PAGE_SIZE or end > kernel.window.task_size:
+        return  # the kernel refuses it
+    if not space.hides(addr, end):
         return
-    if space.fault_handler is None:
+    if space.batch and addr < space.batch + SIZE and space.batch < end:
         space.give_up_batch()
-    else:
-        text = f"wants to map something at {addr:#x}, where the host's worker is; it gets ENOMEM"
+    if not space.hides(addr, end) or space.fault_handler is None:
+        return
+    try:
+        space.fault_handler.make_way(addr, end)
+    except OSError as error:
+        text = (
+            f"wants to map something at {addr:#x}, where the host's worker is, which can be "
+            f"nowhere else ({error}): it gets ENOMEM"
+        )
         kernel.messages.say_once("hidden", call.tid, text)
-        raise _error(errno.ENOMEM)
+        raise _error(errno.ENOMEM) from None
 
 
 def _replace(kernel: Subsystems, call: Call) -> None:
@@ -181,10 +193,12 @@ class _Mapping:
     def run(self, vma: DeviceArea, addr: int, flags: int) -> int:
         """Map `vma`, which has no address yet, and return its address."""
         space, length = self._space, vma.vm_end
-        start = None
+        place = None
         if not addr and not flags & _PLACEMENT and self._need_not_reserve():
-            start = self._map_in_window(vma, flags)
-        if start is None:
+            place = self._free_place(length)
+        if place is not None:
+            start = self._map_in_window(vma, place, flags)
+        else:
             start = self._map_where_there_is_room(vma, addr, flags)
         end = start + length
         space.seen = space.seen and self._kernel.window.holds(start, end)
@@ -199,34 +213,52 @@ class _Mapping:
         return start
 
     def _need_not_reserve(self) -> bool:
-        """Say whether a place in the window can't but be had.
+        """Say whether a place in the window that is free can't but be had.
 
         No other thread may be there to take it, and no limit on address space that the kernel would
         check before it asks the driver.
         """
-        if not self._space.is_tidy or not self._injection.is_alone:
-            return False
-        with contextlib.suppress(ProcessLookupError):  # it has been killed
-            limit = resource.prlimit(self._call.tid, resource.RLIMIT_AS)[0]
-            return limit == resource.RLIM_INFINITY
-        return False
+        injection = self._injection
+        return self._space.is_tidy and injection.is_alone and injection.has_no_limit
 
-    def _map_in_window(self, vma: DeviceArea, flags: int) -> int | None:
-        """Map at a place that is free, for all we know; None if it is not.
+    def _free_place(self, length: int) -> int | None:
+        """Return where in the window nothing is, for all we know; None if no place is known.
 
-        The driver is asked before the thread is stopped.
+        What the process has there itself is looked at once: sanitizers have their shadow there, and
+        all of a process may be there (personality(2), ADDR_COMPAT_LAYOUT).
         """
-        place = next(iter(places(self._kernel.window, self._space, vma.vm_end)), None)
-        if place is None:
-            return None
+        window, space = self._kernel.window, self._space
+        if space.room_end is None:
+            space.room_end = _end_of_room(self._call.tid, window)
+        place = next(iter(places(window, space, length)), None)
+        return place if place is not None and place + length <= space.room_end else None
+
+    def _map_in_window(self, vma: DeviceArea, place: int, flags: int) -> int:
+        """Map at a place that is free, for all we know; if it isn't, where there is room.
+
+        The driver is asked before the thread is stopped, and once.
+        """
         new = vma.piece(0, vma.vm_end, place)
         new.vm_mm = self._task.mm
+        self._ask(new)
+        with _closed_unless_mapped(self._space, self._task, new):
+            try:
+                self._show(new, flags, is_reserved=False)
+            except PlaceTaken:
+                self._space.is_tidy = False
+                self._show_elsewhere(new, flags)
+        self._space.insert(new)
+        return new.vm_start
+
+    def _show_elsewhere(self, vma: DeviceArea, flags: int) -> None:
+        """Show what the driver asked for at another address than it was told."""
+        thread, length = self._injection.thread, vma.vm_end - vma.vm_start
+        vma.move_to(reserve_somewhere(self._kernel.window, self._space, thread, length))
         try:
-            self._fill(new, flags, is_reserved=False)
-        except PlaceTaken:
-            self._space.is_tidy = False
-            return None
-        return place
+            self._show(vma, flags, is_reserved=True)
+        except OSError:
+            thread.syscall("munmap", vma.vm_start, length)
+            raise
 
     def _map_where_there_is_room(self, vma: DeviceArea, addr: int, flags: int) -> int:
         """Reserve the range first, so that its address is known, then map."""
@@ -241,27 +273,33 @@ class _Mapping:
         try:
             space.unmap(task, start, start + length)
             if not _extend(space, vma):
-                self._fill(vma, flags, is_reserved=True)
+                self._ask(vma)
+                with _closed_unless_mapped(space, task, vma):
+                    self._show(vma, flags, is_reserved=True)
+                space.insert(vma)
         except OSError:
             injection.thread.syscall("munmap", start, length)
             raise
         return start
 
-    def _fill(self, vma: DeviceArea, flags: int, is_reserved: bool) -> None:
-        """Ask the driver what `vma` shall show, and map it."""
-        kernel, injection, space, task = self._kernel, self._injection, self._space, self._task
-        kernel.operations.mmap(task, vma.open_file, vma)
+    def _ask(self, vma: DeviceArea) -> None:
+        """Ask the driver what `vma` shall show."""
+        self._kernel.operations.mmap(self._task, vma.open_file, vma)
         if vma.vm_flags & VM_SPECIAL:
             vma.vm_flags &= ~VM_LOCKED
-        with _closed_unless_mapped(space, task, vma):
-            if vma.faults:
-                self._map_what_faults(vma, is_reserved)
-            else:
-                self._map_frames(vma, flags & MAP_POPULATE, is_reserved)
-            if vma.vm_flags & VM_DONTCOPY:
-                length = vma.vm_end - vma.vm_start
-                injection.thread.syscall("madvise", vma.vm_start, length, MADV_DONTFORK)
-        space.insert(vma)
+
+    def _show(self, vma: DeviceArea, flags: int, is_reserved: bool) -> None:
+        """Map in the client what the driver asked for.
+
+        :raises PlaceTaken: something else is there; not if `is_reserved`.
+        """
+        if vma.faults:
+            self._map_what_faults(vma, is_reserved)
+        else:
+            self._map_frames(vma, flags & MAP_POPULATE, is_reserved)
+        if vma.vm_flags & VM_DONTCOPY:
+            length = vma.vm_end - vma.vm_start
+            self._injection.thread.syscall("madvise", vma.vm_start, length, MADV_DONTFORK)
 
     def _map_frames(self, vma: DeviceArea, flags: int, is_reserved: bool) -> None:
         """Map what the driver asked for, and count that."""
@@ -339,6 +377,15 @@ def _closed_unless_mapped(space: MmAreas, task: TaskStruct, vma: DeviceArea) -> 
             space.fault_handler.forget(vma)
         space.tell(task, vma, "close")
         raise
+
+
+def _end_of_room(tid: int, window: Window) -> int:
+    """Return where the room in the window ends that a process has not used itself."""
+    for line in read_file(f"/proc/{tid}/maps").splitlines():
+        start, _, rest = line.partition(b"-")
+        if int(rest.partition(b" ")[0], 16) > window.first:
+            return max(window.first, min(int(start, 16), window.last))
+    return window.last
 
 
 def _place(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from mapdev.host.embedded.mm import procmaps
 from mapdev.host.embedded.mm.vma_tree import MmAreas
@@ -13,7 +13,7 @@ from mapdev.host.embedded.subsystems import Subsystems
 from mapdev.host.embedded.syscalls.notify import Call
 
 _FILE = re.compile(r"/proc/(self|thread-self|[0-9]+)(?:/task/[0-9]+)?/(maps|smaps)")
-_VIEWS: dict[str, Callable[[int, MmAreas, range], bytes]] = {
+_VIEWS: dict[str, Callable[[int, MmAreas, Sequence[range]], bytes]] = {
     "maps": procmaps.maps,
     "smaps": procmaps.smaps,
 }

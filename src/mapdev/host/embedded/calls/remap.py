@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 
-from mapdev.host.embedded.calls.mapping import check_not_hidden
+from mapdev.host.embedded.calls.mapping import make_way
 from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Verdict
 from mapdev.host.embedded.inject.injection import Injection
 from mapdev.host.embedded.inject.thread import StoppedThread
@@ -45,10 +45,10 @@ def _do_mremap(kernel: Subsystems, call: Call) -> int | Verdict:
     addr, old, new, flags, target, _ = call.args
     old, new = (length + PAGE_SIZE - 1 & PAGE_MASK for length in (old, new))
     if flags & MREMAP_FIXED:
-        check_not_hidden(kernel, call, target, new)
+        make_way(kernel, call, target, new)
     space = kernel.spaces.of(call.tid)
     area = space.find(addr) if space is not None else None
-    if space is not None and addr in space.hidden:
+    if space is not None and space.hides(addr, addr + 1):
         raise _error(errno.EFAULT)
     if space is None or area is None:
         if space is not None and flags & MREMAP_FIXED and space.overlapping(target, target + new):

@@ -86,6 +86,13 @@ class ClientPageTable:
         """The address of the worker's two pages in the client."""
         return self.worker.page
 
+    def make_way(self, start: int, end: int) -> None:
+        """Take the worker's pages out of [`start`, `end`).
+
+        :raises OSError: ENOMEM they can be nowhere else.
+        """
+        self._in_client(self.worker.move, start, end)
+
     def _heard(self) -> None:
         """The worker speaks unasked: something that was posted has failed, or it has ended."""
         try:

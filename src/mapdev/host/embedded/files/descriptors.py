@@ -11,11 +11,10 @@ import os
 import resource
 from itertools import chain
 
-from mapdev.host.embedded.processes import read_file
+from mapdev.host.embedded.limits import limit_of
 from mapdev.host.embedded.syscalls.filter import Descriptors
 from mapdev.host.embedded.syscalls.notify import Call
 
-_LIMIT = b"Max open files"
 _FEW = 8  # numbers that are looked at one by one, before all that a client has are listed
 
 
@@ -66,7 +65,7 @@ class FdAllocator:
         for number in range(base, base + _FEW):
             if not os.path.lexists(f"/proc/{tid}/fd/{number}"):
                 return number
-        limit = _limit(tid)
+        limit = limit_of(tid, resource.RLIMIT_NOFILE)
         used = _used(tid)
         for number in chain(range(base, base + room - 1), range(base + room, limit)):
             if number not in used:
@@ -85,21 +84,12 @@ class FdAllocator:
         Source: fs/open.c (do_sys_openat2), fs/file.c (alloc_fd)
         """
         base, _, low = self._numbers
-        limit = _limit(tid)
+        limit = limit_of(tid, resource.RLIMIT_NOFILE)
         if limit > base:
             if not self.standard_is_closed(tid):
                 self.free(tid)
         elif not set(range(min(low, limit))) - _used(tid):
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-
-
-def _limit(tid: int) -> int:
-    """Return how many descriptors thread `tid` may have, also if it has become another user."""
-    try:
-        return int(resource.prlimit(tid, resource.RLIMIT_NOFILE)[0])
-    except PermissionError:
-        text = read_file(f"/proc/{tid}/limits")
-        return int(text[text.index(_LIMIT) + len(_LIMIT) :].split()[0])
 
 
 def _used(tid: int) -> set[int]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import resource
 from collections.abc import Callable
 from functools import cached_property
 from types import TracebackType
@@ -22,6 +23,7 @@ from mapdev.host.embedded.inject.injector import Injector
 from mapdev.host.embedded.inject.memory_fd import MemoryFd, lend_to_caller, lend_to_helper
 from mapdev.host.embedded.inject.thread import StoppedThread
 from mapdev.host.embedded.inject.tracee import ClientGone, NotStoppable
+from mapdev.host.embedded.limits import limit_of
 from mapdev.host.embedded.mm.vma_tree import MmAreas
 from mapdev.host.embedded.processes import is_single_threaded
 from mapdev.host.embedded.syscalls.notify import Call
@@ -63,6 +65,13 @@ class Injection:
     def is_alone(self) -> bool:
         """Whether the thread is the only one of its process."""
         return is_single_threaded(self._call.tid)
+
+    @cached_property
+    def has_no_limit(self) -> bool:
+        """Whether the process has no limit on its address space, which mappings of ours use up."""
+        with contextlib.suppress(ProcessLookupError):  # it has been killed
+            return limit_of(self._call.tid, resource.RLIMIT_AS) == resource.RLIM_INFINITY
+        return False
 
     @property
     def thread(self) -> StoppedThread:
@@ -114,11 +123,13 @@ class Injection:
         """
         memory_fd = self._memory_fd
         if memory_fd is not None and (memory_fd.is_over or memory_fd.writable != writable):
-            memory_fd.give_back()
-            memory_fd = self._memory_fd = None
+            self.renew_memory_fd()
+            memory_fd = None
         if memory_fd is None:
             space = self.injector.spaces.of(self._call.tid)
-            with_batch = space is not None and space.takes_batch and not space.batch
+            with_batch = (
+                space is not None and space.takes_batch and not space.batch and self.has_no_limit
+            )
             if self.is_alone and not self._thread.is_stopped:
                 self._seize()
                 memory_fd = lend_to_caller(
@@ -131,17 +142,24 @@ class Injection:
                 self._map_batch(memory_fd.thread, memory_fd.batch, space)
         return memory_fd
 
+    def renew_memory_fd(self) -> None:
+        """Let go of the physical memory that there is: `memory_fd` opens a new description."""
+        if self._memory_fd is not None:
+            self._memory_fd.give_back()
+            self._memory_fd = None
+
     def _map_batch(self, thread: StoppedThread, batch: int, space: MmAreas) -> None:
         """Give the client the pages that make lists of calls, if it can have them."""
-        where = self.injector.window.start + 2 * PAGE_SIZE  # before it there is room for a worker's
-        how = MAP_SHARED | MAP_FIXED_NOREPLACE
+        how = PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED_NOREPLACE
         space.takes_batch = False
-        with contextlib.suppress(OSError):
-            thread.syscall("mmap", where, SIZE, PROT_READ | PROT_EXEC, how, batch, 0,
-                           descriptor=4)  # fmt: skip
-            space.batch = where
-            thread.syscall("madvise", where, SIZE, MADV_DONTFORK)
-            space.takes_batch = True
+        # Behind the place of a worker. Nowhere else: it must not take the room of a device.
+        for place in self.injector.window.hidden_places(2 * PAGE_SIZE):
+            with contextlib.suppress(OSError):
+                thread.syscall("mmap", place, SIZE, *how, batch, 0, descriptor=4)
+                space.batch = place
+                thread.syscall("madvise", place, SIZE, MADV_DONTFORK)
+                space.takes_batch = True
+                return
 
     def run(
         self, memory_fd: MemoryFd, calls: bytes, last: bool = False,

@@ -234,14 +234,11 @@ class StoppedThread(Tracee):
             if not self.gone:
                 self.ptrace(PTRACE_SETOPTIONS, 0, PTRACE_O_EXITKILL)
 
-    def become_worker(self, code: int, page: int, channel: int) -> None:
+    def become_worker(self, page: int, channel: int) -> None:
         """Let the thread, a helper, go on in code of ours, with all signals blocked for good."""
         self._take_trap()
         registers = self._saved
-        registers[ARCH.PC] = code
-        registers[ARCH.WORKER_PAGE], registers[ARCH.WORKER_SOCKET] = page, channel
-        if ARCH.NO_RESTART is not None:
-            registers[ARCH.NO_RESTART] = ULONG_MAX
+        set_to_work(registers, page, channel)
         self.set_registers(registers)
         self.set_sigmask(ULONG_MAX)
         self._pass_stop_on()
@@ -332,3 +329,11 @@ class StoppedThread(Tracee):
                 # A group stop began around us. The call is done, its trap is still to come.
                 self._stale_trap = True
                 return
+
+
+def set_to_work(registers: list[int], page: int, channel: int) -> None:
+    """Change registers to those of a worker that begins: its page, its code behind, its socket."""
+    registers[ARCH.PC] = page + PAGE_SIZE
+    registers[ARCH.WORKER_PAGE], registers[ARCH.WORKER_SOCKET] = page, channel
+    if ARCH.NO_RESTART is not None:
+        registers[ARCH.NO_RESTART] = ULONG_MAX

@@ -23,11 +23,18 @@ from collections.abc import Callable, Sequence
 from mapdev.host.embedded.arch import ARCH, NUMBER_OF
 from mapdev.host.embedded.inject.batch import CALL, CallError, Request, is_error, pack
 from mapdev.host.embedded.inject.injector import HELPERS_CALL, Injector
-from mapdev.host.embedded.inject.thread import StoppedThread
-from mapdev.host.embedded.inject.tracee import ClientGone, Wakeful
+from mapdev.host.embedded.inject.thread import StoppedThread, set_to_work
+from mapdev.host.embedded.inject.tracee import (
+    PTRACE_DETACH,
+    PTRACE_INTERRUPT,
+    ClientGone,
+    NotStoppable,
+    Tracee,
+    Wakeful,
+)
 from mapdev.host.embedded.libc import write_memory
 from mapdev.host.embedded.processes import tgid_of
-from mapdev.host.numbers import ULONG_MAX
+from mapdev.host.numbers import MADV_DONTDUMP, ULONG_MAX
 from mapdev.linux.numbers import (
     MAP_ANONYMOUS,
     MAP_FIXED_NOREPLACE,
@@ -158,6 +165,38 @@ class Worker:
         self._numbers.discard(number)
         self.run([("close", (number,), None)])
 
+    def move(self, start: int, end: int) -> None:
+        """Work in other pages than those at [`start`, `end`), which the client wants for itself.
+
+        :raises OSError: ENOMEM there is no room, or a debugger holds the thread.
+        :raises ClientGone: as above.
+        """
+        self.settle()
+        old, page = self.page, _find_room(self._injector, self._map_pages, (start, end))
+        self.run([("madvise", (page, 2 * PAGE_SIZE, MADV_DONTDUMP), None)])
+        write_memory(self.tid, page + PAGE_SIZE, ARCH.WORKER)
+        self.run([("mprotect", (page + PAGE_SIZE, PAGE_SIZE, PROT_READ | PROT_EXEC), None)])
+        try:
+            # It waits for calls, for which it may begin anew.
+            thread = Tracee(self.tid)
+            thread.seize()
+            thread.ptrace(PTRACE_INTERRUPT)
+            thread.wait()
+            registers = thread.get_registers()
+            set_to_work(registers, page, _SOCKET)
+            thread.set_registers(registers)
+            thread.ptrace(PTRACE_DETACH)
+        except NotStoppable:
+            self.run([("munmap", (page, 2 * PAGE_SIZE), None)])
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)) from None
+        self.page = page
+        self.run([("munmap", (old, 2 * PAGE_SIZE), None)])
+
+    def _map_pages(self, place: int, flags: int) -> int:
+        how = PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | flags, ULONG_MAX, 0
+        self._send(pack([("mmap", (place, 2 * PAGE_SIZE, *how), 4)], self._mark))
+        return self._receive(0)
+
     def close(self) -> None:
         """Let the thread end."""
         self.socket.close()
@@ -174,7 +213,8 @@ class Worker:
             "stopped", tgid_of(self.tid), "is stopped by a debugger in the middle of a page fault; "
             "all other clients wait for it to be continued or killed"))  # fmt: skip
 
-    def _receive(self, before: int, thread: Wakeful | None = None) -> None:
+    def _receive(self, before: int, thread: Wakeful | None = None) -> int:
+        """Return the result of the last call that was sent."""
         self._wait(thread or self._thread())
         try:
             answer = self.socket.recv(_MESSAGE)
@@ -188,6 +228,8 @@ class Worker:
             raise ClientGone
         if error is not None:
             raise error
+        result: int = CALL.unpack_from(answer, len(answer) - CALL.size)[0]
+        return result
 
     def _wait(self, thread: Wakeful) -> None:
         """Wait for an answer, which must come though the process may be stopped (SIGSTOP)."""
@@ -196,6 +238,25 @@ class Worker:
         while not poller.poll(_PATIENCE):
             thread.keep_going()
         thread.let_go()
+
+
+def _find_room(
+    injector: Injector, map_pages: Callable[[int, int], int], avoid: tuple[int, int] = (0, 0)
+) -> int:
+    """Map a worker's pages where calls of clients are seen, or else anywhere; return the address.
+
+    :param map_pages: maps them, given the address and flags for that.
+    :param avoid: a range where they must not be.
+    :raises OSError: as mmap(2).
+    """
+    for place in injector.window.hidden_places(0):
+        if place + 2 * PAGE_SIZE <= avoid[0] or avoid[1] <= place:
+            try:
+                return map_pages(place, MAP_FIXED_NOREPLACE)
+            except OSError as error:
+                if error.errno != errno.EEXIST:
+                    raise
+    return map_pages(0, 0)
 
 
 def _error_in(answer: bytes, before: int, sent: bytes) -> CallError | None:
@@ -235,7 +296,7 @@ def start_worker(
             raise ClientGone from None
         helper.stop()
         helper.syscall("close_range", _SOCKET + 1, 0xFFFFFFFF, 0)
-        helper.become_worker(page + PAGE_SIZE, page, _SOCKET)
+        helper.become_worker(page, _SOCKET)
     except BaseException:
         ours.close()
         raise
@@ -245,9 +306,13 @@ def start_worker(
 
 
 def _make_pages(injector: Injector, thread: StoppedThread) -> int:
-    how = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE
-    page = thread.syscall("mmap", injector.window.start, 2 * PAGE_SIZE, PROT_READ | PROT_WRITE, how,
-                          ULONG_MAX, 0, descriptor=4)  # fmt: skip
+    def map_pages(place: int, flags: int) -> int:
+        how = PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | flags, ULONG_MAX, 0
+        return thread.syscall("mmap", place, 2 * PAGE_SIZE, *how, descriptor=4)
+
+    page = _find_room(injector, map_pages)
+    # No neighbour of the client's own shall become one area with them.
+    thread.syscall("madvise", page, 2 * PAGE_SIZE, MADV_DONTDUMP)
     write_memory(thread.tid, page + PAGE_SIZE, ARCH.WORKER)
     thread.syscall("mprotect", page + PAGE_SIZE, PAGE_SIZE, PROT_READ | PROT_EXEC)
     return page

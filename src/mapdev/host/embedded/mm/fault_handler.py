@@ -24,6 +24,9 @@ class FaultHandler(Protocol):
     def page(self) -> int:
         """The address of the two pages that the host has in the client for this."""
 
+    def make_way(self, start: int, end: int) -> None:
+        """Take those two pages out of [`start`, `end`), where the client wants something else."""
+
     def adopt(self, area: DeviceArea) -> int:
         """Get ready to map memory in `area`; return the index of its lease."""
 

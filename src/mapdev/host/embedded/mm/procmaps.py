@@ -10,7 +10,7 @@ Source: fs/proc/task_mmu.c
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from mapdev.host.embedded.files.node import filesystem
 from mapdev.host.embedded.mm.vma import DeviceArea
@@ -29,7 +29,7 @@ _FLAG_NAMES = {
 _NOT_SUMMED = ("KernelPageSize", "MMUPageSize")
 
 
-def maps(tgid: int, space: MmAreas, hidden: range) -> bytes:
+def maps(tgid: int, space: MmAreas, hidden: Sequence[range]) -> bytes:
     """Return the text of /proc/TGID/maps.
 
     :param hidden: addresses of the host's own, not to be shown.
@@ -40,7 +40,7 @@ def maps(tgid: int, space: MmAreas, hidden: range) -> bytes:
     return text.encode(errors="surrogateescape")
 
 
-def smaps(tgid: int, space: MmAreas, hidden: range) -> bytes:
+def smaps(tgid: int, space: MmAreas, hidden: Sequence[range]) -> bytes:
     """Return the text of /proc/TGID/smaps; parameters as for `maps`."""
     text = ""
     for line, fields in _areas(tgid, space, hidden, "smaps"):
@@ -49,7 +49,7 @@ def smaps(tgid: int, space: MmAreas, hidden: range) -> bytes:
 
 
 def _areas(
-    tgid: int, space: MmAreas, hidden: range, name: str
+    tgid: int, space: MmAreas, hidden: Sequence[range], name: str
 ) -> Iterator[tuple[MapsLine, dict[str, str]]]:
     """Yield each area's line and fields of smaps, a device's areas in place of the real ones."""
     ours = list(space)
@@ -61,7 +61,7 @@ def _areas(
         pieces = [piece for piece in pieces if ours and piece[0].end > ours[0].vm_start]
         if ours and line.end > ours[0].vm_start:
             pieces.append((line, fields))
-        elif line.start not in hidden:
+        elif not any(line.start in part for part in hidden):
             yield line, fields
     for area in ours:
         yield _line(area), _sum(area, pieces)

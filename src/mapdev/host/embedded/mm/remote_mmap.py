@@ -111,6 +111,7 @@ def map_frames(
         if new and error.index:
             injection.thread.syscall("munmap", start, length)
         elif new and error.errno == errno.EEXIST:
+            injection.renew_memory_fd()  # this one is counted as a mapping, which ends with it
             raise PlaceTaken(errno.EEXIST, os.strerror(errno.EEXIST)) from None
         raise
 

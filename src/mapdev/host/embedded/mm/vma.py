@@ -97,6 +97,12 @@ class DeviceArea(VmAreaStruct):
         self.vm_start, self.vm_end, self.vm_pgoff = start, end, rest.vm_pgoff
         self.mapped, self._starts, self._ends = rest.mapped, rest._starts, rest._ends
 
+    def move_to(self, start: int) -> None:
+        """Begin at address `start` instead."""
+        moved = self.piece(self.vm_start, self.vm_end, start - self.vm_start)
+        self.vm_start, self.vm_end = moved.vm_start, moved.vm_end
+        self.mapped, self._starts, self._ends = moved.mapped, moved._starts, moved._ends
+
     def forget(self, start: int, end: int) -> None:
         """Nothing is mapped in [`start`, `end`) any more."""
         before, after = self.piece(self.vm_start, start), self.piece(end, self.vm_end)

@@ -34,7 +34,9 @@ class MmAreas:
     :param tgid: the process.
     :ivar batch: where the host's `Batch` is mapped; 0: nowhere.
     :ivar takes_batch: whether it can be mapped, as far as we know.
-    :ivar is_tidy: whether nothing but devices is mapped in the window, as far as we know.
+    :ivar is_tidy: whether a place in the window was free, whenever the host took it for free.
+    :ivar room_end: where the first area begins that the process itself has in the window; None: not
+        looked at yet.
     :ivar fault_handler: maps pages that are touched, if any area has such.
     :ivar seen: whether all calls on the areas are handed over; if not, `AddressSpaces.refresh` has
         to look what became of them.
@@ -46,6 +48,7 @@ class MmAreas:
         self.batch = 0
         self.takes_batch = True
         self.is_tidy = True
+        self.room_end: int | None = None
         self._leases = leases
         self.fault_handler: FaultHandler | None = None
         self._operations = operations
@@ -70,12 +73,13 @@ class MmAreas:
         return self._areas[first : self._after(end - 1)]
 
     @property
-    def hidden(self) -> range:
-        """The addresses of the host's own memory in the process: for clients there is nothing."""
-        worker = self.fault_handler.page if self.fault_handler is not None else 0
-        start = worker or self.batch
-        end = self.batch + batch.SIZE if self.batch else worker + 2 * PAGE_SIZE if worker else 0
-        return range(start, end)  # the batch is behind the worker's two pages
+    def hidden(self) -> list[range]:
+        """The host's own memory in the process, in order: for clients there is nothing."""
+        ranges = [range(self.batch, self.batch + batch.SIZE)] if self.batch else []
+        if self.fault_handler is not None:
+            page = self.fault_handler.page
+            ranges.append(range(page, page + 2 * PAGE_SIZE))
+        return sorted(ranges, key=_first)
 
     def give_up_batch(self) -> None:
         """The client puts something else where the batch is, or nothing: it has none any more."""
@@ -84,8 +88,7 @@ class MmAreas:
 
     def hides(self, start: int, end: int) -> bool:
         """Say whether [`start`, `end`) has a part of the host's own memory."""
-        hidden = self.hidden
-        return start < hidden.stop and hidden.start < end
+        return any(start < part.stop and part.start < end for part in self.hidden)
 
     def insert(self, area: DeviceArea) -> None:
         """Add a new area; there must be none in its place."""
@@ -221,6 +224,7 @@ class MmAreas:
         """Return the address space of `child`, which `task` has just forked."""
         space = MmAreas(child.tgid, self._operations, self._leases)
         space.seen = self.seen
+        space.is_tidy, space.room_end = self.is_tidy, self.room_end
         for area in self:
             if not area.vm_flags & VM_DONTCOPY:
                 copy = area.piece(area.vm_start, area.vm_end)
@@ -251,6 +255,10 @@ class MmAreas:
             self._operations.notify_area(device, task, f"vm_{operation}", function, area)
             return None
         return self._operations.run(device, task, f"vm_{operation}", function, area, *args)
+
+
+def _first(addresses: range) -> int:
+    return addresses.start
 
 
 def _start_of(area: DeviceArea) -> int:

@@ -8,6 +8,7 @@ is found out later, see `address_spaces`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from mapdev.host.embedded.processes import read_file
@@ -48,6 +49,16 @@ class Window(NamedTuple):
     def last(self) -> int:
         """The end of the addresses that devices get."""
         return self.end - _GUARD
+
+    def hidden_places(self, offset: int) -> Iterator[int]:
+        """Yield addresses for the host's own memory in a client, behind each other's by `offset`.
+
+        They are in the guards, where no device is mapped but calls on memory are handed over. A
+        program may have any of them for itself: AddressSanitizer's shadow has the first.
+        """
+        for guard in (self.start, self.last):
+            yield guard + offset
+            yield guard + _GUARD // 4 * 3 + offset
 
     def holds(self, start: int, end: int) -> bool:
         """Say whether calls on [`start`, `end`) are seen."""
