@@ -163,12 +163,15 @@ class Careless(mapdev.Driver):
     def mmap(self, file: File, vma: VmAreaStruct) -> None:
         pfn = page_to_pfn(self.page)
         remap_pfn_range(vma, vma.vm_start, pfn, 2 * PAGE_SIZE, vma.vm_page_prot)
+
+    def read(self, file: File, count: int, pos: int) -> bytes:
         free_pages(page_address(self.page), 1)
+        return b""
 
 
 def test_frames_name_the_slab_and_those_that_are_held_back() -> None:
     program = "import mmap, os, sys\nfd = os.open('/dev/x', os.O_RDWR)\n"
-    program += "m = mmap.mmap(fd, 2 * mmap.PAGESIZE)\nprint(flush=True)\nsys.stdin.read()\n"
+    program += "m = mmap.mmap(fd, 2 * mmap.PAGESIZE)\nos.read(fd, 1)\nprint(flush=True)\nsys.stdin.read()\n"
     with mapdev.host("64M") as host:
         host.add(Careless, "/dev/x")
         host.listen()

@@ -18,6 +18,8 @@ from mapdev import Driver
 from mapdev.host.embedded.host import EmbeddedHost
 from mapdev.host.embedded.syscalls.launch import ClientProcess
 from mapdev.linux import (
+    GFP_KERNEL,
+    PAGE_SIZE,
     VM_FAULT_SIGBUS,
     File,
     Inode,
@@ -30,6 +32,9 @@ from mapdev.linux import (
     get_page,
     kthread_run,
     page_count,
+    page_to_pfn,
+    put_page,
+    remap_pfn_range,
     wake_up,
 )
 
@@ -416,6 +421,32 @@ assert os.waitpid(pid, 0)[1] == 0
 """
     )
     assert "debugger" in caplog.text
+
+
+@pytest.mark.parametrize("pages", [1, 3])
+def test_a_driver_that_frees_in_mmap_what_it_maps(
+    mapdev: EmbeddedHost, client: Client, pages: int
+) -> None:
+    """Its frames are nobody's, so they are not mapped; the program is told, and goes on."""
+
+    class Frees(Driver):
+        def mmap(self, file: File, vma: VmAreaStruct) -> None:
+            for index in range(pages):
+                page = alloc_page(GFP_KERNEL)
+                addr = vma.vm_start + index * PAGE_SIZE
+                remap_pfn_range(vma, addr, page_to_pfn(page), PAGE_SIZE, vma.vm_page_prot)
+                put_page(page)
+
+    mapdev.add(Frees, "/dev/x")
+    client(
+        f"""
+fd = os.open('/dev/x', os.O_RDWR)
+for _ in range(3):
+    raises(errno.EINVAL, raw_mmap, None, {pages} * P, R, SHARED, fd)
+assert 'memfd:mapdev (deleted)' not in open('/proc/self/maps').read()
+"""
+    )
+    assert mapdev.memory.counts().used == 0
 
 
 def test_two_hosts_in_one_process(mapdev: EmbeddedHost, start: Start) -> None:

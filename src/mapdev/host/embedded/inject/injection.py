@@ -18,7 +18,7 @@ from functools import cached_property
 from types import TracebackType
 from typing import Self
 
-from mapdev.host.embedded.inject.batch import SIZE, pack
+from mapdev.host.embedded.inject.batch import SIZE, CallError, pack
 from mapdev.host.embedded.inject.injector import Injector
 from mapdev.host.embedded.inject.memory_fd import MemoryFd, lend_to_caller, lend_to_helper
 from mapdev.host.embedded.inject.thread import StoppedThread
@@ -106,10 +106,12 @@ class Injection:
         try:
             if self._is_seized:
                 thread = self.thread  # stopped: a result is nothing but a number then, even -512
-                if self._memory_fd is not None:
-                    self._memory_fd.give_back()
-                thread.result = self.result
-                thread.__exit__(kind, error, trace)
+                try:
+                    if self._memory_fd is not None:
+                        self._memory_fd.give_back()
+                finally:  # whatever happens, the thread goes on
+                    thread.result = self.result
+                    thread.__exit__(kind, error, trace)
             elif not self._thread.gone:
                 self._call.answer(self.result)
         except ClientGone:
@@ -175,7 +177,13 @@ class Injection:
         if last:
             calls += pack(memory_fd.closing(), self.injector.secret << 32)
         if space is not None and space.batch:
-            thread.run(self.injector.batch, space.batch, calls, meanwhile)
+            try:
+                thread.run(self.injector.batch, space.batch, calls, meanwhile)
+            except CallError:
+                raise
+            except OSError:  # what was done meanwhile failed: the calls are made all the same
+                memory_fd.is_over = last
+                raise
         else:
             if meanwhile is not None:
                 meanwhile()

@@ -114,6 +114,10 @@ def map_frames(
             injection.renew_memory_fd()  # this one is counted as a mapping, which ends with it
             raise PlaceTaken(errno.EEXIST, os.strerror(errno.EEXIST)) from None
         raise
+    except OSError:  # the mapping can't be counted
+        if new:
+            injection.thread.syscall("munmap", start, length)
+        raise
 
 
 def move_pieces(thread: StoppedThread, pieces: Iterable[tuple[int, int]], shift: int) -> None:
