@@ -5,15 +5,15 @@
 #   tools/setup.sh [demo|test|docs|bench]...
 #
 # Done again it takes a moment: packages are looked up, not installed, and the environment is built
-# anew only when pyproject.toml, this script or Python has changed. Without root or sudo it goes on
-# and says which packages are missing; with CI=true that is an error.
+# anew only when pyproject.toml, this script, the C extension or Python has changed. Without root or
+# sudo it goes on and says which packages are missing; with CI=true that is an error.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 demo_packages=(busybox-static fbcat fbset ffmpeg)
-test_packages=("${demo_packages[@]}" stress-ng sparse gcc libc6-dev gcc-aarch64-linux-gnu
-    libc6-dev-arm64-cross make debian-archive-keyring golang-go libuv1-dev clang libclang-rt-dev
-    valgrind gdb strace ltrace)
+test_packages=("${demo_packages[@]}" stress-ng sparse gcc libc6-dev python3-dev
+    gcc-aarch64-linux-gnu libc6-dev-arm64-cross make debian-archive-keyring golang-go libuv1-dev
+    clang libclang-rt-dev valgrind gdb strace ltrace)
 qemu_packages=(qemu-system-x86 qemu-system-arm)
 qemu_oldest=1:8 # under 7.2, which Debian 12 has, Linux 6.12 crashes at random
 bench_packages=(gcc libc6-dev pkg-config libfuse3-dev fuse3 umockdev libumockdev-dev)
@@ -107,7 +107,8 @@ install_extra() {
     local extra=$1 python stamp key
     stamp=$venv/setup-$extra
     python=$(find_python)
-    key=$(sha256sum pyproject.toml tools/setup.sh; "$python" --version; echo "$python $PWD")
+    key=$(sha256sum pyproject.toml tools/setup.sh hatch_build.py native/*; "$python" --version
+        echo "$python $PWD ${MAPDEV_PURE:-}"; command -v "${CC:-cc}" || true)
     if [ "$(cat "$stamp" 2>/dev/null)" = "$key" ]; then
         return
     fi
@@ -124,6 +125,8 @@ install_extra() {
     say "Installing mapdev with its packages for '$extra' from PyPI"
     local quiet=()
     [ -t 2 ] || quiet=(--quiet)
+    # In CI it is an error if the C extension can't be built.
+    [ "${CI:-}" != true ] || local -x MAPDEV_NATIVE=1
     $venv/bin/python -m pip install "${quiet[@]}" --disable-pip-version-check \
         --editable ".[$extra]" >&2 || return
     echo "$key" >"$stamp"

@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from mapdev.host.core.device import Device
 from mapdev.host.core.host import Host
 from mapdev.host.core.trace import Trace
+from mapdev.host.embedded import native
 from mapdev.host.embedded.host import EmbeddedHost
 from mapdev.host.embedded.libc import read_signal, signalfd
 from mapdev.host.loading import DriverError, parse_device
@@ -54,6 +55,8 @@ def run(
     trace = _trace if verbose else None
     if kind == "kernel":
         return _with_host(_kernel_host(trace, timeout), devices, lambda host: _serve(host, command))
+    if verbose:
+        _complain(native.description(), 0)
     return _with_host(
         lambda: EmbeddedHost(memory, trace, descriptors, False, timeout), devices,
         lambda host: _serve(host, command),

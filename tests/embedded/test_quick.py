@@ -8,6 +8,7 @@ import pytest
 from devices import Bare, Buffer
 
 from mapdev.host.embedded.host import EmbeddedHost
+from mapdev.host.embedded.syscalls import quick
 from mapdev.host.embedded.syscalls.launch import ClientProcess
 from mapdev.host.embedded.syscalls.quick import Quick
 from mapdev.linux import File, Inode, WaitQueueHead, wait_event_interruptible, wake_up
@@ -188,7 +189,8 @@ def test_no_call_is_lost_when_a_quick_check_fails(monkeypatch: pytest.MonkeyPatc
     def fail(*args: object) -> bool:
         raise RuntimeError
 
-    monkeypatch.setattr(Quick, "_is_foreign", fail)
+    monkeypatch.setattr(quick, "NATIVE", None)
+    monkeypatch.setattr(Quick, "is_foreign", fail)
     with EmbeddedHost() as host:
         host.add(Buffer, "/dev/x")
         host.run(["sh", "-c", "ls / >/dev/x"], check=True, timeout=60)

@@ -125,6 +125,13 @@ def _areas() -> Finding:
                    "frames that one program can map (sysctl vm.max_map_count)")  # fmt: skip
 
 
+def _extension() -> Finding:
+    """Say which of the two ways to serve calls is in use; each works."""
+    from mapdev.host.embedded import native
+
+    return Finding("extension", None if native.NATIVE is None else True, native.description())
+
+
 def _works() -> Finding:
     """Let a program open, read and map a device."""
     import mapdev
@@ -148,5 +155,6 @@ def _works() -> Finding:
 
 
 CHECKS: tuple[Callable[[], Finding], ...] = (
-    _architecture, _kernel, _seccomp, _ptrace, _poll, _faults, _descriptors, _areas, _works,
+    _architecture, _kernel, _seccomp, _ptrace, _poll, _faults, _descriptors, _areas, _extension,
+    _works,
 )  # fmt: skip

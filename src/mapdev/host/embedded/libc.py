@@ -1,5 +1,6 @@
-"""Wraps, by ctypes, system calls for which Python has no function; decides nothing.
+"""Wraps system calls for which Python has no function; decides nothing.
 
+By ctypes, and those that are made at most calls of clients by the C extension, if it is in use.
 Each function raises `OSError` with the errno of the call. The structures are the kernel's. All
 that is kept is a pair of buffers for each thread.
 """
@@ -15,6 +16,7 @@ import threading
 from typing import Any
 
 from mapdev.host.embedded.arch import NUMBER_OF
+from mapdev.host.embedded.native import NATIVE
 from mapdev.linux.numbers import PAGE_SIZE
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -78,7 +80,7 @@ def seccomp_filter(program: bytes, flags: int) -> int:
     return result
 
 
-def ptrace(request: int, tid: int, addr: int = 0, data: int = 0) -> int:
+def _ptrace(request: int, tid: int, addr: int = 0, data: int = 0) -> int:
     """ptrace(2)."""
     result: int = _libc.ptrace(request, tid, addr, data)
     if result < 0:
@@ -86,7 +88,7 @@ def ptrace(request: int, tid: int, addr: int = 0, data: int = 0) -> int:
     return result
 
 
-def pidfd_getfd(pidfd: int, fd: int) -> int:
+def _pidfd_getfd(pidfd: int, fd: int) -> int:
     """Return a copy of descriptor `fd` of the process of `pidfd` (pidfd_getfd(2))."""
     result: int = _libc.syscall(
         ctypes.c_long(NUMBER_OF["pidfd_getfd"]), ctypes.c_int(pidfd), ctypes.c_int(fd),
@@ -95,6 +97,10 @@ def pidfd_getfd(pidfd: int, fd: int) -> int:
     if result < 0:
         raise _error("pidfd_getfd")
     return result
+
+
+ptrace = _ptrace if NATIVE is None else NATIVE.ptrace
+pidfd_getfd = _pidfd_getfd if NATIVE is None else NATIVE.pidfd_getfd
 
 
 def userfaultfd(flags: int) -> int:
@@ -121,7 +127,6 @@ def openat2(directory: int, path: bytes, flags: int, resolve: int) -> int:
 
 _IOVEC = struct.Struct("<QQ")
 _IOVECS = struct.Struct("<4Q")  # ours and theirs
-_HUGE = 1 << 28  # bytes
 _SMALL = 16384  # bytes that are copied once more rather than looked up where they are
 _LARGE = 1 << 26  # bytes that are not allocated before it is known that they are there
 
@@ -164,9 +169,11 @@ def read_memory(pid: int, addr: int, size: int) -> bytes:
     """
     if size > _LARGE:
         return _read_large(pid, addr, size)
+    return _read_piece(pid, addr, size)
+
+
+def _read_by_ctypes(pid: int, addr: int, size: int) -> bytes:
     view, address, iovecs, ours, theirs = _staging.all
-    if size > _HUGE:
-        read_memory(pid, addr + size - 1, 1)  # nothing is allocated for what is not there
     if size > _SMALL:
         # Read straight into what is returned, which nobody else has seen yet: no copy.
         large: bytes = _new_bytes(None, size)
@@ -183,6 +190,9 @@ def read_memory(pid: int, addr: int, size: int) -> bytes:
     if size <= _SMALL:
         return bytes(view[:count])
     return large if count == size else large[:count]
+
+
+_read_piece = _read_by_ctypes if NATIVE is None else NATIVE.read_memory
 
 
 def _read_large(pid: int, addr: int, size: int) -> bytes:
@@ -203,16 +213,17 @@ def write_memory(pid: int, addr: int, data: Any) -> int:
 
     :raises OSError: EFAULT nothing is writable there, ESRCH no such process, EPERM not allowed to.
     """
-    if not (type(data) is bytes or (type(data) is memoryview and data.format == "B")):
-        data = bytes(data)
+    # Straight from a driver's memory it would often be slower: from a page's start to 16 bytes
+    # after one, as malloc gives them, the processor takes loads for such as depend on stores.
+    return _write(pid, addr, data if type(data) is bytes else bytes(data))
+
+
+def _write_by_ctypes(pid: int, addr: int, data: bytes) -> int:
     view, address, iovecs, ours, theirs = _staging.all
     size = len(data)
     if size <= _SMALL:
         view[:size] = data
     else:
-        # Straight from a driver's memory it would often be slower: from a page's start to 16 bytes
-        # after one, as malloc gives them, the processor takes loads for such as depend on stores.
-        data = bytes(data)
         address = _address_of_bytes(data)
     try:
         _IOVECS.pack_into(iovecs, 0, address, size, addr, size)
@@ -225,6 +236,8 @@ def write_memory(pid: int, addr: int, data: Any) -> int:
             raise _error("process_vm_writev")
     return count
 
+
+_write = _write_by_ctypes if NATIVE is None else NATIVE.write_memory
 
 _PATH_PIECE = 256
 
@@ -300,10 +313,7 @@ def fetch_descriptor(tid: int, fd: int) -> int:
             raise
         pidfd = os.pidfd_open(tid, _PIDFD_THREAD)
     try:
-        number: int = _libc.syscall(ctypes.c_long(NUMBER_OF["pidfd_getfd"]), pidfd, fd, 0)
-        if number < 0:
-            raise _error("pidfd_getfd")
-        return number
+        return pidfd_getfd(pidfd, fd)
     finally:
         os.close(pidfd)
 

@@ -11,7 +11,7 @@ import os
 import select
 import socket
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import Any
 
 from mapdev.host.core.call import Call as CoreCall
@@ -24,8 +24,8 @@ from mapdev.host.embedded.inject.tracee import ClientGone
 from mapdev.host.embedded.listeners import Listeners
 from mapdev.host.embedded.subsystems import Subsystems
 from mapdev.host.embedded.syscalls.launch import Arrival, confirm, receive_listener
-from mapdev.host.embedded.syscalls.notify import Call, Listener, Notification
-from mapdev.host.embedded.syscalls.quick import Events, Quick
+from mapdev.host.embedded.syscalls.notify import Call, Listener
+from mapdev.host.embedded.syscalls.quick import Events, Waits, waiting_for_calls
 from mapdev.host.embedded.watcher import Watcher
 from mapdev.linux.log import log
 
@@ -33,9 +33,6 @@ _HANG_UP = select.EPOLLHUP | select.EPOLLERR
 _SWEEP_AGAIN = 0.002  # seconds, see Leases.sweep and AddressSpaces.tick
 _MANY = 64  # events at a time
 _ENOUGH_PASSES = 20  # what had ended when settle was called is handled by then
-
-
-Calls = Generator[tuple[Events, Notification | None], float | None, None]
 
 
 class Server(Loop):
@@ -62,7 +59,7 @@ class Server(Loop):
         self._postponed = listeners.postponed
         self._expected: dict[socket.socket, Arrival] = {}  # of clients that are being started
         self._passes = 0  # how often a look has found more, while somebody waits for `settle`
-        self._events = self._pass_on_and_wait()
+        self._events = self._waits()
 
     # --- from other threads -----------------------------------------------------------------
 
@@ -106,7 +103,7 @@ class Server(Loop):
         try:
             self._serve_calls()
         except BaseException:
-            self._events = self._pass_on_and_wait()  # an exception has ended it
+            self._events = self._waits()  # an exception has ended it
             raise
         return True
 
@@ -130,12 +127,8 @@ class Server(Loop):
             if not self._is_running:
                 return
 
-    def _pass_on_and_wait(
-        self,
-    ) -> Generator[tuple[Events, Notification | None], float | None, None]:
-        events = Quick(self._kernel).events(self._epoll.poll, self._listeners)
-        next(events)
-        return events
+    def _waits(self) -> Waits:
+        return waiting_for_calls(self._kernel, self._epoll, self._listeners)
 
     def _once(self, timeout: float) -> bool:
         """Do chores and handle what is there; False when that was nothing but calls of clients."""

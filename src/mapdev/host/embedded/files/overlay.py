@@ -18,6 +18,7 @@ from collections.abc import Callable
 
 from mapdev.driver import Driver
 from mapdev.host.core.device import Device
+from mapdev.host.embedded.native import NATIVE
 from mapdev.linux.kernfs import KernfsNode, KernfsRoot
 
 _NOTHING = Driver()  # what serves a directory or a link
@@ -32,6 +33,7 @@ class Overlay:
     :ivar names: the last names of all that does not exist for real: a path with one of them
         anywhere may lead into the tree.
     :ivar merged: the last names of directories that do: only listing them concerns us.
+    :ivar native: both sets for the C extension, None if that is not in use.
     """
 
     def __init__(self, root: KernfsRoot, serve: Callable[[KernfsNode], Driver]) -> None:
@@ -42,6 +44,7 @@ class Overlay:
         self.nodes: dict[str, KernfsNode] = {}
         self.names: set[bytes] = set()
         self.merged: set[bytes] = set()
+        self.native = NATIVE.Names() if NATIVE is not None else None
         for node in root.walk():
             self._changed(node, True)
         root.watchers.append(self._changed)
@@ -66,9 +69,13 @@ class Overlay:
         names = self.merged if is_merged else self.names
         if is_new:
             names.add(name)
+            if self.native is not None:
+                self.native.add(name, is_merged)
         elif not self._counts[key]:
             del self._counts[key]
             names.discard(name)
+            if self.native is not None:
+                self.native.discard(name, is_merged)
 
     @property
     def has_tree(self) -> bool:

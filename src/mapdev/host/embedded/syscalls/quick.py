@@ -9,8 +9,11 @@ A path leads to a device only if a name in it is one of ours, or its last name t
 link, or if it goes through /proc (see `paths`). One that is opened may besides lead to a directory
 with names of ours. A descriptor is a device's only if its link in /proc is known.
 
-This is written for speed, as nothing else here is: local names, and a table in place of functions.
-It runs in the host's thread. What it reads is changed by that thread alone, so not while it
+Where the C extension is in use, it does the same by the same tables (native/serve.c,
+native/classify.c); `Quick` is its reference, and stands in for it. `Quick` is written for speed, as
+nothing else here is: local names, and a table in place of functions.
+
+Either runs in the host's thread. What it reads is changed by that thread alone, so not while it
 waits, but for the names of nodes, to which another thread may add one, as between two calls.
 """
 
@@ -21,11 +24,12 @@ import select
 import time
 from collections.abc import Callable, Container, Generator
 from fcntl import ioctl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mapdev.host.embedded.arch import ARCH
 from mapdev.host.embedded.files.paths import PROC_LIKE
 from mapdev.host.embedded.libc import PathReader, is_symbolic_link
+from mapdev.host.embedded.native import NATIVE
 from mapdev.host.embedded.syscalls.notify import (
     NOTIFICATION,
     RESPONSE,
@@ -36,12 +40,14 @@ from mapdev.host.embedded.syscalls.notify import (
 )
 from mapdev.host.embedded.syscalls.table import BY_NUMBER, Syscall
 from mapdev.host.numbers import AT_EMPTY_PATH, AT_FDCWD, UINT_MAX
+from mapdev.linux.numbers import PAGE_SIZE
 
 if TYPE_CHECKING:
     from mapdev.host.embedded.subsystems import Subsystems
 
 Events = list[tuple[int, int]]
 Poll = Callable[[float | None, int], Events]
+Outcome = tuple[Events, Notification | None]
 
 _INT = UINT_MAX
 _CWD = AT_FDCWD & _INT
@@ -84,6 +90,62 @@ _CHECKS: dict[int, _Check] = {
 _UNKNOWN = (_ARCH, 0, *_NEVER, False)  # of other calls: as if they were on a device
 
 
+class Waits(Protocol):
+    """Waits for events and passes on calls, until there is anything but these."""
+
+    def send(self, due: float | None, /) -> Outcome:
+        """Wait until `due` at the latest, by the monotonic clock; None: for as long as it takes.
+
+        :return: the events; if that is one call, also what has been taken of it.
+        """
+
+
+def waiting_for_calls(kernel: Subsystems, epoll: select.epoll, listeners: dict[int, Any]) -> Waits:
+    """Return what waits for calls here: the C extension, or `Quick` if there is none.
+
+    :param listeners: all listeners, by descriptor.
+    """
+    if NATIVE is not None:
+        return NativeQuick(kernel, epoll.fileno(), listeners)
+    events = Quick(kernel).events(epoll.poll, listeners)
+    next(events)
+    return events
+
+
+class NativeQuick:
+    """Does what `Quick` does by the C extension."""
+
+    def __init__(self, kernel: Subsystems, epoll: int, listeners: dict[int, Any]) -> None:
+        assert NATIVE is not None
+        self._spaces = kernel.spaces
+        self._paths = kernel.paths
+        self._directories = kernel.paths.directories
+        self._native = NATIVE.Quick(
+            epoll, listeners, kernel.files.table.by_link, kernel.paths.overlay.native,
+            [(number, *check) for number, check in _CHECKS.items()], _PROC_LIKE,
+            kernel.descriptors.base, ARCH.AUDIT_ARCH, PAGE_SIZE,
+        )  # fmt: skip
+        self._wait = self._native.wait
+
+    def send(self, due: float | None, /) -> Outcome:
+        """See `Waits.send`."""
+        spaces = self._spaces
+        outcome: Outcome = self._wait(
+            due, spaces.needs_all_calls, bool(spaces), self._paths.roots_differ,
+            self._directories.has_visitors,
+        )  # fmt: skip
+        return outcome
+
+    def is_foreign(self, call: Notification) -> bool:
+        """Say whether a call certainly concerns no device; see `Quick.is_foreign`."""
+        spaces = self._spaces
+        found: bool = self._native.is_foreign(
+            NOTIFICATION.pack(*call), spaces.needs_all_calls, bool(spaces),
+            self._paths.roots_differ, self._directories.has_visitors,
+        )  # fmt: skip
+        return found
+
+
 class Quick:
     """Lets the kernel run the calls that concern no device.
 
@@ -104,7 +166,7 @@ class Quick:
 
     def events(
         self, poll: Poll, listeners: Container[int]
-    ) -> Generator[tuple[Events, Notification | None], float | None, None]:
+    ) -> Generator[Outcome, float | None, None]:
         """Wait for events and pass on calls, until there is anything but these.
 
         A generator, so that it need not look up its names for each call. What is sent to it is when
@@ -113,19 +175,15 @@ class Quick:
         """
         buffer, response = self._buffer, self._response
         unpack, pack_into = NOTIFICATION.unpack, RESPONSE.pack_into
-        checks, native, is_foreign = _CHECKS, ARCH.AUDIT_ARCH, self._is_foreign
-        base, unknown = self._base, _UNKNOWN
-        spaces, clock = self._spaces, time.monotonic
+        is_foreign, clock = self.is_foreign, time.monotonic
         call: Notification | None = None
         events: Events = []
         due = yield events, call
-        needs_all_calls = spaces.needs_all_calls
         while True:
             events = poll(None if due is None else max(0.0, due - clock()), _MANY)
             fd, event = events[0] if len(events) == 1 else (-1, 0)
             if event != select.EPOLLIN or fd not in listeners:
                 due = yield events, None
-                needs_all_calls = spaces.needs_all_calls
                 continue
             buffer[:] = _NOTHING
             try:
@@ -133,19 +191,12 @@ class Quick:
             except _GONE:
                 continue
             call = unpack(buffer)
-            fd_at, path_at, bits_at, bits, lists = checks.get(call[_NR], unknown)
-            if not path_at and call[fd_at] & _INT >= base:
-                passes = False  # on what is probably a device, which `_handle` will look for
-            elif needs_all_calls or call[_ARCH] != native:
-                passes = False
-            else:
-                try:
-                    passes = is_foreign(call, fd_at, path_at, bits_at, bits, lists)
-                except Exception:
-                    passes = False  # a call must not be lost, whatever is wrong here
+            try:
+                passes = is_foreign(call)
+            except Exception:
+                passes = False  # a call must not be lost, whatever is wrong here
             if not passes:
                 due = yield events, call
-                needs_all_calls = spaces.needs_all_calls
                 continue
             pack_into(response, 0, call[0], 0, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE)
             try:
@@ -153,16 +204,13 @@ class Quick:
             except _GONE:
                 continue
 
-    def _is_foreign(
-        self,
-        call: Notification,
-        fd_at: int,
-        path_at: int,
-        bits_at: int,
-        bits: int,
-        lists: bool,
-    ) -> bool:
+    def is_foreign(self, call: Notification) -> bool:
         """Say whether a call certainly concerns no device and nothing else of the host's."""
+        fd_at, path_at, bits_at, bits, lists = _CHECKS.get(call[_NR], _UNKNOWN)
+        if not path_at and call[fd_at] & _INT >= self._base:
+            return False  # on what is probably a device, which `_handle` will look for
+        if call[_ARCH] != ARCH.AUDIT_ARCH or self._spaces.needs_all_calls:
+            return False
         if not path_at:
             if call[bits_at] & bits and self._spaces:
                 return False
