@@ -15,7 +15,12 @@ from mapdev.declaration import DriverType, check
 from mapdev.linux.numbers import EPOLLIN, EPOLLOUT, EPOLLRDNORM, EPOLLWRNORM
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mapdev.linux.device import Class
+    from mapdev.linux.device import Device as DeviceInSysfs
     from mapdev.linux.fs import File, Inode
+    from mapdev.linux.sysfs import Group
     from mapdev.linux.vma import VmAreaStruct
 
 __all__ = ["DEFAULT_POLLMASK", "Driver", "ioctl", "parse_size"]
@@ -50,6 +55,13 @@ class Driver(metaclass=DriverType):
     mode: ClassVar[int] = 0o666
     owner: ClassVar[int | str | None] = None  # of the node: number or name; whoever runs the host
     group: ClassVar[int | str | None] = None
+    # In the device model: see docs/devices.md. A driver without a class has a node and no more.
+    dev_class: ClassVar[str | Class | None] = None  # /sys/class/..., misc among them
+    dev_parent: ClassVar[str | DeviceInSysfs | None] = None  # below /sys/devices, as platform/x.0
+    dev_groups: ClassVar[Sequence[Group]] = ()  # attributes, as DEVICE_ATTR_RO("temp")
+    dev_links: ClassVar[Sequence[str]] = ()  # further names below /dev, which udev would make
+    dev_properties: ClassVar[Mapping[str, str]] = {}  # what udev would note, as ID_INPUT
+    dev: DeviceInSysfs | None = None  # of its first node, from after probe to remove
     _host: Any = None  # a weak reference to the host that serves it
     _ioctls: ClassVar[dict[int, Command]] = {}
     _any_size: ClassVar[dict[int, AnySize]] = {}

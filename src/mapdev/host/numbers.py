@@ -43,3 +43,22 @@ CLONE_THREAD, CLONE_NEWNS, CLONE_SYSVSEM, CLONE_UNTRACED = 0x10000, 0x20000, 0x4
 CAP_FOWNER, CAP_IPC_LOCK, CAP_SYS_MODULE, CAP_SYS_PTRACE, CAP_SYS_ADMIN = 3, 14, 16, 19, 21
 ERESTARTSYS = 512  # never seen by a program: EINTR comes of it, or the call begins anew
 ENOIOCTLCMD = 515  # what a driver says of commands that it does not know; ENOTTY comes of it
+
+
+def numbers_in_use() -> tuple[set[int], set[int]]:
+    """Return the majors, and the minors of major 10 (misc), that the real machine uses."""
+    used: list[set[int]] = []
+    for path in ("/proc/devices", "/proc/misc"):
+        numbers: set[int] = set()
+        try:
+            with open(path) as file:  # noqa: PTH123 - pathlib takes long to import
+                for line in file:
+                    if line.startswith("Block"):
+                        break
+                    first = line.split(None, 1)[0] if line.strip() else ""
+                    if first.isdigit():
+                        numbers.add(int(first))
+        except OSError:
+            pass
+        used.append(numbers)
+    return used[0], used[1]

@@ -28,14 +28,15 @@ class KernfsNode:
     :ivar children: of a directory, by name
     :ivar target: of a link, a node or a text
     :ivar priv: of a file, what serves it; of a device's node, the host's device
-    :ivar order: grows with each node: where it stands in listings of its directory
+    :ivar order: where it stands in listings of its directory: grows with each name that comes
+    :ivar next_order: of a directory, what the next name in it gets
 
     Source: include/linux/kernfs.h
     """
 
     __slots__ = (
-        "__weakref__", "children", "gid", "host", "ino", "is_active", "mode", "name", "order",
-        "parent", "priv", "root", "size", "target", "uid",
+        "__weakref__", "children", "gid", "host", "ino", "is_active", "mode", "name", "next_order",
+        "order", "parent", "priv", "root", "size", "target", "uid",
     )  # fmt: skip
 
     def __init__(
@@ -52,8 +53,8 @@ class KernfsNode:
         self.mode = mode
         self.uid = self.gid = 0
         self.size = size
-        self.order = next(_numbers)
-        self.ino = _FIRST_INODE + self.order
+        self.order = self.next_order = 0
+        self.ino = _FIRST_INODE + next(_numbers)
         self.children: dict[str, KernfsNode] = {}
         self.target = target
         self.priv = priv
@@ -141,6 +142,8 @@ class KernfsRoot:
         node.parent = parent
         node.root = self
         node.is_active = True
+        node.order = parent.next_order
+        parent.next_order += 1
         parent.children[node.name] = node
         for watcher in self.watchers:
             watcher(node, True)

@@ -35,14 +35,18 @@ class Device:
     :ivar has: the operations that the driver has itself, see `Driver.has`.
     :ivar node: absolute path of the node as clients name it.
     :ivar inode: what `Driver.open` and `Driver.release` get.
+    :ivar is_gone: it was removed: operations fail with ENODEV.
+    :ivar open_files: how many files of it were opened and not released.
     :ivar owner: the driver as which its operations run, to whom belongs what they allocate.
     """
 
-    __slots__ = ("driver", "has", "inode", "made", "node", "owner")
+    __slots__ = ("driver", "has", "inode", "is_gone", "made", "node", "open_files", "owner")
 
     def __init__(self, driver: Driver, node: str, minor: int) -> None:
         self.driver = driver
         self.owner: Owner = driver
+        self.is_gone = False
+        self.open_files = 0
         self.has = frozenset(filter(driver.has, _OPERATIONS))
         self.node = node
         self.made = time.time_ns()
@@ -59,6 +63,8 @@ class Device:
         """Describe a directory, link or file of the tree; `driver` serves it if it is a file."""
         device = cls.__new__(cls)
         device.driver = driver
+        device.is_gone = False
+        device.open_files = 0
         owner = node.priv.kobj.owner if isinstance(node.priv, AttributeNode) else None
         device.owner = owner or driver
         device.has = frozenset(filter(driver.has, _OPERATIONS))

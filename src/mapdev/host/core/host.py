@@ -16,6 +16,7 @@ import threading
 import weakref
 from collections.abc import Sequence
 from contextvars import Token
+from functools import cached_property
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
@@ -32,6 +33,7 @@ from mapdev.host.loading import (
     new_driver,
     node_path,
 )
+from mapdev.host.numbers import numbers_in_use
 from mapdev.linux.context import Context, enter, reset
 from mapdev.linux.fs import iminor
 from mapdev.linux.log import log
@@ -39,6 +41,7 @@ from mapdev.linux.log import log
 if TYPE_CHECKING:
     from mapdev.host.control_socket import ControlSocket
     from mapdev.host.core.events import Recorder
+    from mapdev.host.core.registration import Registration
     from mapdev.host.process import Process
     from mapdev.linux.vma import VmAreaStruct
 
@@ -73,6 +76,7 @@ class Host(abc.ABC):
         self._managed: dict[Driver, set[Any]] = {}
         self._closed = False
         self._control_socket: ControlSocket | None = None
+        self._gone: dict[Driver, list[Device]] = {}  # removed, but maybe with open files
 
     @overload
     def add(self, driver: type[AnyDriver], node: Node, /, **params: Any) -> AnyDriver: ...
@@ -152,8 +156,69 @@ class Host(abc.ABC):
                 self._keep(driver)
             self.devices.append(device)
             driver._host = weakref.ref(self)
-            self.appear(device)
+            try:
+                self._show(driver, device)
+            except BaseException:
+                self.devices.remove(device)
+                if probe:
+                    self._remove(driver)
+                raise
         return driver
+
+    def _show(self, driver: Driver, device: Device) -> None:
+        """Make a device appear: its node alone, or a place in the device model as well."""
+        if driver.dev_class is None:
+            self.appear(device)
+        else:
+            self.run_for(driver, self._registration.register, driver, device)
+
+    @cached_property
+    def _registration(self) -> Registration:
+        from mapdev.host.core.registration import Registration  # for a quick start
+
+        tree = self.machine.device_tree
+        tree.taken = numbers_in_use
+        return Registration(tree, self.appear, self.vanish)
+
+    def remove(self, what: Driver | Node) -> None:
+        """Take a device away while programs run, as when it is pulled out.
+
+        Its node goes, and its place in the device model. What is done with files of it that are
+        still open fails with ENODEV; mappings stay as they are. With the last node of a driver its
+        `Driver.remove` is called, before `release` of those files; what it allocated in probe is
+        given back when the last of them is gone.
+
+        :param what: a driver, with all its nodes, or one node.
+        :raises DriverError: there is no such device.
+        """
+        node = None if isinstance(what, Driver) else node_path(what)
+        with self.lock:
+            gone = [
+                device for device in self.devices
+                if device.driver is what or (node is not None and device.node == node)
+            ]  # fmt: skip
+            if not gone:
+                raise DriverError(f"there is no device {what!r}")
+            driver = gone[0].driver
+            for device in reversed(gone):
+                self.devices.remove(device)
+                device.is_gone = True
+                if not self.run_for(driver, self._registration.unregister, device):
+                    self.vanish(device)
+            if not self._knows(driver):
+                self._gone[driver] = gone
+                self._call_remove(driver)
+        self.settle()
+        self._reclaim_gone()
+
+    def _reclaim_gone(self) -> None:
+        """Take back what drivers have of which no file is open any more."""
+        with self.lock:
+            for driver, devices in list(self._gone.items()):
+                if not any(device.open_files for device in devices):
+                    del self._gone[driver]
+                    self.leaks.extend(self._reclaim(driver))
+                    driver._host = None
 
     def _minor(self, driver: Driver) -> int:
         """Return the minor number of a driver's next node: the first that is free.
@@ -236,6 +301,7 @@ class Host(abc.ABC):
         with self.lock:
             for driver in dict.fromkeys(device.driver for device in reversed(self.devices)):
                 self._remove(driver)
+            self._reclaim_gone()
         self.watchdog.stop()
         if self._control_socket is not None:
             self._control_socket.close()
@@ -259,6 +325,11 @@ class Host(abc.ABC):
         return self._control_socket
 
     def _remove(self, driver: Driver) -> None:
+        self._call_remove(driver)
+        for line in self._reclaim(driver):
+            self.leaks.append(line)
+
+    def _call_remove(self, driver: Driver) -> None:
         try:
             self.run_for(driver, driver.remove)
         except BaseException as error:
@@ -267,8 +338,6 @@ class Host(abc.ABC):
                 self.leaks.append(f"{driver.name}: remove failed: {error!r}")
             else:
                 self.failures.append(error)
-        for line in self._reclaim(driver):
-            self.leaks.append(line)
 
     def __enter__(self) -> Self:
         self._tokens.append(enter(Context(self.machine, None, None)))
@@ -286,6 +355,10 @@ class Host(abc.ABC):
     @abc.abstractmethod
     def appear(self, device: Device) -> None:
         """Make `device` openable by clients."""
+
+    @abc.abstractmethod
+    def vanish(self, device: Device) -> None:
+        """Take the node of `device` away; calls that wait on files of it fail with ENODEV."""
 
     @abc.abstractmethod
     def popen(self, args: Sequence[Any], **options: Any) -> Process:

@@ -31,6 +31,7 @@ from mapdev.linux.context import Context, as_bytes, enter, reset
 from mapdev.linux.fs import FMODE_STREAM
 from mapdev.linux.log import log
 from mapdev.linux.mm import TaskStruct
+from mapdev.linux.numbers import EPOLLERR, EPOLLHUP
 from mapdev.linux.vma import VM_FAULT_OOM, VM_FAULT_SIGBUS, VmAreaStruct
 
 __all__ = ["OperationTimeout", "Operations"]
@@ -62,7 +63,9 @@ class Operations:
         result = self._run(
             call, "open", partial(self.open, call), of.driver.open, of.device.inode, of.file
         )
-        return self._number(of.device, "open", result, 0)
+        number = self._number(of.device, "open", result, 0)
+        of.device.open_files += 1
+        return number
 
     def read(self, call: Call, addr: int, count: int, pos: int) -> int:
         """Run the read operation, give the client its data, and return how many bytes arrived.
@@ -152,10 +155,13 @@ class Operations:
 
     def mmap(self, task: TaskStruct, of: OpenFile, vma: VmAreaStruct) -> None:
         """Run the mmap operation; what it mapped is in ``vma.mapped``."""
+        if of.device.is_gone:
+            raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
         self.run(of.device, task, "mmap", of.driver.mmap, of.file, vma)
 
     def release(self, of: OpenFile) -> None:
         """Run the release operation, for nobody: the last user of the file is gone."""
+        of.device.open_files -= 1
         try:
             self.run(of.device, None, "release", of.driver.release, of.device.inode, of.file)
         except OSError as error:
@@ -166,8 +172,11 @@ class Operations:
         """Run the poll operation.
 
         In the kernel poll can't fail. One that does counts as none: always ready, so that a
-        program goes on to an operation whose error it can see.
+        program goes on to an operation whose error it can see. A device that was removed says that
+        it has hung up, as drivers do for one that was pulled out.
         """
+        if of.device.is_gone:
+            return EPOLLERR | EPOLLHUP
         token = enter(Context(self.machine, of.device.owner))
         try:
             mask = of.driver.poll(of.file)
@@ -263,6 +272,8 @@ class Operations:
         :raises WouldWait: it has to wait, and the file allows that.
         :raises OSError: as for `run`.
         """
+        if call.file.device.is_gone:
+            raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
         resumed, call.resumed = call.resumed, None
         token = enter(call)
         try:

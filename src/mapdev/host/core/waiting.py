@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 
 from mapdev.host.core.call import Call
 from mapdev.host.core.coroutines import Coroutines, Running
+from mapdev.host.core.device import Device
 from mapdev.linux.context import Owner, current_context
 from mapdev.linux.log import log
 
@@ -286,6 +287,18 @@ class Waiting:
         del self._calls[sleeper.call]
         self._leave(sleeper)
         sleeper.call.unparked()
+
+    def device_gone(self, device: Device) -> None:
+        """End the calls that wait on files of a device that was removed."""
+        for call in self:
+            if call.file.device is device:
+                so_far = self._calls[call].wait.so_far
+                with contextlib.suppress(OSError):
+                    if so_far:
+                        call.answer(so_far)
+                    else:
+                        call.fail(errno.ENODEV)
+                self.forget(call)
 
     def close(self) -> None:
         """Fail what still waits: its device goes away."""

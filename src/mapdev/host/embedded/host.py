@@ -162,6 +162,21 @@ class EmbeddedHost(Host):
         except FileExistsError:
             raise DriverError(f"{device.node} is there already") from None
 
+    def vanish(self, device: Device) -> None:
+        """Take the node of `device` away, and the directories that were there for it alone."""
+        root = self.machine.device_tree.root
+        node = root.find(device.node)
+        while node is not None and node is not root.top and not node.children:
+            above = node.parent
+            root.remove(node)
+            node = above
+        device.is_gone = True
+        self._server.jobs.submit(lambda: self._hang_up(device))
+
+    def _hang_up(self, device: Device) -> None:
+        self._server.waiting.device_gone(device)
+        self._server.polling.refresh(device.driver)
+
     def popen(self, args: Sequence[Any], **options: Any) -> ClientProcess:
         """Start a program as a client; used like `subprocess.Popen`.
 

@@ -73,6 +73,10 @@ class KernelHost(Host):
         if not node.exists():
             self._make_node(node, device)
 
+    def vanish(self, device: Device) -> None:
+        """Refuse: the module removes a device only when its host ends."""
+        raise DriverError("the kernel host can't remove a device while it serves")
+
     def _make_node(self, node: Path, device: Device) -> None:
         status = device.inode
         mode = stat.S_IFCHR | status.i_mode & 0o777

@@ -9,16 +9,15 @@ by the link in /proc/PID/fd or /proc/PID/cwd.
 How far a listing has come is kept where the kernel keeps it, in the position of the open file
 description: dup, fork, seekdir and rewinddir are right without anything being noted. First come the
 names that are really there, at the positions that their file system gives; behind them ours, at
-positions from `_BASE` to `_TOP`, between those that file systems use: most count from 0, ext4 has
-hashes, nearly all of which are larger.
+positions from `_TOP` downwards, one for each name that the directory ever had. File systems count
+from 0, or have hashes: sysfs of 31 bits, so that one of its names may, with bad luck (some 1 in
+10**8), have a position of ours; ext4 of 63. `_TOP` is also the largest position that sysfs takes.
 
 Objects: a removed directory for each that is ours alone and was ever opened; it is kept until
 `close`, since a client may have it as its working directory. Used in the host's thread only.
 
 Source: fs/readdir.c
-Fidelity: on a file system that has positions of its own in between (in a directory of some
-gigabytes, or by bad luck with a hash) names could be listed twice or not at all. A directory that
-is ours alone can be listed even if it was opened with O_PATH.
+Fidelity: a directory that is ours alone can be listed even if it was opened with O_PATH.
 """
 
 from __future__ import annotations
@@ -37,7 +36,8 @@ from mapdev.host.embedded.processes import read_file
 from mapdev.host.embedded.syscalls.notify import Call
 from mapdev.linux.kernfs import KernfsNode
 
-_BASE, _TOP = 1 << 31, 1 << 32
+_TOP = (1 << 31) - 1
+_OWN_NAMES = 2  # . and .. of a directory that is ours alone
 _MOST = 1 << 16  # bytes of one call; the caller asks again
 _HEAD = struct.Struct("<QqHB")  # of struct linux_dirent64
 _OLD_HEAD = struct.Struct("<QqH")  # of struct linux_dirent, whose last byte is the type
@@ -155,7 +155,7 @@ class Directories:
         :param is_old: as getdents gives it.
         :raises OSError: EINVAL not even one name fits in, or whatever the kernel says.
         """
-        listing = Listing(call.tid, fd)
+        listing = Listing(call.tid, fd, node)
         try:
             self._list(listing, node, min(size, _MOST), is_old)
         except BaseException:
@@ -165,7 +165,7 @@ class Directories:
 
     def _list(self, listing: Listing, node: KernfsNode, size: int, is_old: bool) -> None:
         position = listing.position
-        if not _BASE <= position < _TOP:
+        if not _is_ours(node, position):
             while self._overlay.is_merged(node) and not listing.data:
                 real = _real(listing, size)
                 if not real:
@@ -177,9 +177,10 @@ class Directories:
                 listing.end = real[-1].after
             if listing.data:
                 return
-            position = _BASE
-        entries = [entry for entry in self._ours(node) if entry.after > position]
-        for entry in entries:
+            position = _TOP
+        for entry in self._ours(node):
+            if entry.after >= position:
+                continue  # it was given before
             record = entry.pack(is_old)
             if len(listing.data) + len(record) > size:
                 if not listing.data:
@@ -195,14 +196,19 @@ class Directories:
         if not self._overlay.is_merged(node):
             above = node.parent or node
             entries = [
-                _Entry(node.ino, _BASE + 1, _kind(node), b"."),
-                _Entry(above.ino, _BASE + 2, _kind(above), b".."),
+                _Entry(node.ino, _TOP - 1, _kind(node), b"."),
+                _Entry(above.ino, _TOP - 2, _kind(above), b".."),
             ]
         for child in self._overlay.children(node):
             inode = self._overlay.device(child).inode
-            after = _BASE + 3 + child.order
+            after = _TOP - 1 - _OWN_NAMES - child.order
             entries.append(_Entry(inode.i_ino, after, inode.i_mode >> 12, os.fsencode(child.name)))
         return entries
+
+
+def _is_ours(node: KernfsNode, position: int) -> bool:
+    """Say whether a position is one behind a name of ours."""
+    return _TOP - _OWN_NAMES - node.next_order <= position < _TOP
 
 
 class Listing:
@@ -214,7 +220,7 @@ class Listing:
     :ivar is_borrowed: `own` is the client's description itself; if not, `end` has to be set there.
     """
 
-    def __init__(self, tid: int, fd: int) -> None:
+    def __init__(self, tid: int, fd: int, node: KernfsNode) -> None:
         self.data = b""
         self.is_borrowed = True
         try:
@@ -226,7 +232,7 @@ class Listing:
             self.position = int(text.split(b"pos:", 1)[1].split(None, 1)[0])
             path = f"/proc/{tid}/fd/{fd}"
             self.own = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            if not _BASE <= self.position < _TOP:
+            if not _is_ours(node, self.position):
                 os.lseek(self.own, self.position, os.SEEK_SET)
         self.end = self.position
 
