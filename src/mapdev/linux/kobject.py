@@ -62,7 +62,7 @@ class DeviceTree:
     :ivar buses: by name, likewise
     :ivar chrdevs: regions of device numbers: major, first minor, count, name
     :ivar cdevs: which driver serves a device number, of `mapdev.linux.cdev`
-    :ivar misc: the misc devices, by their minor number
+    :ivar misc: the names of misc devices, by their minor number
     :ivar listeners: called with each `Uevent`, in the thread in which it happened
     :ivar node_listeners: called with a device that has a number, and whether it comes or goes
     :ivar taken: says which majors and which minors of major 10 the real machine uses
@@ -77,7 +77,7 @@ class DeviceTree:
         self.buses: dict[str, Any] = {}
         self.chrdevs: list[tuple[int, int, int, str]] = []
         self.cdevs: list[tuple[int, int, Any]] = []  # first number, count, cdev
-        self.misc: dict[int, Any] = {}
+        self.misc: dict[int, str] = {}
         self.listeners: list[Callable[[Uevent], None]] = []
         self.node_listeners: list[Callable[[Any, bool], None]] = []
         self.taken: Callable[[], tuple[set[int], set[int]]] = lambda: (set(), set())

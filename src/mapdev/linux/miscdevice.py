@@ -22,7 +22,7 @@ from mapdev.linux.fs import MKDEV
 from mapdev.linux.kobject import DeviceTree, device_tree
 from mapdev.linux.sysfs import Group
 
-__all__ = ["Miscdevice", "misc_class", "misc_deregister", "misc_register"]
+__all__ = ["Miscdevice", "misc_class", "misc_deregister", "misc_minor", "misc_register"]
 
 _FIRST_DYNAMIC = 127  # and downwards, as until Linux 6.5
 
@@ -88,6 +88,23 @@ def misc_class(tree: DeviceTree) -> Class:
     return found
 
 
+def misc_minor(tree: DeviceTree, name: str, minor: int = MISC_DYNAMIC_MINOR) -> int:
+    """Choose the minor number of a misc device.
+
+    :param minor: the one that it wants
+    :raises OSError: EBUSY, that is taken, or none is left
+
+    Source: drivers/char/misc.c (misc_minor_alloc)
+    """
+    taken = tree.misc.keys() | tree.taken()[1]
+    if minor == MISC_DYNAMIC_MINOR:
+        free = (number for number in range(_FIRST_DYNAMIC, -1, -1) if number not in taken)
+        minor = next(free, -1)
+    if minor < 0 or minor in taken:
+        raise OSError(errno.EBUSY, f"no misc minor number for {name}")
+    return minor
+
+
 def misc_register(misc: Miscdevice) -> int:
     """Make a misc device: its number, its node and its place in ``/sys/class/misc``.
 
@@ -99,20 +116,14 @@ def misc_register(misc: Miscdevice) -> int:
     """
     tree = device_tree()
     cls = misc_class(tree)
-    taken = tree.misc.keys() | tree.taken()[1]
-    minor = misc.minor
-    if minor == MISC_DYNAMIC_MINOR:
-        free = (number for number in range(_FIRST_DYNAMIC, -1, -1) if number not in taken)
-        minor = next(free, -1)
-    if minor < 0 or minor in taken:
-        raise OSError(errno.EBUSY, f"no misc minor number for {misc.name}")
+    minor = misc_minor(tree, misc.name, misc.minor)
     dev = Device(
         misc.name, class_=cls, parent=misc.parent, devt=MKDEV(MISC_MAJOR, minor),
         groups=misc.groups, driver_data=misc,
     )  # fmt: skip
     misc.cdev = Cdev(misc.fops)
     cdev_add(misc.cdev, dev.devt, 1)
-    tree.misc[minor] = misc
+    tree.misc[minor] = misc.name
     try:
         device_add(dev)
     except BaseException:

@@ -143,6 +143,7 @@ class Host(abc.ABC):
             raise DriverError("the host is closed")
         self.watchdog.start()
         with self.lock:
+            self._watch_tree()
             try:
                 device = Device(driver, node, self._minor(driver))
             except LookupError as error:
@@ -176,9 +177,16 @@ class Host(abc.ABC):
     def _registration(self) -> Registration:
         from mapdev.host.core.registration import Registration  # for a quick start
 
+        return Registration(self.machine.device_tree, self.appear, self.vanish)
+
+    def _watch_tree(self) -> None:
+        """Make nodes for the devices that drivers add themselves, from the first device on."""
         tree = self.machine.device_tree
-        tree.taken = numbers_in_use
-        return Registration(tree, self.appear, self.vanish)
+        if not tree.node_listeners:
+            tree.taken = numbers_in_use
+            tree.node_listeners.append(
+                lambda dev, is_new: self._registration.node_changed(dev, is_new)
+            )
 
     def remove(self, what: Driver | Node) -> None:
         """Take a device away while programs run, as when it is pulled out.

@@ -106,6 +106,15 @@ class Operations:
         taken = length if taken is None else self._number(of.device, "write", taken, length)
         return taken if taken < length or length == count else self._cut(of, taken)
 
+    def write_data(self, call: Call, data: bytes, pos: int) -> int:
+        """Run the write operation with data that were collected; return how many were taken."""
+        of = call.file
+        taken = self._run(
+            call, "write", partial(self.write_data, call, data, pos), of.driver.write, of.file,
+            data, pos,
+        )  # fmt: skip
+        return len(data) if taken is None else self._number(of.device, "write", taken, len(data))
+
     def _cut(self, of: OpenFile, done: int) -> int:
         """Return what a transfer gives that came to an address that is not there.
 

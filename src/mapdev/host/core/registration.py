@@ -23,6 +23,8 @@ from mapdev.host.core.device import Device
 from mapdev.host.loading import DriverError
 from mapdev.linux import device as model
 from mapdev.linux.cdev import (
+    MISC_DYNAMIC_MINOR,
+    MISC_MAJOR,
     Cdev,
     cdev_add,
     cdev_del,
@@ -30,9 +32,9 @@ from mapdev.linux.cdev import (
     register_chrdev_region,
     unregister_chrdev_region,
 )
-from mapdev.linux.fs import MINOR, File, Inode
+from mapdev.linux.fs import MINOR, MKDEV, File, Inode
 from mapdev.linux.kobject import DeviceTree, add_uevent_var
-from mapdev.linux.miscdevice import misc_class
+from mapdev.linux.miscdevice import misc_class, misc_minor
 
 __all__ = ["Registration"]
 
@@ -78,9 +80,9 @@ class Registration:
         self._vanish = vanish
         self._declared: dict[Device, _Entry] = {}
         self._nodes: dict[model.Device, Device] = {}
-        tree.node_listeners.append(self._node_changed)
+        self._made: set[model.Device | model.Class] = set()  # for declared devices
 
-    def _node_changed(self, dev: model.Device, is_new: bool) -> None:
+    def node_changed(self, dev: model.Device, is_new: bool) -> None:
         """Make, or take away, the node of a device that was added or deleted."""
         if not is_new:
             device = self._nodes.pop(dev, None)
@@ -112,6 +114,11 @@ class Registration:
 
     def _register(self, driver: Driver, device: Device) -> _Entry:
         cls = self._class(driver)
+        if cls.name == "misc":
+            wanted = MISC_DYNAMIC_MINOR if driver.minor is None else driver.minor
+            minor = misc_minor(self._tree, driver.name, wanted)
+            device.inode.i_rdev = MKDEV(MISC_MAJOR, minor)
+            self._tree.misc[minor] = driver.name
         mode = device.inode.i_mode & 0o777
         path = device.node.removeprefix("/dev/")
         dev = model.Device(
@@ -148,14 +155,33 @@ class Registration:
         model.device_del(entry.dev)
         self._give_back(entry)
         driver = device.driver
+        self._drop_class(entry.dev.class_)
+        self._drop_parents(entry.dev.parent)
         if driver.dev is entry.dev:
             left = (other.dev for other in self._declared.values() if other.device.driver is driver)
             driver.dev = next(left, None)
         return True
 
+    def _drop_class(self, cls: model.Class | None) -> None:
+        """Remove a class that was made for declared devices, with the last of them."""
+        if cls is not None and cls in self._made and cls.kobj and not cls.kobj.sd.children:
+            self._made.discard(cls)
+            model.class_destroy(cls)
+
+    def _drop_parents(self, dev: model.Device | None) -> None:
+        """Remove parents that were made for declared devices, with the last of their children."""
+        while dev is not None and dev in self._made:
+            if model.device_find_child(dev, None, lambda child, data: True) is not None:
+                return
+            self._made.discard(dev)
+            model.device_unregister(dev)
+            dev = dev.parent
+
     def _give_back(self, entry: _Entry) -> None:
         cdev_del(entry.cdev)
-        if entry.dev.class_ is not None and entry.dev.class_.name != "misc":
+        if entry.dev.class_ is not None and entry.dev.class_.name == "misc":
+            self._tree.misc.pop(MINOR(entry.dev.devt), None)
+        else:
             unregister_chrdev_region(entry.dev.devt, 1)
 
     def _class(self, driver: Driver) -> model.Class:
@@ -167,7 +193,12 @@ class Registration:
         if cls == "misc":
             return misc_class(self._tree)
         assert cls is not None
-        return self._tree.classes.get(cls) or model.class_create(cls)
+        known = self._tree.classes.get(cls)
+        if known is None:
+            known = model.class_create(cls)
+            self._made.add(known)
+        found: model.Class = known
+        return found
 
     def _parent(self, driver: Driver) -> model.Device | None:
         """Return the parent of a declared device, which is made if it is a path."""
@@ -189,6 +220,7 @@ class Registration:
             if is_last_on_bus and bus is not None:
                 made.driver = self._bus_driver(bus, driver)
             model.device_add(made)
+            self._made.add(made)
             at = made
         return at
 

@@ -90,6 +90,9 @@ def _fstat(kernel: Subsystems, call: Call) -> int | Verdict:
 
 
 def _ftruncate(kernel: Subsystems, call: Call, open_file: OpenFile) -> int:
+    is_writable = open_file.file.f_mode & FMODE_WRITE and not open_file.path_only
+    if is_writable and signed64(call.args[1]) >= 0 and not open_file.device.is_character_device:
+        return 0  # the file of an attribute: it stays as long as it is (fs/kernfs/inode.c)
     is_bad = open_file.path_only and signed64(call.args[1]) >= 0
     raise _error(errno.EBADF if is_bad else errno.EINVAL)
 
@@ -101,7 +104,10 @@ def _fallocate(kernel: Subsystems, call: Call, open_file: OpenFile) -> int:
         raise _error(errno.EINVAL)
     if mode & ~FALLOC_FL_KEEP_SIZE not in _FALLOCATE_MODES.get(mode & FALLOC_FL_KEEP_SIZE, ()):
         raise _error(errno.EOPNOTSUPP)
-    raise _error(errno.ENODEV if open_file.file.f_mode & FMODE_WRITE else errno.EBADF)
+    if not open_file.file.f_mode & FMODE_WRITE:
+        raise _error(errno.EBADF)
+    is_device = open_file.device.is_character_device
+    raise _error(errno.ENODEV if is_device else errno.EOPNOTSUPP)
 
 
 def _fadvise(kernel: Subsystems, call: Call, open_file: OpenFile) -> int:

@@ -6,9 +6,10 @@ import os
 import re
 from collections.abc import Callable, Sequence
 
+from mapdev.host.core.procfs import VIEWS
 from mapdev.host.embedded.mm import procmaps
 from mapdev.host.embedded.mm.vma_tree import MmAreas
-from mapdev.host.embedded.processes import tgid_of
+from mapdev.host.embedded.processes import read_file, tgid_of
 from mapdev.host.embedded.subsystems import Subsystems
 from mapdev.host.embedded.syscalls.notify import Call
 
@@ -23,6 +24,8 @@ def open_view(kernel: Subsystems, call: Call, path: str, flags: int) -> int | No
     """Open our own view of a file in /proc in the client, if `path` is one; else return None."""
     if not path.startswith("/proc/") or flags & (os.O_ACCMODE | os.O_PATH):
         return None
+    if path in VIEWS:
+        return _open_merged(kernel, call, path, bool(flags & os.O_CLOEXEC))
     match = _FILE.fullmatch(path)
     if match is None:
         return None
@@ -37,6 +40,18 @@ def open_view(kernel: Subsystems, call: Call, path: str, flags: int) -> int | No
     except OSError:
         return None  # it has ended; the kernel will say so
     return _install(call, text, bool(flags & os.O_CLOEXEC))
+
+
+def _open_merged(kernel: Subsystems, call: Call, path: str, cloexec: bool) -> int | None:
+    """Open a list of the machine's to which ours is added; None if we have nothing to add."""
+    tree = kernel.machine.device_tree
+    if not tree.chrdevs:
+        return None
+    try:
+        real = read_file(path)
+    except OSError:
+        return None
+    return _install(call, VIEWS[path](tree, real), cloexec)
 
 
 def _process(call: Call, name: str) -> int:

@@ -28,6 +28,7 @@ from mapdev.host.embedded.subsystems import Subsystems
 from mapdev.host.embedded.syscalls.notify import Call
 from mapdev.host.numbers import MAX_RW_COUNT, RWF_HIPRI, UIO_MAXIOV
 from mapdev.linux.fs import FMODE_PREAD, FMODE_PWRITE, FMODE_READ, FMODE_STREAM, FMODE_WRITE
+from mapdev.linux.numbers import PAGE_SIZE
 from mapdev.linux.uaccess import access_ok
 
 _IOVEC = struct.Struct("<QQ")
@@ -202,9 +203,33 @@ def _vector(once: Once, positional: bool = False, flagged: bool = False) -> Oper
         _verify_area(call, open_file.file.f_pos if pos is None else pos, total)
         if flagged and signed32(flags) & ~RWF_HIPRI:
             raise _error(errno.EOPNOTSUPP)  # the rest is for drivers with read_iter, write_iter
+        if once is _write_once and not open_file.device.is_character_device and len(pieces) > 1:
+            return _write_together(kernel.operations, call, pieces, pos)
         return Transfer(kernel.operations, call, once, pieces, pos).run()
 
     return operation
+
+
+def _write_together(
+    operations: Operations, call: Call, pieces: list[tuple[int, int]], pos: int | None
+) -> int:
+    """Write the pieces of a vector to the file of an attribute by one operation.
+
+    Source: fs/kernfs/file.c (kernfs_fop_write_iter)
+    """
+    data = b""
+    for buffer, count in pieces:
+        piece = call.take_data(buffer, min(count, PAGE_SIZE - len(data))) if count else b""
+        data += piece
+        if len(piece) < count:
+            break
+    if not data:
+        raise _error(errno.EFAULT)
+    file = call.file.file
+    taken = operations.write_data(call, data, file.f_pos if pos is None else pos)
+    if pos is None:
+        file.f_pos += taken
+    return taken
 
 
 def _position(open_file: OpenFile, once: Once, offset: int) -> int:

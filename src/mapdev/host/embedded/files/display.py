@@ -15,6 +15,7 @@ from mapdev.host.core.files import OpenFile as CoreFile
 from mapdev.host.core.operations import Operations
 from mapdev.host.embedded.files.open_file import OpenFile
 from mapdev.linux.log import log
+from mapdev.linux.numbers import EPOLLERR
 
 
 class Display:
@@ -32,6 +33,8 @@ class Display:
         """Ask the driver of a file, and show its answer."""
         open_file = cast(OpenFile, file)
         mask = self._operations.poll(open_file)
+        if not open_file.device.is_character_device:
+            mask &= ~EPOLLERR  # of an attribute it comes and goes, of a socket it stays
         if mask != open_file.mask or (woken and open_file.ready.edge):
             open_file.mask = mask
             open_file.ready.show(mask, woken, lambda: self._borrow(open_file))
