@@ -38,11 +38,14 @@ def _error(code: int, text: str = "") -> OSError:
     return OSError(code, text or os.strerror(code))
 
 
-def _on_device(operation: Operation, checks_fd: bool = False) -> Handler:
+def _on_device(
+    operation: Operation, checks_fd: bool = False, needs_device: bool = False
+) -> Handler:
     """Make a handler of `operation`, which is for devices only; other files are the kernel's.
 
     :param checks_fd: `operation` itself refuses a file that was opened with O_PATH, since it looks
         at other arguments first.
+    :param needs_device: it fails with ENODEV once the device was removed.
     """
 
     def handle(kernel: Subsystems, call: Call) -> Result:
@@ -51,6 +54,8 @@ def _on_device(operation: Operation, checks_fd: bool = False) -> Handler:
             return PASS_ON
         if open_file.path_only and not checks_fd:
             raise _error(errno.EBADF)
+        if needs_device and open_file.device.is_gone:
+            raise _error(errno.ENODEV)
         return operation(kernel, call, open_file)
 
     return handle
@@ -168,12 +173,15 @@ def _set_position(kernel: Subsystems, call: Call, fd: int, listing: Listing) -> 
 
 
 HANDLERS: dict[str, Handler] = {
-    **{name: _on_device(operation) for name, operation in OPERATIONS.items()},
-    **{name: _on_device(operation, checks_fd=True) for name, operation in POSITIONAL.items()},
-    "lseek": _on_device(_lseek),
+    **{name: _on_device(operation, needs_device=True) for name, operation in OPERATIONS.items()},
+    **{
+        name: _on_device(operation, True, needs_device=True)
+        for name, operation in POSITIONAL.items()
+    },
+    "lseek": _on_device(_lseek, needs_device=True),
     "ioctl": _on_device(ioctl),
-    "fsync": _on_device(_fsync(False)),
-    "fdatasync": _on_device(_fsync(True)),
+    "fsync": _on_device(_fsync(False), needs_device=True),
+    "fdatasync": _on_device(_fsync(True), needs_device=True),
     "fstat": _fstat,
     "ftruncate": _on_device(_ftruncate, checks_fd=True),
     "fallocate": _on_device(_fallocate),

@@ -13,8 +13,9 @@ positions from `_TOP` downwards, one for each name that the directory ever had. 
 from 0, or have hashes: sysfs of 31 bits, so that one of its names may, with bad luck (some 1 in
 10**8), have a position of ours; ext4 of 63. `_TOP` is also the largest position that sysfs takes.
 
-Objects: a removed directory for each that is ours alone and was ever opened; it is kept until
-`close`, since a client may have it as its working directory. Used in the host's thread only.
+Objects: a removed directory for each that is ours alone and was ever opened, until its name leaves
+the tree. Clients may keep it as their working directory; the last `_REMEMBERED` are still known by
+their links then. Used in the host's thread, but that names leave in any, under the host's lock.
 
 Source: fs/readdir.c
 Fidelity: a directory that is ours alone can be listed even if it was opened with O_PATH.
@@ -37,6 +38,7 @@ from mapdev.host.embedded.syscalls.notify import Call
 from mapdev.linux.kernfs import KernfsNode
 
 _TOP = (1 << 31) - 1
+_REMEMBERED = 1000
 _OWN_NAMES = 2  # . and .. of a directory that is ours alone
 _MOST = 1 << 16  # bytes of one call; the caller asks again
 _HEAD = struct.Struct("<QqHB")  # of struct linux_dirent64
@@ -72,11 +74,21 @@ class Directories:
     """
 
     def __init__(self, overlay: Overlay, numbers: FdAllocator) -> None:
+        overlay.root.watchers.append(self._changed)
         self._overlay = overlay
         self._numbers = numbers
         self._removed: dict[KernfsNode, int] = {}  # our descriptors
         self.by_link: dict[str, KernfsNode] = {}
         self.has_visitors = False
+
+    def _changed(self, node: KernfsNode, is_new: bool) -> None:
+        """Let go of the removed directory of a name that leaves the tree."""
+        fd = None if is_new else self._removed.pop(node, None)
+        if fd is not None:
+            os.close(fd)
+            while len(self.by_link) > len(self._removed) + _REMEMBERED:
+                gone = (link for link, known in self.by_link.items() if not known.is_active)
+                self.by_link.pop(next(gone))
 
     def open(self, call: Call, node: KernfsNode, path: str, flags: int) -> int:
         """Open a directory for the client and return its descriptor there.

@@ -37,6 +37,7 @@ class Overlay:
     """
 
     def __init__(self, root: KernfsRoot, serve: Callable[[KernfsNode], Driver]) -> None:
+        self.root = root
         self._serve = serve
         self._counts: dict[tuple[bytes, bool], int] = {}
         self._merged_nodes: set[KernfsNode] = set()

@@ -1,0 +1,250 @@
+"""Devices that are taken away, and come back, while programs have them open."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from devices import Bare, Buffer
+from sensors import Sensor
+
+from mapdev import Driver
+from mapdev.host.core.host import Host
+from mapdev.host.embedded.host import EmbeddedHost
+from mapdev.host.loading import DriverError
+from mapdev.linux import EPOLLIN, File, WaitQueueHead, poll_wait, wait_event_interruptible
+
+Client = Callable[..., str]
+Process = subprocess.Popen[str]
+
+WAIT = """
+def wait():
+    print('ready', flush=True)
+    sys.stdin.readline()
+"""
+
+
+class Quiet(Driver):
+    """Nothing ever comes to be read; `released` counts."""
+
+    def probe(self) -> None:
+        self.queue = WaitQueueHead()
+        self.released = self.removed = 0
+
+    def read(self, file: File, count: int, pos: int) -> bytes:
+        wait_event_interruptible(self.queue, lambda: False)
+        return b""
+
+    def poll(self, file: File) -> int:
+        poll_wait(file, self.queue)
+        return 0
+
+    def release(self, inode: object, file: File) -> None:
+        self.released += 1
+
+    def remove(self) -> None:
+        self.removed += 1
+
+
+def begin(start: Any, code: str) -> Process:
+    """Start a client, and return when it waits."""
+    process: Process = start(WAIT + code)
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    return process
+
+
+def finish(process: Process) -> None:
+    """Let a client go on, which must succeed."""
+    output, errors = process.communicate("\n", timeout=60)
+    assert process.returncode == 0, (output, errors)
+
+
+def test_open_files(mapdev: EmbeddedHost, start: Any) -> None:
+    driver = mapdev.add(Buffer, "/dev/x")
+    process = begin(
+        start,
+        """
+fd = os.open('/dev/x', os.O_RDWR)
+p = raw_mmap(None, P, R | W, SHARED, fd)
+poke(p, b'before')
+wait()
+for call in (
+    lambda: os.read(fd, 1), lambda: os.write(fd, b'x'), lambda: os.pread(fd, 1, 0),
+    lambda: fcntl.ioctl(fd, 0x1234), lambda: os.lseek(fd, 0, 0), lambda: os.readv(fd, [bytearray(1)]),
+    lambda: raw_mmap(None, P, R, SHARED, fd),
+):
+    raises(errno.ENODEV, call)
+raises(errno.ENOENT, os.open, '/dev/x', os.O_RDWR)
+raises(errno.ENOENT, os.stat, '/dev/x')
+assert 'x' not in os.listdir('/dev')
+assert peek(p, 6) == b'before'
+poke(p, b'after')
+os.fstat(fd)
+os.close(os.dup(fd))
+wait()
+""",
+    )
+    before = mapdev.machine.counts().used
+    mapdev.remove(driver)
+    assert "release" not in driver.calls and mapdev.machine.counts().used == before
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == "ready\n"
+    assert bytes(driver.bytes[:6]) == b"aftere"
+    finish(process)
+    mapdev.settle()
+    assert driver.calls[-1] == "release"
+    mapdev.close()
+    assert not mapdev.leaks and mapdev.machine.counts().used == 0
+
+
+def test_calls_that_wait(mapdev: Host, start: Any) -> None:
+    driver = mapdev.add(Quiet, "/dev/x")
+    process = begin(
+        start,
+        """
+import select
+fds = [os.open('/dev/x', os.O_RDONLY) for _ in range(3)]
+failed = []
+def read(fd):
+    raises(errno.ENODEV, os.read, fd, 1)
+    failed.append(fd)
+threads = [threading.Thread(target=read, args=(fd,)) for fd in fds[:2]]
+for thread in threads:
+    thread.start()
+poller = select.poll()
+poller.register(fds[2], select.POLLIN)
+print('ready', flush=True)
+deadline = time.monotonic() + 20
+while not any(event & select.POLLHUP for _, event in poller.poll(20000)):
+    assert time.monotonic() < deadline
+for thread in threads:
+    thread.join(20)
+assert sorted(failed) == fds[:2]
+""",
+    )
+    mapdev.remove("/dev/x")
+    finish(process)
+    mapdev.settle()
+    assert (driver.released, driver.removed) == (3, 1)
+
+
+def test_attributes_and_directories(mapdev: Host, start: Any) -> None:
+    driver = mapdev.add(Sensor, "/dev/sensor0")
+    process = begin(
+        start,
+        """
+import select
+S = '/sys/class/sensor/sensor0'
+temp, limit = os.open(S + '/temp', os.O_RDONLY), os.open(S + '/limit', os.O_RDWR)
+window = os.open(S + '/window', os.O_RDWR)
+p = raw_mmap(None, P, R | W, SHARED, window)
+directory = os.open(S, os.O_RDONLY)
+os.read(temp, 10)
+os.chdir(S)
+poller = select.poll()
+poller.register(temp, select.POLLPRI)
+assert not poller.poll(0)
+wait()
+raises(errno.ENODEV, os.pread, temp, 10, 0)
+raises(errno.ENODEV, os.write, limit, b'x')
+raises(errno.ENODEV, os.pread, window, 1, 0)
+assert poller.poll(20000)
+poke(p, b'still there')
+assert os.listdir(directory) == []
+raises(errno.ENOENT, os.stat, 'temp')
+raises(errno.ENOENT, os.getcwd)
+raises(errno.ENOENT, os.open, 'temp', os.O_RDONLY)
+for path in S, '/sys/class/sensor', '/sys/devices/platform/sensor.0', '/sys/dev/char/240:0':
+    assert not os.path.lexists(path), path
+assert 'sensor.0' not in os.listdir('/sys/bus/platform/devices')
+assert 'sensor' not in os.listdir('/sys/class')
+os.chdir('/')
+""",
+    )
+    assert driver.dev is not None
+    mapdev.remove(driver)
+    assert driver.dev is None
+    finish(process)
+    mapdev.add(Sensor, "/dev/sensor0")
+    mapdev.close()
+    assert not mapdev.leaks
+
+
+def test_it_comes_back(mapdev: Host, client: Client) -> None:
+    for _ in range(3):
+        driver = mapdev.add(Sensor, "/dev/sensor0")
+        client("assert open('/sys/class/sensor/sensor0/temp').read() == '21\\n'")
+        mapdev.remove(driver)
+        client("assert not os.path.exists('/dev/sensor0')")
+
+
+def test_one_of_two_nodes(mapdev: Host, client: Client) -> None:
+    driver = Quiet()
+    mapdev.add(driver, "/dev/a/one")
+    mapdev.add(driver, "/dev/a/two")
+    mapdev.remove("/dev/a/one")
+    assert driver.removed == 0
+    client("assert os.listdir('/dev/a') == ['two']")
+    mapdev.remove(driver)
+    assert driver.removed == 1
+    client("assert not os.path.exists('/dev/a')")
+    with pytest.raises(DriverError, match="no device"):
+        mapdev.remove(driver)
+    with pytest.raises(DriverError, match="no device"):
+        mapdev.remove("/dev/a/one")
+
+
+def test_many_times_under_load(mapdev: EmbeddedHost, start: Any) -> None:
+    """Programs list, open, read and map all the time; nothing is left of what was there."""
+    times = int(os.environ.get("MAPDEV_STORM", "100"))
+    mapdev.add(Bare, "/dev/sensors/stays")
+    processes = [
+        begin(
+            start,
+            """
+import select
+print('ready', flush=True)
+while not select.select([0], [], [], 0)[0]:
+    assert 'sensors' in os.listdir('/dev')
+    for path in '/dev/sensors', '/sys/class/sensor', '/sys/class/sensor/sensors!one':
+        try:
+            names = os.listdir(path)
+            for name in names:
+                with open(f'{path}/{name}', 'rb+', buffering=0) as file:
+                    file.read(10)
+                    mmap.mmap(file.fileno(), P)
+        except OSError as error:
+            assert error.errno in (errno.ENOENT, errno.ENODEV, errno.EISDIR, errno.EACCES,
+                                   errno.EINVAL, errno.ESPIPE, errno.EIO), error
+""",
+        )
+        for _ in range(2)
+    ]
+    frames, descriptors = mapdev.machine.counts().used, len(os.listdir("/proc/self/fd"))
+    for _ in range(times):
+        mapdev.remove(mapdev.add(Sensor, "/dev/sensors/one"))
+    for process in processes:
+        finish(process)
+    mapdev.settle()
+    mapdev._reclaim_gone()
+    assert mapdev.machine.counts().used == frames
+    tree = mapdev.machine.device_tree
+    assert [node.path for node in tree.root.walk() if "one" in node.path] == []
+    assert len(os.listdir("/proc/self/fd")) <= descriptors + 10
+    assert not mapdev._gone
+    mapdev.close()
+    assert not mapdev.leaks
+
+
+def test_poll_of_a_device_without_files(mapdev: Host) -> None:
+    class Ready(Quiet):
+        def poll(self, file: File) -> int:
+            return EPOLLIN
+
+    mapdev.remove(mapdev.add(Ready, "/dev/x"))
+    assert not mapdev.devices
