@@ -1,6 +1,6 @@
 # make demo, make test and make bench set up what they need themselves: see tools/setup.sh.
 .DEFAULT_GOAL := help
-.PHONY: help demo test conformance fuzz bench bench-kernel lint docs clean
+.PHONY: help demo test test-environments conformance fuzz bench bench-kernel lint docs clean
 
 PYTHON_RUN := .venv/bin/python
 ARGS ?=
@@ -22,6 +22,10 @@ test: ## run all tests, some of them in virtual machines
 conformance: ## compare what programs see here with real kernels
 	@tools/setup.sh test
 	@$(PYTHON_RUN) -m tests.conformance.report $(ARGS)
+
+test-environments: ## run the tests in containers: other Debians, Docker's profile; ARGS="docker hidepid"
+	@tools/setup.sh test environments
+	@$(PYTHON_RUN) -m tests.environments $(ARGS)
 
 bench: ## compare speed with FUSE and others, in some minutes; best on a quiet machine
 	@tools/setup.sh bench

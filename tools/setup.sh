@@ -2,7 +2,7 @@
 # Set up what demo, tests, documentation and benchmarks need: Debian packages and the virtual
 # environment .venv.
 #
-#   tools/setup.sh [demo|test|docs|bench]...
+#   tools/setup.sh [demo|test|docs|bench|environments]...
 #
 # Done again it takes a moment: packages are looked up, not installed, and the environment is built
 # anew only when pyproject.toml, this script, the C extension or Python has changed. Without root or
@@ -16,6 +16,7 @@ test_packages=("${demo_packages[@]}" stress-ng sparse gcc libc6-dev python3-dev
     clang libclang-rt-dev valgrind gdb strace ltrace)
 qemu_packages=(qemu-system-x86 qemu-system-arm)
 qemu_oldest=1:8 # under 7.2, which Debian 12 has, Linux 6.12 crashes at random
+environment_packages=(debootstrap runc)
 bench_packages=(gcc libc6-dev pkg-config libfuse3-dev fuse3 umockdev libumockdev-dev)
 venv=.venv
 apt_options=(-qq -y --no-install-recommends -oDPkg::Lock::Timeout=300 -oAcquire::Retries=3)
@@ -142,6 +143,7 @@ for part; do
             install_extra dev
             ;;
         docs) install_extra docs ;;
+        environments) install_packages "make test-environments" "${environment_packages[@]}" ;;
         bench)
             install_packages "make bench" "${bench_packages[@]}"
             install_extra bench || { # pyfuse3 has to be compiled on some machines
@@ -149,6 +151,6 @@ for part; do
                 install_extra dev
             }
             ;;
-        *) fail "'$part' is none of demo, test, docs, bench" ;;
+        *) fail "'$part' is none of demo, test, docs, bench, environments" ;;
     esac
 done

@@ -13,6 +13,7 @@ Three marks say where a host differs, each with the reason:
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -21,12 +22,15 @@ from client_fixtures import client, shell, start, static, warm
 
 import mapdev
 from mapdev.host.core.host import Host
+from mapdev.host.embedded.faults.userfault import UFFD_USER_MODE_ONLY
+from mapdev.host.embedded.libc import userfaultfd
 
 __all__ = ["client", "new_host", "shell", "start", "static", "warm"]
 
 MARKS = (
     "embedded_only(reason): the kernel host differs here, for a reason that is documented",
     "kernel_only(reason): the embedded host differs here, for a reason that is documented",
+    "when_touched: sees that pages come when they are touched, which takes a userfaultfd",
     "fails_on(host, reason): a fault of that host, 'embedded' or 'kernel', or of 'both'",
 )
 
@@ -42,11 +46,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = [item for item in items if item.get_closest_marker(other)]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
+    all_at_once = kind == "embedded" and not _may_have_userfaultfd()
     for item in items:
+        if all_at_once and item.get_closest_marker("when_touched"):
+            item.add_marker(pytest.mark.skip(reason="no userfaultfd is allowed here"))
         for mark in item.iter_markers("fails_on"):
             host, reason = mark.args
             if host in (kind, "both"):
                 item.add_marker(pytest.mark.xfail(reason=reason, strict=True))
+
+
+def _may_have_userfaultfd() -> bool:
+    try:
+        os.close(userfaultfd(os.O_CLOEXEC | UFFD_USER_MODE_ONLY))
+    except OSError:
+        return False
+    return True
 
 
 @pytest.fixture(autouse=True)

@@ -30,6 +30,8 @@ from mapdev.linux import (
 
 Static = Callable[[str], str]
 
+pytestmark = pytest.mark.when_touched
+
 _AT = 3 * PAGE_SIZE + 0x123
 _BUS = f"{int(signal.SIGBUS)} 2 +{_AT}"  # BUS_ADRERR
 _POISON = f"{int(signal.SIGBUS)} 4 +{_AT} lsb {PAGE_SHIFT}"  # BUS_MCEERR_AR

@@ -44,6 +44,7 @@ needs_kernel_faults = pytest.mark.skipif(
 )
 
 
+@pytest.mark.when_touched
 def test_each_page_is_asked_for_once(mapdev: Host, client: Client) -> None:
     driver = mapdev.add(Asked, "/dev/x")
     client(
@@ -62,6 +63,7 @@ assert peek(q + 2 * P, 6) == b'page05'; expect('fault5r')
     assert [page_count(page) for page in driver.pages] == [1] * 16
 
 
+@pytest.mark.when_touched
 def test_private_pages_are_copied(mapdev: Host, client: Client) -> None:
     driver = mapdev.add(Asked, "/dev/x")
     client(
@@ -75,6 +77,7 @@ assert peek(p + P, 6) == b'PAGE01'; poke(p + P, b'mine'); expect('fault1r')
     assert bytes(memory(page_address(driver.pages[0]), 4)) == b"PAGE"
 
 
+@pytest.mark.when_touched
 def test_sigbus_with_the_exact_address(mapdev: Host, client: Client, static: Static) -> None:
     driver = mapdev.add(Asked, "/dev/x")
     done = mapdev.run([static("sigbus"), "/dev/x", str(16 * PAGE_SIZE + 0x123)],
@@ -98,6 +101,7 @@ def test_a_driver_that_fails(mapdev: Host, client: Client, caplog: Any) -> None:
 
 
 @needs_kernel_faults
+@pytest.mark.when_touched
 def test_inside_system_calls(mapdev: Host, client: Client) -> None:
     driver = mapdev.add(Asked, "/dev/x")
     client(
@@ -115,6 +119,7 @@ assert 'fault16' in asked()
     assert bytes(memory(page_address(driver.pages[2]), 5)) == b"HELLO"
 
 
+@pytest.mark.when_touched
 def test_the_host_s_own_access(mapdev: Host, client: Client) -> None:
     """The host reads and writes a client's memory; it must not wait for itself."""
     driver = mapdev.add(Asked, "/dev/x")
@@ -132,6 +137,7 @@ assert ctypes.get_errno() == errno.EFAULT
     assert driver.written == b"PAGE04"
 
 
+@pytest.mark.when_touched
 def test_advice_and_zap_bring_faults_back(mapdev: Host, client: Client) -> None:
     mapdev.add(Asked, "/dev/x")
     client(
@@ -149,6 +155,7 @@ assert libc.madvise(p + 14 * P, 3 * P, 22) == -1 and ctypes.get_errno() == errno
     )
 
 
+@pytest.mark.when_touched
 def test_populate_and_locked(mapdev: Host, client: Client) -> None:
     mapdev.add(Asked, "/dev/x")
     client(
@@ -163,6 +170,7 @@ assert locked() - before == 2 * P // 1024; expect('fault1r fault2r')
     )
 
 
+@pytest.mark.when_touched
 def test_mapping_several_pages_at_once(mapdev: Host, client: Client) -> None:
     class Around(Asked):
         def probe(self, **hooks: Any) -> None:
@@ -193,6 +201,7 @@ poke(p + 9 * P, b'x'); expect('fault11w')
     assert [page_count(page) for page in driver.pages] == [1] * 16
 
 
+@pytest.mark.when_touched
 def test_frames_without_pages(mapdev: Host, client: Client) -> None:
     class Frames(Asked):
         def mmap(self, file: File, vma: VmAreaStruct) -> None:
@@ -218,6 +227,7 @@ assert libc.madvise(p, P, 4) == -1 and ctypes.get_errno() == errno.EINVAL
 @pytest.mark.skipif(
     not PROTECTS, reason="write-protection of shared memory: Linux 5.19, arm64 6.10"
 )
+@pytest.mark.when_touched
 def test_the_first_write_is_told(mapdev: Host, client: Client) -> None:
     driver = mapdev.add(Told, "/dev/x")
     client(
@@ -242,6 +252,7 @@ q = raw_mmap(None, P, R | W, PRIVATE, fd); poke(q, b'mine'); expect('fault0w')
     assert [page_count(page) for page in driver.pages] == [1] * 16
 
 
+@pytest.mark.when_touched
 def test_areas_that_fault_move_and_split(mapdev: Host, client: Client) -> None:
     mapdev.add(Asked, "/dev/x")
     client(
@@ -263,6 +274,7 @@ p = libc.mremap(p, 0, 4 * P, 1, None); assert peek(p, 6) == b'PAGE08'; expect('f
     )
 
 
+@pytest.mark.when_touched
 def test_a_page_that_moves_beside_others_leaves_them_as_they_are(
     mapdev: Host, client: Client
 ) -> None:
@@ -279,6 +291,7 @@ poke(p + 3 * P, b'three'); peek(p + 6 * P); expect('fault3w fault2r')
     )
 
 
+@pytest.mark.when_touched
 def test_fork_and_exec(mapdev: Host, client: Client) -> None:
     driver = mapdev.add(Asked, "/dev/x")
     client(
@@ -300,6 +313,7 @@ assert peek(p + P, 3) == b'one'; expect('fault1r')
 
 
 @pytest.mark.skipif(not PROTECTS, reason="shared memory can't be write-protected here")
+@pytest.mark.when_touched
 def test_the_first_write_is_told_wherever_the_page_is(mapdev: Host, client: Client) -> None:
     mapdev.add(Told, "/dev/x")
     client(
@@ -316,6 +330,7 @@ assert libc.pread(fd, ctypes.c_void_p(q + P), 100, ctypes.c_long(0)) == 0; expec
     )
 
 
+@pytest.mark.when_touched
 def test_populate_as_the_kernel_does(mapdev: Host, client: Client) -> None:
     mapdev.add(Told, "/dev/x")
     client(
@@ -350,6 +365,7 @@ assert libc.mlock(ctypes.c_void_p(p), 18 * P) == -1 and ctypes.get_errno() == er
 
 
 @pytest.mark.embedded_only("the kernel asks again as long as the driver says VM_FAULT_RETRY")
+@pytest.mark.when_touched
 def test_the_host_asks_again_itself(mapdev: Host, client: Client) -> None:
     class Later(Asked):
         def fault(self, vmf: VmFault) -> int:
@@ -419,6 +435,7 @@ for turn in range(1100):
     )
 
 
+@pytest.mark.when_touched
 def test_pages_that_could_not_be_had_are_asked_for_again(mapdev: Host, client: Client) -> None:
     mapdev.add(Asked, "/dev/x")
     client(
