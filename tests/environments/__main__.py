@@ -101,7 +101,7 @@ def row(environment: Environment, result: Result) -> str:
     today = datetime.datetime.now(tz=datetime.UTC).date()
     return (
         f"| {environment.what} | {result.python} | {result.verdict} | {counts} | "
-        f"{today}, Linux {platform.release()} |"
+        f"{today}, Linux {platform.release().split('-')[0]} |"
     )
 
 
