@@ -16,7 +16,7 @@ MIB = 1 << 20
 class Machine(PhysicalMemory):
     """Physical memory, on which nobody waits."""
 
-    def wake_up(self, queue: Hashable, owner: Hashable) -> None:
+    def wake_up(self, queue: Hashable, owner: Hashable, nr: int | None = None) -> None:
         """Do nothing: no call is parked."""
 
     def add_kthread(self, kthread: Kthread) -> None:

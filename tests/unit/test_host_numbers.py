@@ -23,7 +23,7 @@ HEADERS = """
 #include <linux/mman.h>
 """
 # The kernel's own, which no header shows.
-INSIDE = {"ENOIOCTLCMD", "ERESTARTSYS", "MAX_RW_COUNT"}
+INSIDE = {"MAX_RW_COUNT"}
 # The module's header has these with a prefix of its own: see test_uapi.py.
 CONTRACT = "kernel/uapi.py"
 # What system calls take and return.

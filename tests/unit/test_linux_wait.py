@@ -38,7 +38,7 @@ class Machine:
         self.woken: list[tuple[Hashable, Hashable]] = []
         self.kthreads: list[Kthread] = []
 
-    def wake_up(self, queue: Hashable, owner: Hashable) -> None:
+    def wake_up(self, queue: Hashable, owner: Hashable, nr: int | None = None) -> None:
         self.woken.append((queue, owner))
 
     def add_kthread(self, kthread: Kthread) -> None:

@@ -4,7 +4,7 @@ What drivers need too is in `mapdev.linux.numbers`; ``F_*`` is in Python's `fcnt
 same on x86-64 and aarch64; what differs between processors is in `mapdev.host.embedded.arch`.
 
 Source: include/uapi/linux/fcntl.h, sched.h, mman.h, fs.h, uio.h, capability.h,
-include/uapi/asm-generic/mman-common.h, include/linux/errno.h
+include/uapi/asm-generic/mman-common.h
 """
 
 from __future__ import annotations
@@ -41,8 +41,6 @@ MADV_NORMAL, MADV_RANDOM, MADV_SEQUENTIAL, MADV_WILLNEED, MADV_DONTNEED = range(
 CLONE_VM, CLONE_FS, CLONE_SIGHAND, CLONE_VFORK = 0x100, 0x200, 0x800, 0x4000
 CLONE_THREAD, CLONE_NEWNS, CLONE_SYSVSEM, CLONE_UNTRACED = 0x10000, 0x20000, 0x40000, 0x800000
 CAP_FOWNER, CAP_IPC_LOCK, CAP_SYS_MODULE, CAP_SYS_PTRACE, CAP_SYS_ADMIN = 3, 14, 16, 19, 21
-ERESTARTSYS = 512  # never seen by a program: EINTR comes of it, or the call begins anew
-ENOIOCTLCMD = 515  # what a driver says of commands that it does not know; ENOTTY comes of it
 
 
 def numbers_in_use() -> tuple[set[int], set[int]]:

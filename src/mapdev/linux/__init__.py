@@ -3,33 +3,46 @@
 One module a subject: page (struct page), gfp, slab, vmalloc and dma (allocation), vma, mm and fs
 (areas, processes, files), mapping (remap_pfn_range and relatives), uaccess (user memory), access
 (kernel memory as a memoryview), kobject, sysfs, device, cdev and miscdevice (the device model),
-kernfs (its tree of names), wait and kthread (wait queues, kernel threads), numbers,
-ioctl_numbers, and context, the seam to the host. Each says in `__all__` what is public. Pure
-semantics: nothing here does a system call or knows a host. Units: addresses, sizes and offsets are
-bytes; pfn and pgoff are pages; ranges are half-open.
+kernfs (its tree of names), wait, awaiting, completion and kthread (waiting, kernel threads),
+jiffies, timer and workqueue (time), kfifo, locking,
+numbers, errnos, ioctl_numbers, and context, the seam to the host. Each says in `__all__` what is
+public. Pure semantics: nothing here does a system call or knows a host. Units: addresses, sizes and
+offsets are bytes; pfn and pgoff are pages; ranges are half-open.
 """
 # ruff: noqa: F403 - each module says in its __all__ what is public
 
 from mapdev.linux.access import *
 from mapdev.linux.access import __all__ as _access
+from mapdev.linux.awaiting import *
+from mapdev.linux.awaiting import __all__ as _awaiting
 from mapdev.linux.cdev import *
 from mapdev.linux.cdev import __all__ as _cdev
+from mapdev.linux.completion import *
+from mapdev.linux.completion import __all__ as _completion
 from mapdev.linux.device import *
 from mapdev.linux.device import __all__ as _device
 from mapdev.linux.dma import *
 from mapdev.linux.dma import __all__ as _dma
+from mapdev.linux.errnos import *
+from mapdev.linux.errnos import __all__ as _errnos
 from mapdev.linux.fs import *
 from mapdev.linux.fs import __all__ as _fs
 from mapdev.linux.gfp import *
 from mapdev.linux.gfp import __all__ as _gfp
 from mapdev.linux.ioctl_numbers import *
 from mapdev.linux.ioctl_numbers import __all__ as _ioctl_numbers
+from mapdev.linux.jiffies import *
+from mapdev.linux.jiffies import __all__ as _jiffies
 from mapdev.linux.kernfs import *
 from mapdev.linux.kernfs import __all__ as _kernfs
+from mapdev.linux.kfifo import *
+from mapdev.linux.kfifo import __all__ as _kfifo
 from mapdev.linux.kobject import *
 from mapdev.linux.kobject import __all__ as _kobject
 from mapdev.linux.kthread import *
 from mapdev.linux.kthread import __all__ as _kthread
+from mapdev.linux.locking import *
+from mapdev.linux.locking import __all__ as _locking
 from mapdev.linux.mapping import *
 from mapdev.linux.mapping import __all__ as _mapping
 from mapdev.linux.miscdevice import *
@@ -44,6 +57,8 @@ from mapdev.linux.slab import *
 from mapdev.linux.slab import __all__ as _slab
 from mapdev.linux.sysfs import *
 from mapdev.linux.sysfs import __all__ as _sysfs
+from mapdev.linux.timer import *
+from mapdev.linux.timer import __all__ as _timer
 from mapdev.linux.uaccess import *
 from mapdev.linux.uaccess import __all__ as _uaccess
 from mapdev.linux.vma import *
@@ -52,18 +67,26 @@ from mapdev.linux.vmalloc import *
 from mapdev.linux.vmalloc import __all__ as _vmalloc
 from mapdev.linux.wait import *
 from mapdev.linux.wait import __all__ as _wait
+from mapdev.linux.workqueue import *
+from mapdev.linux.workqueue import __all__ as _workqueue
 
 __all__ = [
     *_access,
+    *_awaiting,
     *_cdev,
+    *_completion,
     *_device,
     *_dma,
+    *_errnos,
     *_fs,
     *_gfp,
     *_ioctl_numbers,
+    *_jiffies,
     *_kernfs,
+    *_kfifo,
     *_kobject,
     *_kthread,
+    *_locking,
     *_mapping,
     *_miscdevice,
     *_mm,
@@ -71,8 +94,10 @@ __all__ = [
     *_page,
     *_slab,
     *_sysfs,
+    *_timer,
     *_uaccess,
     *_vma,
     *_vmalloc,
     *_wait,
+    *_workqueue,
 ]

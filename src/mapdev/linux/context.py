@@ -6,9 +6,11 @@ needs of one is the `Machine` protocol. A context belongs to one operation of on
 kernel thread; a `Machine` is called under its host's lock, but for what says otherwise.
 """
 
+from __future__ import annotations
+
 import errno
 import os
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -20,8 +22,8 @@ if TYPE_CHECKING:
     from mapdev.linux.vma import Kind, VmAreaStruct
 
 __all__ = [
-    "Context", "FrameState", "Machine", "Owner", "WouldBlock", "context", "current_context",
-    "enter", "machine", "reset",
+    "Alarm", "Context", "FrameState", "Machine", "Owner", "Progress", "WouldBlock", "context",
+    "current_context", "enter", "machine", "reset",
 ]  # fmt: skip
 
 Owner = Hashable | None
@@ -47,7 +49,7 @@ class Machine(Protocol):
     """
 
     # Devices: changed under the lock
-    device_tree: "DeviceTree"
+    device_tree: DeviceTree
 
     @property
     def nr_frames(self) -> int:
@@ -93,7 +95,7 @@ class Machine(Protocol):
 
     def vmalloc_runs(
         self, addr: int, first: int, nr_pages: int
-    ) -> "tuple[Kind, Sequence[tuple[int, int]]]":
+    ) -> tuple[Kind, Sequence[tuple[int, int]]]:
         """Give what a part of the area that starts at ``addr`` is to be mapped as.
 
         The part, from page ``first`` on, must lie in the area; neighbours are joined.
@@ -124,39 +126,105 @@ class Machine(Protocol):
         """Give a writable view; EFAULT when any of it is not allocated."""
 
     # Mappings
-    def areas(self, task: "TaskStruct") -> "list[VmAreaStruct]":
+    def areas(self, task: TaskStruct) -> list[VmAreaStruct]:
         """Give the live areas of any task; EFAULT where only a client's own call can tell."""
 
-    def unmap_mapping_range(self, inode: "Inode", start: int, size: int) -> None:
+    def unmap_mapping_range(self, inode: Inode, start: int, size: int) -> None:
         """Take bytes of a device's file out of all areas that map them; size 0: to the end."""
 
     # Waiting: from any thread, without the lock
-    def wake_up(self, queue: Hashable, owner: Owner) -> None:
-        """Run again what waits on `queue`, which is the driver `owner`'s, and ask its files."""
+    def wake_up(self, queue: Hashable, owner: Owner, nr: int | None = None) -> None:
+        """Run again what waits on `queue`, which is the driver `owner`'s, and ask its files.
 
-    def add_kthread(self, kthread: "Kthread") -> None:
+        Of those that wait exclusively, the first `nr` that can be woken; all of them for None.
+        """
+
+    def set_alarm(self, when: float, function: Callable[[], None]) -> Alarm:
+        """Call `function` under the host's lock at a time of `time.monotonic`."""
+
+    def add_kthread(self, kthread: Kthread) -> None:
         """Know of a thread that was started, so that it ends with its owner."""
 
     def driver_raised(self, error: BaseException) -> None:
         """Know what a driver raised that is no `Exception`: it must fail the run."""
 
 
-class WouldBlock(BlockingIOError):  # noqa: N818 - an event, not an error
-    """An operation can't go on before `queue` is woken; EAGAIN for whoever can't wait."""
+class Alarm(Protocol):
+    """A function that is to be called at some time."""
 
-    def __init__(self, queue: Hashable) -> None:
-        """Name the queue."""
+    def cancel(self) -> bool:
+        """Don't call it, in any thread; say whether it was still to be called."""
+
+    def wait(self) -> None:
+        """Return when it doesn't run, in any thread; at once where it runs itself."""
+
+
+class WouldBlock(BlockingIOError):  # noqa: N818 - an event, not an error
+    """An operation can't go on before `queue` is woken; EAGAIN for whoever can't wait.
+
+    :ivar deadline: when it can go on in any case, by `time.monotonic`; None for never.
+    :ivar is_exclusive: `wake_up` wakes only the first of these.
+    :ivar is_interruptible: a signal ends the wait.
+    """
+
+    def __init__(
+        self,
+        queue: Hashable,
+        deadline: float | None = None,
+        is_exclusive: bool = False,
+        is_interruptible: bool = True,
+    ) -> None:
+        """Name the queue, and how the wait may end."""
         super().__init__(errno.EAGAIN, os.strerror(errno.EAGAIN))
         self.queue = queue
+        self.deadline = deadline
+        self.is_exclusive = is_exclusive
+        self.is_interruptible = is_interruptible
+
+
+class Progress:
+    """What an operation that has to wait has got past already: it is run again from its beginning.
+
+    Waits are known by what they wait for, and by how many for the same came before in this run.
+
+    :ivar held: locks that the operation holds; it lets go of them when it has to wait.
+    """
+
+    __slots__ = ("_known", "_run", "held")
+
+    def __init__(self) -> None:
+        """Know nothing."""
+        self._known: dict[tuple[Hashable, int], Any] = {}
+        self._run: dict[Hashable, int] = {}
+        self.held: list[Any] = []
+
+    def next(self, what: Hashable) -> tuple[Hashable, int]:
+        """Give the name of the next wait for `what`."""
+        count = self._run[what] = self._run.get(what, 0) + 1
+        return what, count
+
+    def get(self, wait: tuple[Hashable, int]) -> Any:
+        """Give what was noted of a wait in an earlier run, or in this one; None if nothing."""
+        return self._known.get(wait)
+
+    def note(self, wait: tuple[Hashable, int], value: Any) -> None:
+        """Note something of a wait."""
+        self._known[wait] = value
+
+    def rewind(self) -> None:
+        """Begin another run."""
+        self._run.clear()
 
 
 class Context:
     """One stretch of driver code: the machine it runs on and for whom it runs."""
 
-    __slots__ = ("machine", "owner", "task")
+    __slots__ = ("machine", "owner", "progress", "task")
+
+    progress: Progress | None
 
     def __init__(
-        self, machine: Machine, owner: Owner = None, task: "TaskStruct | None" = None
+        self, machine: Machine, owner: Owner = None, task: TaskStruct | None = None
     ) -> None:
         """Make a context.
 
@@ -167,9 +235,10 @@ class Context:
         """
         self.machine = machine
         self.owner = owner
+        self.progress = None
         self.task = task
 
-    def user(self) -> "TaskStruct":
+    def user(self) -> TaskStruct:
         """Give the task whose memory copy_from_user means.
 
         :raises OSError: ESRCH, no call is being handled

@@ -1,4 +1,4 @@
-"""Wait queues: wait_event_interruptible, wake_up and poll_wait.
+"""Wait queues: wait_event_interruptible and its relatives, wake_up and poll_wait.
 
 A driver keeps a `WaitQueueHead` for each thing that somebody may wait for. An operation that needs
 it calls `wait_event_interruptible`, whoever brings it about calls `wake_up`, from any thread.
@@ -6,23 +6,45 @@ it calls `wait_event_interruptible`, whoever brings it about calls `wake_up`, fr
 An operation does not sleep in the middle, as it would in the kernel: there is one thread for all of
 them. The wait ends the operation by an exception, the host keeps the call, and runs the operation
 again from its beginning after a `wake_up`. So an operation waits first and acts afterwards. Nothing
-is kept here but the kernel threads that sleep in a queue; which calls wait is the host's to know.
+is kept here but the kernel threads and coroutines that sleep in a queue; which calls wait is the
+host's to know. `completion`, `timer` and `workqueue` build on this.
 """
 
+import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakSet
 
-from mapdev.linux.context import Machine, Owner, WouldBlock, context, current_context
+from mapdev.linux.context import (
+    Context,
+    Machine,
+    Owner,
+    Progress,
+    WouldBlock,
+    context,
+    current_context,
+)
 from mapdev.linux.kthread import Kthread
+from mapdev.linux.numbers import HZ, MAX_SCHEDULE_TIMEOUT
 
 if TYPE_CHECKING:
     from mapdev.linux.fs import File
 
 __all__ = [
-    "WaitQueueHead", "init_waitqueue_head", "poll_wait", "wait_event_interruptible", "wake_up",
-    "wake_up_all", "wake_up_interruptible",
+    "WaitQueueHead", "init_waitqueue_head", "poll_wait", "wait_event", "wait_event_interruptible",
+    "wait_event_interruptible_exclusive", "wait_event_interruptible_timeout", "wait_event_killable",
+    "wait_event_timeout", "waitqueue_active", "wake_up", "wake_up_all", "wake_up_interruptible",
+    "wake_up_interruptible_all", "wake_up_interruptible_nr", "wake_up_interruptible_poll",
+    "wake_up_interruptible_sync", "wake_up_nr", "wake_up_poll",
 ]  # fmt: skip
+
+
+class _Sleeper(Protocol):
+    """Who sleeps in a queue: a kernel thread, or a coroutine."""
+
+    @property
+    def wake(self) -> Any:
+        """Has ``set()``, which wakes it; called in any thread."""
 
 
 class WaitQueueHead:
@@ -35,11 +57,12 @@ class WaitQueueHead:
     Source: include/linux/wait.h
     """
 
-    __slots__ = ("__weakref__", "_machines", "_owner", "sleepers")
+    __slots__ = ("__weakref__", "_machines", "_owner", "exclusive", "sleepers")
 
     def __init__(self) -> None:
         """Make an empty queue, as ``DECLARE_WAIT_QUEUE_HEAD`` does."""
-        self.sleepers: set[Kthread] = set()
+        self.sleepers: set[_Sleeper] = set()
+        self.exclusive: dict[_Sleeper, None] = {}  # in the order in which they came
         self._machines: WeakSet[Machine] = WeakSet()  # on which somebody may wait
         self._owner: Owner = None
         self.adopt()
@@ -52,13 +75,80 @@ class WaitQueueHead:
             if self._owner is None:
                 self._owner = now.owner
 
-    def wake(self) -> None:
-        """Have all that wait look again."""
+    def wake(self, nr: int | None = None) -> None:
+        """Have those that wait look again: of exclusive ones the first `nr`, None for all."""
         self.adopt()
         for sleeper in tuple(self.sleepers):
             sleeper.wake.set()
+        for sleeper in tuple(self.exclusive):
+            if nr == 0:
+                break
+            if self.exclusive.pop(sleeper, self) is None:  # nobody else has woken it
+                sleeper.wake.set()
+                nr = None if nr is None else nr - 1
         for machine in tuple(self._machines):  # without one nobody has waited yet
-            machine.wake_up(self, self._owner)
+            machine.wake_up(self, self._owner, nr)
+
+
+def _progress_of(now: Context) -> Progress:
+    """Return what the operation that runs has got past."""
+    if now.progress is None:
+        now.progress = Progress()
+    return now.progress
+
+
+def _wait_for(
+    wq_head: WaitQueueHead,
+    condition: Callable[[], object],
+    timeout: int = MAX_SCHEDULE_TIMEOUT,
+    is_exclusive: bool = False,
+    is_interruptible: bool = True,
+) -> int:
+    """Wait until a condition holds; return the jiffies that are left, 0 if the time is over."""
+    wq_head.adopt()
+    if condition():
+        return max(1, timeout)
+    now = context()
+    has_limit = timeout < MAX_SCHEDULE_TIMEOUT
+    seconds = max(0, timeout) / HZ
+    task = now.task
+    if isinstance(task, Kthread):
+        deadline = time.monotonic() + seconds if has_limit else None
+        return _sleep(wq_head, condition, task, deadline, is_exclusive)
+    deadline = None
+    if has_limit:
+        progress = _progress_of(now)
+        wait = progress.next(wq_head)
+        deadline = progress.get(wait)
+        if deadline is None:  # it begins now; when it is over it stays so in all later runs
+            deadline = time.monotonic() + seconds
+            progress.note(wait, deadline)
+        if deadline <= time.monotonic():
+            return 0
+    raise WouldBlock(wq_head, deadline, is_exclusive, is_interruptible)
+
+
+def _sleep(
+    wq_head: WaitQueueHead, condition: Callable[[], object], task: Kthread,
+    deadline: float | None, is_exclusive: bool,
+) -> int:  # fmt: skip
+    """Sleep in a kernel thread; return the jiffies that are left, at least 1 unless it is over."""
+    try:
+        while True:
+            task.wake.clear()  # before the look, so that no wake-up after it is lost
+            if is_exclusive:
+                wq_head.exclusive[task] = None
+            else:
+                wq_head.sleepers.add(task)
+            left = None if deadline is None else deadline - time.monotonic()
+            if condition():
+                return max(1, int((left or 0) * HZ))
+            if left is not None and left <= 0:
+                return 0
+            task.wake.wait(left)
+    finally:
+        wq_head.sleepers.discard(task)
+        wq_head.exclusive.pop(task, None)
 
 
 def init_waitqueue_head(wq_head: WaitQueueHead) -> None:
@@ -87,41 +177,137 @@ def wait_event_interruptible(wq_head: WaitQueueHead, condition: Callable[[], obj
     the driver need not ask for the flag. A signal ends the call (EINTR, or a restart as SA_RESTART
     says) and the driver is not told. In a kernel thread it sleeps, as in the kernel.
     """
-    wq_head.adopt()
-    if condition():
-        return 0
-    task = context().task
-    if not isinstance(task, Kthread):
-        raise WouldBlock(wq_head)
-    wq_head.sleepers.add(task)
-    try:
-        while True:
-            task.wake.clear()  # before the look, so that no wake-up after it is lost
-            if condition():
-                return 0
-            task.wake.wait()
-    finally:
-        wq_head.sleepers.discard(task)
+    _wait_for(wq_head, condition)
+    return 0
+
+
+def wait_event_interruptible_timeout(
+    wq_head: WaitQueueHead, condition: Callable[[], object], timeout: int
+) -> int:
+    """Wait until a condition holds or some time is over; a signal may end the wait.
+
+    :param wq_head: the queue that is woken when the condition may have changed
+    :param condition: as for `wait_event_interruptible`
+    :param timeout: jiffies, of which ``HZ`` are a second
+    :return: 0 if the time is over and the condition does not hold, else the jiffies that were left,
+        at least 1
+    :raises BlockingIOError: it has to wait; as for `wait_event_interruptible`
+
+    Source: include/linux/wait.h
+    Fidelity: as for `wait_event_interruptible`. The time runs from the first time that the
+    operation comes here; when it is over, the operation is run again and this gives 0.
+    """
+    return _wait_for(wq_head, condition, timeout)
+
+
+def wait_event_interruptible_exclusive(
+    wq_head: WaitQueueHead, condition: Callable[[], object]
+) -> int:
+    """Wait as `wait_event_interruptible`, as one of those of whom `wake_up` wakes only the first.
+
+    :return: 0
+    :raises BlockingIOError: it has to wait; as for `wait_event_interruptible`
+
+    Source: include/linux/wait.h
+    Fidelity: as for `wait_event_interruptible`. One that was woken and has to wait again goes to
+    the end of the queue, as in the kernel. Kernel threads are woken before calls.
+    """
+    _wait_for(wq_head, condition, is_exclusive=True)
+    return 0
+
+
+def wait_event(wq_head: WaitQueueHead, condition: Callable[[], object]) -> None:
+    """Wait until a condition holds; signals do not end the wait.
+
+    :raises BlockingIOError: it has to wait; as for `wait_event_interruptible`
+
+    Source: include/linux/wait.h
+    Fidelity: as for `wait_event_interruptible`; a client that is killed ends all the same.
+    """
+    _wait_for(wq_head, condition, is_interruptible=False)
+
+
+def wait_event_killable(wq_head: WaitQueueHead, condition: Callable[[], object]) -> int:
+    """Wait until a condition holds; only a signal that kills ends the wait.
+
+    :return: 0
+    :raises BlockingIOError: it has to wait; as for `wait_event_interruptible`
+
+    Source: include/linux/wait.h
+    Fidelity: as for `wait_event_interruptible`.
+    """
+    _wait_for(wq_head, condition, is_interruptible=False)
+    return 0
+
+
+def wait_event_timeout(
+    wq_head: WaitQueueHead, condition: Callable[[], object], timeout: int
+) -> int:
+    """Wait until a condition holds or some time is over; signals do not end the wait.
+
+    :param timeout: jiffies, of which ``HZ`` are a second
+    :return: as for `wait_event_interruptible_timeout`
+    :raises BlockingIOError: it has to wait; as for `wait_event_interruptible`
+
+    Source: include/linux/wait.h
+    Fidelity: as for `wait_event` and `wait_event_interruptible_timeout`.
+    """
+    return _wait_for(wq_head, condition, timeout, is_interruptible=False)
 
 
 def wake_up(wq_head: WaitQueueHead) -> None:
     """Wake those that wait in a queue, from any thread: their operations are run again.
 
-    Files that called `poll_wait` with the queue are asked again what they are ready for, too.
+    Of those that wait exclusively only the first is woken. Files that called `poll_wait` with the
+    queue are asked again what they are ready for, too.
 
     :param wq_head: the queue
 
     Source: include/linux/wait.h
-    Fidelity: there are no exclusive waits, so all that wait are woken by each of the three
-    functions. A call is not woken by a ``wake_up`` that its own operation made before it waited.
+    Fidelity: a call is not woken by a ``wake_up`` that its own operation made before it waited.
+    All that wait can be woken by each of these functions, uninterruptible waits too.
+    """
+    wq_head.wake(1)
+
+
+def wake_up_nr(wq_head: WaitQueueHead, nr: int) -> None:
+    """Wake those that wait in a queue, and the first `nr` of exclusive ones; 0 means all.
+
+    Source: include/linux/wait.h
+    Fidelity: as for `wake_up`.
+    """
+    wq_head.wake(nr or None)
+
+
+def wake_up_all(wq_head: WaitQueueHead) -> None:
+    """Wake all that wait in a queue, exclusively or not.
+
+    Source: include/linux/wait.h
+    Fidelity: as for `wake_up`.
     """
     wq_head.wake()
 
 
 def wake_up_interruptible(wq_head: WaitQueueHead) -> None:
-    """Wake those that wait in a queue and can be interrupted, which is all.
+    """Wake those that wait in a queue, and the first of exclusive ones.
 
-    :param wq_head: the queue
+    Source: include/linux/wait.h
+    Fidelity: as for `wake_up`.
+    """
+    wq_head.wake(1)
+
+
+def wake_up_interruptible_nr(wq_head: WaitQueueHead, nr: int) -> None:
+    """Wake those that wait in a queue, and the first `nr` of exclusive ones; 0 means all.
+
+    Source: include/linux/wait.h
+    Fidelity: as for `wake_up`.
+    """
+    wq_head.wake(nr or None)
+
+
+def wake_up_interruptible_all(wq_head: WaitQueueHead) -> None:
+    """Wake all that wait in a queue, exclusively or not.
 
     Source: include/linux/wait.h
     Fidelity: as for `wake_up`.
@@ -129,15 +315,40 @@ def wake_up_interruptible(wq_head: WaitQueueHead) -> None:
     wq_head.wake()
 
 
-def wake_up_all(wq_head: WaitQueueHead) -> None:
-    """Wake all that wait in a queue.
-
-    :param wq_head: the queue
+def wake_up_interruptible_sync(wq_head: WaitQueueHead) -> None:
+    """Wake as `wake_up_interruptible`, by one that is about to sleep itself.
 
     Source: include/linux/wait.h
     Fidelity: as for `wake_up`.
     """
-    wq_head.wake()
+    wq_head.wake(1)
+
+
+def wake_up_poll(wq_head: WaitQueueHead, mask: int) -> None:
+    """Wake as `wake_up`, saying which ``EPOLL*`` bits have come true.
+
+    Source: include/linux/wait.h
+    Fidelity: as for `wake_up`. The driver's poll is asked for the mask.
+    """
+    wq_head.wake(1)
+
+
+def wake_up_interruptible_poll(wq_head: WaitQueueHead, mask: int) -> None:
+    """Wake as `wake_up`, saying which ``EPOLL*`` bits have come true.
+
+    Source: include/linux/wait.h
+    Fidelity: as for `wake_up`. The driver's poll is asked for the mask.
+    """
+    wq_head.wake(1)
+
+
+def waitqueue_active(wq_head: WaitQueueHead) -> bool:
+    """Say whether somebody may wait in a queue.
+
+    Source: include/linux/wait.h
+    Fidelity: True also if somebody has waited there before: which calls wait the host knows.
+    """
+    return bool(wq_head.sleepers or wq_head.exclusive or wq_head._machines)
 
 
 def poll_wait(file: "File", wq_head: WaitQueueHead) -> None:

@@ -21,6 +21,7 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from mapdev.driver import Driver
+from mapdev.host.core.clock import Clock
 from mapdev.host.core.device import OPERATIONS, Device
 from mapdev.host.core.machine import HostMachine
 from mapdev.host.core.operations import Operations, OperationTimeout
@@ -69,6 +70,7 @@ class Host(abc.ABC):
 
     def __init__(self, timeout: float | None = None, verbose: bool = False) -> None:
         self.lock = threading.RLock()
+        self.clock = Clock(self.lock)
         self.watchdog = Watchdog(self._has_operation, timeout, verbose)
         self.devices: list[Device] = []
         self.leaks: list[str] = []
@@ -306,6 +308,7 @@ class Host(abc.ABC):
             return
         self._closed = True
         self.shut_down()
+        self.clock.stop()
         with self.lock:
             for driver in dict.fromkeys(device.driver for device in reversed(self.devices)):
                 self._remove(driver)

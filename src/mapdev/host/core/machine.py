@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Hashable
 from typing import Protocol
 
 from mapdev.host.allocation import Allocation
+from mapdev.host.core.clock import Alarm, Clock
 from mapdev.linux.context import Machine, Owner
 from mapdev.linux.kobject import DeviceTree
 from mapdev.linux.kthread import Kthread
 
 __all__ = ["Activity", "HostMachine", "Wake", "nobody_waits"]
 
-Wake = Callable[[Hashable, Owner], None]
-"""Notes that a wait queue was woken, which belongs to a driver; called in any thread."""
+Wake = Callable[[Hashable, Owner, int | None], None]
+"""Notes that a wait queue was woken, which belongs to a driver; called in any thread.
+
+The number is how many exclusive waiters are woken, None for all.
+"""
 
 
-def nobody_waits(queue: Hashable, owner: Owner) -> None:
+def nobody_waits(queue: Hashable, owner: Owner, nr: int | None) -> None:
     """Do nothing: the `Wake` of a machine without a host."""
 
 
@@ -38,20 +43,26 @@ class HostMachine(Machine, Protocol):
 
 
 class Activity:
-    """Implements wake-ups and kernel threads of `Machine`, for both machines.
+    """Implements wake-ups, timers and kernel threads of `Machine`, for both machines.
 
     :param wake: see `Wake`.
+    :param clock: the host's.
     """
 
-    def __init__(self, wake: Wake) -> None:
+    def __init__(self, wake: Wake, clock: Clock | None = None) -> None:
         self._wake = wake
+        self._clock = clock or Clock(threading.RLock())
         self.kthreads: dict[Hashable, list[Kthread]] = {}
         self.failures: list[BaseException] = []
         self.device_tree = DeviceTree()
 
-    def wake_up(self, queue: Hashable, owner: Owner) -> None:
+    def wake_up(self, queue: Hashable, owner: Owner, nr: int | None = None) -> None:
         """Run again what waits on `queue`; from any thread."""
-        self._wake(queue, owner)
+        self._wake(queue, owner, nr)
+
+    def set_alarm(self, when: float, function: Callable[[], None]) -> Alarm:
+        """Call `function` under the host's lock at a time of `time.monotonic`."""
+        return self._clock.at(when, function, is_locked=True)
 
     def add_kthread(self, kthread: Kthread) -> None:
         """Know of a kernel thread, so that it ends with its owner; from any thread."""

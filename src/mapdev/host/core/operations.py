@@ -26,8 +26,8 @@ from mapdev.host.core.device import Device
 from mapdev.host.core.files import OpenFile
 from mapdev.host.core.machine import HostMachine
 from mapdev.host.core.waiting import WouldWait
-from mapdev.host.numbers import ENOIOCTLCMD
-from mapdev.linux.context import Context, as_bytes, enter, reset
+from mapdev.linux.context import Context, Progress, WouldBlock, as_bytes, enter, reset
+from mapdev.linux.errnos import ENOIOCTLCMD
 from mapdev.linux.fs import FMODE_STREAM
 from mapdev.linux.log import log
 from mapdev.linux.mm import TaskStruct
@@ -284,6 +284,7 @@ class Operations:
         if call.file.device.is_gone:
             raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
         resumed, call.resumed = call.resumed, None
+        call.progress = None if resumed is None else resumed.progress
         token = enter(call)
         try:
             if resumed is None or resumed.outcome is None:
@@ -294,6 +295,8 @@ class Operations:
                 raise _started(result)
         except BaseException as error:
             if isinstance(error, BlockingIOError):
+                if call.progress is not None:
+                    _let_go(call.progress)
                 raise _must_wait(error, call, resumed, again) from None
             raise self._failure(error, call.file.device, operation) from None
         finally:
@@ -367,6 +370,13 @@ def _started(coroutine: Any) -> WouldWait:
     return wait
 
 
+def _let_go(progress: Progress) -> None:
+    """Have an operation that waits hold no lock: it is run again, and takes it again."""
+    while progress.held:
+        progress.held.pop().release()
+    progress.rewind()
+
+
 def _must_wait(
     error: BlockingIOError, call: Call, resumed: WouldWait | None, again: Callable[[], Any]
 ) -> OSError:
@@ -379,6 +389,11 @@ def _must_wait(
     if is_first and call.file.file.f_flags & os.O_NONBLOCK:
         return OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
     wait = WouldWait(getattr(error, "queue", None))
+    if isinstance(error, WouldBlock):
+        wait.deadline = error.deadline
+        wait.is_exclusive = error.is_exclusive
+        wait.is_interruptible = error.is_interruptible
+    wait.progress = call.progress
     wait.again = again
     wait.is_repeated = not is_first
     return wait

@@ -21,13 +21,15 @@ import contextlib
 import errno
 import os
 import threading
+import time
 from collections.abc import Callable, Coroutine, Hashable, Iterator
 from typing import Any, NamedTuple
 
 from mapdev.host.core.call import Call
+from mapdev.host.core.clock import Alarm, Clock
 from mapdev.host.core.coroutines import Coroutines, Running
 from mapdev.host.core.device import Device
-from mapdev.linux.context import Owner, current_context
+from mapdev.linux.context import Owner, Progress, current_context
 from mapdev.linux.log import log
 
 __all__ = ["Waiting", "WouldWait"]
@@ -44,6 +46,10 @@ class WouldWait(BlockingIOError):  # noqa: N818 - an event, not an error
     :ivar so_far: what the call has transferred already: its result if a signal comes.
     :ivar abandon: called if the call ends without its operation.
     :ivar is_repeated: the operation was run again, to no avail.
+    :ivar deadline: when the operation is run again in any case, by `time.monotonic`.
+    :ivar is_exclusive: a wake-up of so many runs only the first of these.
+    :ivar is_interruptible: a signal ends the call.
+    :ivar progress: what the operation has got past already.
     """
 
     def __init__(self, queue: Hashable = None) -> None:
@@ -55,6 +61,10 @@ class WouldWait(BlockingIOError):  # noqa: N818 - an event, not an error
         self.so_far = 0
         self.abandon: Callable[[], None] | None = None
         self.is_repeated = False
+        self.deadline: float | None = None
+        self.is_exclusive = False
+        self.is_interruptible = True
+        self.progress: Progress | None = None
 
 
 class Woken(NamedTuple):
@@ -74,15 +84,17 @@ class _Sleeper:
 
     :ivar running: its coroutine, while that runs.
     :ivar is_interrupted: that was cancelled for a signal.
+    :ivar alarm: rings when its wait has a time limit.
     """
 
-    __slots__ = ("call", "is_interrupted", "running", "wait")
+    __slots__ = ("alarm", "call", "is_interrupted", "running", "wait")
 
     def __init__(self, call: Call, wait: WouldWait) -> None:
         self.call = call
         self.wait = wait
         self.running: Running | None = None
         self.is_interrupted = False
+        self.alarm: Alarm | None = None
 
     @property
     def key(self) -> Hashable:
@@ -98,21 +110,25 @@ class Waiting:
     """Keeps all parked calls of a host and runs them again after wake-ups.
 
     :param coroutines: runs ``async def`` operations.
+    :param clock: ends waits that have a time limit.
     :param kick: makes the host's thread call `tend` soon; called in any thread.
     :ivar is_due: whether `tend` has something to do.
     """
 
-    def __init__(self, coroutines: Coroutines, kick: Callable[[], None]) -> None:
+    def __init__(self, coroutines: Coroutines, clock: Clock, kick: Callable[[], None]) -> None:
         self._coroutines = coroutines
+        self._clock = clock
         self._kick = kick
         self.is_due = False
         self._calls: dict[Call, _Sleeper] = {}
         self._queues: dict[Hashable, dict[_Sleeper, None]] = {}
         self._thread = 0
         self._lock = threading.Lock()
-        self._woken: dict[Woken, None] = {}  # wake-ups that waiters have not seen yet
+        # Wake-ups that waiters have not seen yet: how many exclusive ones each wakes, None for all.
+        self._woken: dict[Woken, int | None] = {}
         self._unshown: dict[Woken, None] = {}  # wake-ups that poll has not seen yet
         self._ended: list[_Sleeper] = []  # whose coroutine has ended
+        self._expired: list[_Sleeper] = []  # whose time is over
         self._is_closed = False
 
     def __len__(self) -> int:
@@ -126,15 +142,26 @@ class Waiting:
 
     # --- from any thread --------------------------------------------------------------------
 
-    def wake(self, queue: Hashable, owner: Owner) -> None:
-        """Note that `queue`, which belongs to driver `owner`, was woken."""
+    def wake(self, queue: Hashable, owner: Owner, nr: int | None = None) -> None:
+        """Note that `queue`, which belongs to driver `owner`, was woken.
+
+        :param nr: how many exclusive waiters are woken, None for all.
+        """
         source = current_context()
         owners = (owner,) if source is None or source.owner == owner else (owner, source.owner)
         woken = Woken(queue, owners, source if isinstance(source, Call) else None)
         with self._lock:
             if not self._is_closed:
-                # Whoever was not run since the last one needs no second.
-                self._woken[woken] = self._unshown[woken] = None
+                # Whoever was not run since the last one needs no second; exclusive waiters add up.
+                before = self._woken.get(woken, 0)
+                self._woken[woken] = None if nr is None or before is None else before + nr
+                self._unshown[woken] = None
+                self._tend_soon()
+
+    def _time_is_over(self, sleeper: _Sleeper) -> None:
+        with self._lock:
+            if not self._is_closed:
+                self._expired.append(sleeper)
                 self._tend_soon()
 
     def _coroutine_ended(self, sleeper: _Sleeper) -> None:
@@ -163,16 +190,30 @@ class Waiting:
             call.parked()
         elif wait.coroutine is None and sleeper.key == (wait.queue or call.owner):
             sleeper.wait = wait  # it keeps its place in the queue
-            self._queues.setdefault(sleeper.key, {})[sleeper] = None
+            queue = self._queues.setdefault(sleeper.key, {})
+            if wait.is_exclusive:  # this one had its turn, as in prepare_to_wait_exclusive()
+                queue.pop(sleeper, None)
+            queue[sleeper] = None
+            self._set_alarm(sleeper)
             return
         else:
             self._leave(sleeper)
             sleeper.wait = wait
         if wait.coroutine is None:
             self._queues.setdefault(sleeper.key, {})[sleeper] = None
+            self._set_alarm(sleeper)
         else:
             sleeper.running = self._coroutines.start(
                 wait.coroutine, call, lambda: self._coroutine_ended(sleeper)
+            )
+
+    def _set_alarm(self, sleeper: _Sleeper) -> None:
+        if sleeper.alarm is not None:
+            sleeper.alarm.cancel()
+            sleeper.alarm = None
+        if sleeper.wait.deadline is not None:
+            sleeper.alarm = self._clock.at(
+                sleeper.wait.deadline, lambda: self._time_is_over(sleeper)
             )
 
     def _leave(self, sleeper: _Sleeper) -> None:
@@ -198,31 +239,46 @@ class Waiting:
         with self._lock:
             wakes, self._woken = self._woken, {}
             ended, self._ended = self._ended, []
+            expired, self._expired = self._expired, []
             self.is_due = bool(self._unshown)
-            self._woken.update(self._unshown)
+            self._woken = {wake: wakes.pop(wake) for wake in self._unshown}  # poll sees them first
         for sleeper in ended:
             self._finish_coroutine(sleeper, run)
-        for wake in wakes:
-            for sleeper in self._sleepers(wake):
-                if sleeper.call is not wake.source and sleeper.call in self._calls:
-                    self._run_again(sleeper, run)
+        for wake, nr in wakes.items():
+            self._wake_sleepers(wake, nr, run)
+        for sleeper in expired:
+            due = sleeper.wait.deadline
+            if sleeper.call in self._calls and due is not None and due <= time.monotonic():
+                self._run_again(sleeper, run)
+
+    def _wake_sleepers(self, wake: Woken, nr: int | None, run: Run) -> None:
+        left = len(self._calls) if nr is None else nr
+        for sleeper in self._sleepers(wake):
+            if sleeper.call is wake.source or sleeper.call not in self._calls:
+                continue
+            is_exclusive = sleeper.wait.is_exclusive
+            if is_exclusive and left <= 0:
+                continue
+            if self._run_again(sleeper, run) and is_exclusive:
+                left -= 1
 
     def _sleepers(self, wake: Woken) -> list[_Sleeper]:
         keys = dict.fromkeys((wake.queue, *wake.owners))
         return [sleeper for key in keys for sleeper in self._queues.get(key, ())]
 
-    def _run_again(self, sleeper: _Sleeper, run: Run) -> None:
+    def _run_again(self, sleeper: _Sleeper, run: Run) -> bool:
+        """Run an operation again; say whether anybody was there to be woken."""
         call = sleeper.call
         if not call.is_waited_for():
             self.forget(call)
-            return
+            return False
         before = {woken for woken in self._woken if woken.source is call}
         call.resumed = sleeper.wait
         wait = run(call, sleeper.wait.again)
         call.resumed = None
         if wait is None:
             self._remove(sleeper)
-            return
+            return True
         if wait.is_repeated:
             # It did nothing but wait again: what it woke on its way there it had woken the first
             # time. Two such calls would keep waking each other.
@@ -232,6 +288,7 @@ class Waiting:
                         del self._woken[woken]
                         self._unshown.pop(woken, None)
         self.keep(call, wait)
+        return True
 
     def _finish_coroutine(self, sleeper: _Sleeper, run: Run) -> None:
         running, sleeper.running = sleeper.running, None
@@ -259,7 +316,8 @@ class Waiting:
         if sleeper is None:
             return
         if sleeper.running is None:
-            self._end_by_signal(sleeper)
+            if sleeper.wait.is_interruptible:
+                self._end_by_signal(sleeper)
         elif not sleeper.is_interrupted:
             sleeper.is_interrupted = True
             sleeper.running.cancel()
@@ -286,6 +344,8 @@ class Waiting:
     def _remove(self, sleeper: _Sleeper) -> None:
         del self._calls[sleeper.call]
         self._leave(sleeper)
+        if sleeper.alarm is not None:
+            sleeper.alarm.cancel()
         sleeper.call.unparked()
 
     def device_gone(self, device: Device) -> None:

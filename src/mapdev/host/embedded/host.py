@@ -94,10 +94,10 @@ class EmbeddedHost(Host):
         listeners = Listeners(watcher)
         jobs = Jobs(self.lock, watcher.kick)
         self._coroutines = Coroutines(self.lock)
-        waiting = Waiting(self._coroutines, watcher.kick)
+        waiting = Waiting(self._coroutines, self.clock, watcher.kick)
         window = Window.of_this_machine()
         self.machine: EmbeddedMachine = EmbeddedMachine(
-            parse_size(memory), waiting.wake, window, watcher, jobs.in_thread
+            parse_size(memory), waiting.wake, self.clock, window, watcher, jobs.in_thread
         )
         mappings = self.machine.mappings
         operations = self.operations = make_operations(self.machine, trace)

@@ -22,7 +22,7 @@ from mapdev.host.embedded.inject.tracee import (
 )
 from mapdev.host.embedded.processes import is_single_threaded
 from mapdev.host.embedded.syscalls.notify import Call
-from mapdev.host.numbers import ERESTARTSYS
+from mapdev.linux.errnos import ERESTARTSYS
 
 
 def interrupt(call: Call, is_private: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mapdev.host.core.clock import Clock
 from mapdev.host.core.machine import Activity, Wake
 from mapdev.host.embedded.client import EmbeddedClient
 from mapdev.host.embedded.libc import read_memory, write_memory
@@ -36,6 +37,7 @@ class EmbeddedMachine(Activity, PhysicalMemory):
 
     :param size: of physical memory, bytes.
     :param wake: see `mapdev.host.core.machine.Wake`.
+    :param clock: the host's.
     :param window: where devices are mapped in clients.
     :param watcher: watches descriptors.
     :param in_thread: runs a function in the host's thread, which may be the caller's.
@@ -46,12 +48,13 @@ class EmbeddedMachine(Activity, PhysicalMemory):
         self,
         size: int,
         wake: Wake,
+        clock: Clock,
         window: Window,
         watcher: Watcher,
         in_thread: InThread,
     ) -> None:
         PhysicalMemory.__init__(self, size)
-        Activity.__init__(self, wake)
+        Activity.__init__(self, wake, clock)
         self.watcher = watcher
         self.mappings = Mappings(self, window, watcher, in_thread, self.client)
         self.leases = self.mappings.leases

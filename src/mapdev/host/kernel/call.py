@@ -20,7 +20,7 @@ from mapdev.host.kernel import uapi
 from mapdev.host.kernel.commands import Commands, Outcome
 from mapdev.host.kernel.control import Control
 from mapdev.host.kernel.request import Got
-from mapdev.host.numbers import ERESTARTSYS
+from mapdev.linux.errnos import ERESTARTSYS
 from mapdev.linux.fs import FMODE_PREAD, FMODE_PWRITE, FMODE_STREAM, File
 from mapdev.linux.ioctl_numbers import _IOC_SIZE
 from mapdev.linux.vma import VmAreaStruct

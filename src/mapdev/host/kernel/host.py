@@ -46,10 +46,10 @@ class KernelHost(Host):
         self._control = Control(int(timeout * 1000))
         self._coroutines = Coroutines(self.lock)
         jobs = Jobs(self.lock, self._control.kick)
-        waiting = Waiting(self._coroutines, self._control.kick)
+        waiting = Waiting(self._coroutines, self.clock, self._control.kick)
         self._devices = Devices(self._control)
         self.machine: KernelMachine = KernelMachine(
-            self._control, waiting.wake, self._devices.unmap
+            self._control, waiting.wake, self._devices.unmap, self.clock
         )
         operations = self.operations = make_operations(self.machine, trace)
         self._server = Server(self._control, self.machine, operations, self._devices, jobs, waiting)

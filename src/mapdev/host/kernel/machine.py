@@ -11,6 +11,7 @@ import errno
 from collections.abc import Callable, Sequence
 
 from mapdev.host.allocation import Allocation
+from mapdev.host.core.clock import Clock
 from mapdev.host.core.machine import Activity, Wake, nobody_waits
 from mapdev.host.kernel import uapi
 from mapdev.host.kernel.buffers import Buffer, Buffers, pages_for
@@ -54,12 +55,14 @@ class KernelMachine(Activity):
 
     :param wake: see `mapdev.host.core.machine.Wake`.
     :param unmap: takes bytes of a device's file out of all areas that map them.
+    :param clock: the host's.
     """
 
     def __init__(
-        self, control: Control, wake: Wake = nobody_waits, unmap: Unmap = nothing_is_mapped
-    ) -> None:
-        super().__init__(wake)
+        self, control: Control, wake: Wake = nobody_waits, unmap: Unmap = nothing_is_mapped,
+        clock: Clock | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(wake, clock)
         self._control = control
         self._unmap = unmap
         self.buffers = Buffers(control)

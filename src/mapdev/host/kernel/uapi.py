@@ -9,7 +9,7 @@ import ctypes
 from ctypes import Structure, c_char, c_int32, c_int64, c_uint8, c_uint16, c_uint32, c_uint64
 from fcntl import ioctl as ioctl  # keeps the interpreter's lock if the structure is over 1 KiB
 
-from mapdev.host.numbers import ERESTARTSYS as ERESTARTSYS
+from mapdev.linux.errnos import ERESTARTSYS as ERESTARTSYS
 
 ABI = 1 << 16 | 1
 NO_SLOT = 0xFFFFFFFF
