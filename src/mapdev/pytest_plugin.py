@@ -1,6 +1,7 @@
 """The pytest plugin: a `mapdev` fixture, a host that is checked for leaks at teardown.
 
-An outcome that a driver's operation raises (`pytest.fail`, `pytest.skip`) becomes the test's.
+An outcome that a driver's operation raises (`pytest.fail`, `pytest.skip`, a failed `assert`)
+becomes the test's.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def _take_outcome(host: Host) -> BaseException | None:
     """Return the first outcome of pytest that a driver raised, which is dealt with then."""
-    outcomes = (pytest.fail.Exception, pytest.skip.Exception, pytest.exit.Exception)
+    outcomes = (
+        pytest.fail.Exception, pytest.skip.Exception, pytest.exit.Exception, AssertionError,
+    )  # fmt: skip
     for error in host.failures:
         if isinstance(error, outcomes):
             host.failures.remove(error)

@@ -163,3 +163,40 @@ def test_the_fixture(pytester: pytest.Pytester) -> None:
     result.assert_outcomes(passed=4, errors=2)
     result.stdout.fnmatch_lines(["*left behind: leaky: never freed*"])
     result.stdout.fnmatch_lines(["*left behind: process * (sleep) had not ended*"])
+
+
+ASSERTS = """
+import sys
+from mapdev import Driver
+from mapdev.linux import TimerList, WaitQueueHead, jiffies, kthread_run, mod_timer
+
+class Asserts(Driver):
+    def read(self, file, count, pos):
+        assert count == 5, "the program reads five bytes"
+        return b""
+    def write(self, file, data, pos):
+        self.timer = TimerList(self.late)
+        mod_timer(self.timer, jiffies())
+    def late(self, timer):
+        assert False, "in a timer"
+
+READ = "import os; os.read(os.open('/dev/x', 0), 1)"
+
+def test_read(mapdev):
+    mapdev.add(Asserts, "/dev/x")
+    mapdev.run([sys.executable, "-S", "-c", READ], capture_output=True, timeout=60)
+
+def test_timer(mapdev):
+    mapdev.add(Asserts, "/dev/x")
+    mapdev.run(["sh", "-c", "echo x >/dev/x"], check=True, timeout=60)
+    for _ in range(6000):
+        if mapdev.failures: break
+        mapdev.run(["sleep", "0.01"], timeout=60)
+"""
+
+
+def test_an_assertion_in_a_driver_fails_the_test(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(ASSERTS)
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", timeout=200)
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(["*the program reads five bytes*", "*in a timer*"])

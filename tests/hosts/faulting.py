@@ -7,6 +7,7 @@ from mapdev import Driver
 from mapdev.linux import (
     FAULT_FLAG_WRITE,
     PAGE_SHIFT,
+    VM_FAULT_LOCKED,
     VM_FAULT_SIGBUS,
     File,
     VmAreaStruct,
@@ -82,4 +83,4 @@ class Told(Asked):
     def page_mkwrite(self, vmf: VmFault) -> int:
         assert vmf.page is not None and vmf.page.pfn == self.pages[vmf.pgoff].pfn
         self.note("mkwrite", vmf)
-        return VM_FAULT_SIGBUS if vmf.pgoff == 9 else 0
+        return VM_FAULT_SIGBUS if vmf.pgoff == 9 else VM_FAULT_LOCKED

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Alarm", "Context", "FrameState", "Machine", "Owner", "Progress", "WouldBlock", "context",
-    "current_context", "enter", "machine", "reset",
+    "current_context", "enter", "machine", "must_fail", "reset",
 ]  # fmt: skip
 
 Owner = Hashable | None
@@ -288,6 +288,17 @@ def machine() -> Machine:
     :raises RuntimeError: no host runs this code
     """
     return context().machine
+
+
+def must_fail(error: BaseException) -> bool:
+    """Say whether the run must fail for what a driver raised: it is no error of a call.
+
+    Such are a failed assertion, ``SystemExit`` and the like, and the outcomes of a test: the one
+    that pytest.exit raises is an `Exception`, unlike all others.
+    """
+    if isinstance(error, AssertionError) or not isinstance(error, Exception):
+        return True
+    return type(error).__module__ == "_pytest.outcomes"
 
 
 # For hosts: make a `Context` the one of what follows in this thread, and give back the one that was

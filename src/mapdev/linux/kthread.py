@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from mapdev.linux.context import Context, context, enter
+from mapdev.linux.context import Context, context, enter, must_fail
 from mapdev.linux.log import log
 from mapdev.linux.mm import MmStruct, TaskStruct
 from mapdev.linux.numbers import HZ, PF_KTHREAD
@@ -78,7 +78,7 @@ class Kthread(TaskStruct):
             self.result = self._function(data)
         except BaseException as error:
             log.exception("the kernel thread %s failed and has ended: %r", self.comm, error)
-            if not isinstance(error, Exception):
+            if must_fail(error):
                 own.machine.driver_raised(error)
 
 

@@ -168,6 +168,8 @@ def vm_iomap_memory(vma: VmAreaStruct, start: int, length: int) -> None:
 
 
 def _check_insertable(what: str, page: Page) -> None:
+    if not isinstance(page, Page):
+        raise _invalid(what, f"{page!r:.60} is no page: alloc_page, virt_to_page... give one")
     state = page.state
     if state.refcount == 0:
         raise _invalid(

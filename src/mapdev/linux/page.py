@@ -12,9 +12,9 @@ from mapdev.linux.numbers import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 __all__ = [
     "PG_buddy", "PG_head", "PG_held", "PG_reserved", "PG_slab", "PG_tail", "Page", "PageBuddy",
     "PageCompound", "PageHead", "PageReserved", "PageSlab", "PageTail", "compound_head",
-    "compound_order", "get_page", "page_address", "page_count", "page_mapcount", "page_size",
-    "page_to_pfn", "page_to_phys", "pfn_to_page", "pfn_valid", "phys_to_page", "phys_to_virt",
-    "put_page", "virt_to_page", "virt_to_phys",
+    "compound_order", "get_page", "lock_page", "page_address", "page_count", "page_mapcount",
+    "page_size", "page_to_pfn", "page_to_phys", "pfn_to_page", "pfn_valid", "phys_to_page",
+    "phys_to_virt", "put_page", "unlock_page", "virt_to_page", "virt_to_phys",
 ]  # fmt: skip
 
 # page.flags as bit numbers. The kernel's own numbers depend on version and configuration, so a
@@ -295,3 +295,21 @@ def PageBuddy(page: Page) -> bool:
     Fidelity: true of every page of a free block, not of its first only.
     """
     return bool(page.flags & 1 << PG_buddy)
+
+
+def lock_page(page: Page) -> None:
+    """Lock a page; for a page_mkwrite operation, which then returns VM_FAULT_LOCKED.
+
+    Source: include/linux/pagemap.h
+    Fidelity: nobody else locks pages, so nothing is noted; the host unlocks it, as the kernel does.
+    """
+    page.state  # noqa: B018 - of a page that there is
+
+
+def unlock_page(page: Page) -> None:
+    """Unlock a page.
+
+    Source: mm/filemap.c
+    Fidelity: as for `lock_page`.
+    """
+    page.state  # noqa: B018 - of a page that there is

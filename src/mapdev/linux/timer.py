@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from mapdev.linux.context import Alarm, Context, context, enter, reset
+from mapdev.linux.context import Alarm, Context, context, enter, must_fail, reset
 from mapdev.linux.jiffies import jiffies
 from mapdev.linux.log import log
 from mapdev.linux.numbers import HZ
@@ -68,7 +68,7 @@ class TimerList:
                 function(self)
         except BaseException as error:
             log.exception("the timer function %r failed: %r", function, error)
-            if not isinstance(error, Exception):
+            if must_fail(error):
                 own.machine.driver_raised(error)
         finally:
             reset(token)

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from mapdev.linux.context import Alarm, Context, context, enter, reset
+from mapdev.linux.context import Alarm, Context, context, enter, must_fail, reset
 from mapdev.linux.kthread import Kthread, kthread_run
 from mapdev.linux.log import log
 from mapdev.linux.numbers import HZ
@@ -112,7 +112,7 @@ class Workqueue:
                 work.func(work)
             except BaseException as error:
                 log.exception("the work %r failed: %r", work.func, error)
-                if not isinstance(error, Exception):
+                if must_fail(error):
                     context().machine.driver_raised(error)
             finally:
                 with self._lock:

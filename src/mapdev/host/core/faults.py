@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from mapdev.host.core.device import Device
 from mapdev.host.core.operations import Operations
+from mapdev.linux.log import log
 from mapdev.linux.mapping import do_fault
 from mapdev.linux.mm import TaskStruct
 from mapdev.linux.numbers import PAGE_SHIFT, PAGE_SIZE
@@ -22,6 +23,7 @@ from mapdev.linux.vma import (
     VM_FAULT_ERROR,
     VM_FAULT_HWPOISON,
     VM_FAULT_HWPOISON_LARGE,
+    VM_FAULT_LOCKED,
     VM_FAULT_NOPAGE,
     VM_FAULT_OOM,
     VM_FAULT_RETRY,
@@ -75,6 +77,7 @@ class Faults:
 
     def __init__(self, operations: Operations) -> None:
         self._operations = operations
+        self._unlocked: set[Device] = set()  # those of which that was said
 
     def fault(
         self, device: Device, task: TaskStruct, vmf: VmFault, first: int, last: int
@@ -92,9 +95,15 @@ class Faults:
         assert ops is not None
         page = vmf.address & -PAGE_SIZE
         if ops.map_pages is not None and not vmf.flags & FAULT_FLAG_WRITE:
-            self._operations.fault(device, task, "vm_map_pages", ops.map_pages, vmf, first, last)
+            answer = self._operations.fault(
+                device, task, "vm_map_pages", ops.map_pages, vmf, first, last
+            )
+            if answer & VM_FAULT_ERROR:
+                return answer
             if vma.is_mapped(page, page + PAGE_SIZE):
                 return VM_FAULT_NOPAGE
+            if answer:
+                return VM_FAULT_RETRY  # fault is asked only if that said nothing, as in the kernel
         answer = self._operations.fault(device, task, "vm_fault", do_fault, vmf)
         if answer & (VM_FAULT_ERROR | VM_FAULT_NOPAGE | VM_FAULT_RETRY):
             vmf.page = None  # not given to the kernel: it stays with the driver
@@ -113,6 +122,8 @@ class Faults:
 
         :return: 0 the page may be written, or there is no such operation; VM_FAULT_RETRY touch it
             again; or bits of VM_FAULT_ERROR.
+
+        Source: mm/memory.c (do_page_mkwrite)
         """
         ops = vmf.vma.vm_ops
         if ops is None:
@@ -124,4 +135,15 @@ class Faults:
         answer = self._operations.fault(device, task, f"vm_{name}", function, vmf)
         if answer & VM_FAULT_ERROR:
             return answer
-        return VM_FAULT_RETRY if answer & VM_FAULT_NOPAGE else 0
+        if answer & VM_FAULT_NOPAGE:
+            return VM_FAULT_RETRY
+        if name == "page_mkwrite" and not answer & VM_FAULT_LOCKED:
+            if device not in self._unlocked:
+                self._unlocked.add(device)
+                log.error(
+                    "%s: page_mkwrite did not return VM_FAULT_LOCKED. The kernel takes a page of a "
+                    "driver for truncated then, and the program touches it again, for ever: call "
+                    "lock_page(vmf.page) and return VM_FAULT_LOCKED", device.node,
+                )  # fmt: skip
+            return VM_FAULT_RETRY
+        return 0

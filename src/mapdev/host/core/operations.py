@@ -26,7 +26,7 @@ from mapdev.host.core.device import Device
 from mapdev.host.core.files import OpenFile
 from mapdev.host.core.machine import HostMachine
 from mapdev.host.core.waiting import WouldWait
-from mapdev.linux.context import Context, Progress, WouldBlock, as_bytes, enter, reset
+from mapdev.linux.context import Context, Progress, WouldBlock, as_bytes, enter, must_fail, reset
 from mapdev.linux.errnos import ENOIOCTLCMD
 from mapdev.linux.fs import FMODE_STREAM
 from mapdev.linux.log import log
@@ -196,7 +196,7 @@ class Operations:
             if of.device not in self._bad_polls:
                 self._bad_polls.add(of.device)
                 log.exception("%s: poll failed: %r; it counts as ready", of.device.node, error)
-            if _must_fail(error) and not isinstance(error, OperationTimeout):
+            if must_fail(error) and not isinstance(error, OperationTimeout):
                 self.machine.failures.append(error)
         finally:
             reset(token)
@@ -319,7 +319,7 @@ class Operations:
             return OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
         else:
             log.exception("%s: %s failed: %r; the client gets EIO", device.node, operation, error)
-            if _must_fail(error):
+            if must_fail(error):
                 self.machine.failures.append(error)
         return OSError(errno.EIO, os.strerror(errno.EIO))
 
@@ -353,14 +353,6 @@ class Operations:
         log.error("%s: %s returned %s, not %s; the client gets EIO",
                   device.node, operation, shown, wanted)  # fmt: skip
         raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-
-def _must_fail(error: BaseException) -> bool:
-    """Say whether the run must fail for `error`: it is no error of a call.
-
-    The one that pytest.exit raises is an `Exception`, unlike all other outcomes of a test.
-    """
-    return not isinstance(error, Exception) or type(error).__module__ == "_pytest.outcomes"
 
 
 def _started(coroutine: Any) -> WouldWait:

@@ -18,10 +18,11 @@ from mapdev.host.core.files import OpenFile
 from mapdev.host.core.machine import HostMachine
 from mapdev.host.core.operations import Operations
 from mapdev.host.core.waiting import WouldWait
+from mapdev.linux import vma
 from mapdev.linux.fs import File, Inode
 from mapdev.linux.ioctl_numbers import _IOC_DIR, _IOC_NR, _IOC_SIZE, _IOC_TYPE
 from mapdev.linux.mm import TaskStruct
-from mapdev.linux.vma import VmAreaStruct
+from mapdev.linux.vma import VmAreaStruct, VmFault
 
 __all__ = ["Trace", "TracedOperations", "brief_arguments", "brief_value", "make_operations"]
 
@@ -68,7 +69,7 @@ class TracedOperations(Operations):
         finally:
             seconds = time.perf_counter() - began
             shown = brief_arguments(device, operation, args)
-            self._trace(device, operation, shown, brief_value(result), seconds)
+            self._trace(device, operation, shown, _answer(operation, result), seconds)
         return result
 
     def _run(
@@ -107,7 +108,39 @@ def brief_arguments(device: Device, operation: str, args: tuple[Any, ...]) -> st
     shown = [brief_value(argument) for argument in args if not isinstance(argument, File | Inode)]
     if operation == "ioctl":
         shown[0] = _command(device, args[1])
+    elif operation.startswith("vm_"):
+        shown = [_fault(argument) if isinstance(argument, VmFault) else of
+                 for argument, of in zip(args, shown, strict=False)]  # fmt: skip
     return ", ".join(shown)
+
+
+def _fault(vmf: VmFault) -> str:
+    """Show what was touched, and how."""
+    return f"{vmf.address:#x}, page {vmf.pgoff:#x}, {_bits(vmf.flags, _FLAGS)}"
+
+
+def _answer(operation: str, result: object) -> str:
+    """Show a result: those of faults by the names of their bits."""
+    if operation in _FAULTS and isinstance(result, int) and result > 0:
+        return _bits(result, _ANSWERS)
+    return brief_value(result)
+
+
+def _names(prefix: str) -> dict[int, str]:
+    return {
+        value: name for name, value in vars(vma).items()
+        if name.startswith(prefix) and value & value - 1 == 0
+    }  # fmt: skip
+
+
+_FLAGS, _ANSWERS = _names("FAULT_FLAG_"), _names("VM_FAULT_")
+_FAULTS = ("vm_fault", "vm_map_pages", "vm_page_mkwrite", "vm_pfn_mkwrite")
+
+
+def _bits(value: int, names: dict[int, str]) -> str:
+    known = [name for bit, name in names.items() if value & bit]
+    rest = value & ~sum(names)
+    return "|".join([*known, *([f"{rest:#x}"] if rest or not known else [])])
 
 
 def _command(device: Device, number: int) -> str:
