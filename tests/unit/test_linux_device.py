@@ -77,7 +77,7 @@ class Machine:
         self.device_tree = DeviceTree()
         self.woken: list[object] = []
 
-    def wake_up(self, queue: object, owner: object) -> None:
+    def wake_up(self, queue: object, owner: object, nr: int | None = None) -> None:
         self.woken.append(queue)
 
 
