@@ -12,9 +12,8 @@ Three marks say where a host differs, each with the reason:
 
 from __future__ import annotations
 
-import gc
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -62,14 +61,6 @@ def _may_have_userfaultfd() -> bool:
     except OSError:
         return False
     return True
-
-
-@pytest.fixture(autouse=True)
-def forget_drivers(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Let go of what a test's drivers have: each view of kernel memory keeps a descriptor there."""
-    yield
-    if request.config.getoption("--mapdev-host") == "kernel":
-        gc.collect()
 
 
 @pytest.fixture

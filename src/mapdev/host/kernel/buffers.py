@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import os
 from bisect import bisect_right, insort
 from collections.abc import Iterable
 from typing import Any
@@ -17,6 +18,12 @@ from mapdev.host.kernel import uapi
 from mapdev.host.kernel.control import Control
 from mapdev.linux.context import Owner
 from mapdev.linux.numbers import PAGE_SHIFT, PAGE_SIZE
+
+_MAP_FIXED = 0x10
+_mmap = ctypes.CDLL(None, use_errno=True).mmap
+_mmap.restype = ctypes.c_void_p
+_mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int,
+                  ctypes.c_int64)  # fmt: skip
 
 
 class Buffer:
@@ -61,12 +68,29 @@ class Buffer:
         """Its memory."""
         if self._view is None:
             fd, offset = self._where
-            self._view = memoryview(mmap.mmap(fd, self.size, offset=offset))
+            self._view = memoryview(_map(fd, self.size, offset))
         return self._view
 
     def let_go(self) -> None:
         """Unmap the memory here, unless somebody has a view of it, which then keeps it."""
         self._view = None
+
+
+def _map(fd: int, size: int, offset: int) -> mmap.mmap:
+    """Map `size` bytes of a file, unmapped with the last view of them.
+
+    Not ``mmap.mmap(fd, ...)``, which keeps a descriptor of its own for as long: a driver with many
+    buffers would run out of them, and the session would not end when its descriptor is closed.
+
+    :raises OSError: what mmap answers.
+    """
+    memory = mmap.mmap(-1, size)
+    here = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    protection = mmap.PROT_READ | mmap.PROT_WRITE
+    if _mmap(here, size, protection, mmap.MAP_SHARED | _MAP_FIXED, fd, offset) != here:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+    return memory
 
 
 def _frames_of(control: Control, alloc: uapi.Alloc) -> Any:
