@@ -112,16 +112,20 @@ static int mapdev_release(struct inode *inode, struct file *file)
 
 /* ---- operations ----------------------------------------------------------------------------- */
 
-static ssize_t mapdev_take_data(struct mapdev_call *call, char __user *buf, loff_t *pos)
+/*
+ * Of a stream that came to an address that is not there the rest can't be read again: it fails, as
+ * with drivers that use copy_to_user(). Others return how far that has come.
+ */
+static ssize_t mapdev_take_data(struct mapdev_call *call, struct file *file, char __user *buf,
+				loff_t *pos)
 {
 	size_t len = call->reply.len, left = 0;
 
 	if (len)
 		left = mapdev_call_copy_out(call, buf);
-	if (left && left == len)
+	if (left && (left == len || file->f_mode & FMODE_STREAM))
 		return -EFAULT;
 	if (left) {
-		/* As far as a driver's copy_to_user() had come. */
 		if (pos && call->reply.flags & MAPDEV_REPLY_POS)
 			*pos += len - left;
 		return len - left;
@@ -143,7 +147,7 @@ static ssize_t mapdev_read(struct file *file, char __user *buf, size_t count, lo
 	call->request.arg[2] = (unsigned long)buf;
 	ret = mapdev_call_run(call);
 	if (ret >= 0)
-		ret = mapdev_take_data(call, buf, pos);
+		ret = mapdev_take_data(call, file, buf, pos);
 	mapdev_call_end(call);
 	return ret;
 }

@@ -161,7 +161,6 @@ def test_read_to_the_end_of_memory(mapdev: Host, client: Client) -> None:
     )
 
 
-@pytest.mark.embedded_only("the module copies what is written before it asks the driver")
 def test_write_to_the_end_of_memory(mapdev: Host, client: Client) -> None:
     buffer = mapdev.add(Buffer, "/dev/x")
     client(
@@ -175,6 +174,69 @@ def test_write_to_the_end_of_memory(mapdev: Host, client: Client) -> None:
     )
     assert bytes(buffer.bytes[:4]) == b"abcd"
     assert buffer.calls.count("write") == 2
+
+
+_SIZES = [1, 200, 300, 5000, (1 << 20) - 1, 1 << 20, 5 << 19]
+
+
+@pytest.mark.parametrize("there", _SIZES)
+def test_transfers_of_any_size_to_the_end_of_memory(
+    mapdev: Host, client: Client, there: int
+) -> None:
+    buffer = mapdev.add(Buffer, "/dev/x", size="4M")
+    client(
+        """
+        there = int(sys.argv[1])
+        fd = os.open('/dev/x', os.O_RDWR)
+        size = (there + P - 1) // P * P
+        hole = raw_mmap(None, size + P, R | W, PRIVATE | ANON, -1); libc.munmap(hole + size, P)
+        edge = ctypes.c_void_p(hole + size - there)
+        data = os.urandom(there)
+        ctypes.memmove(edge, data, there)
+        for more in 1, 100, P, 1 << 20, 3 << 20:
+            assert libc.pwrite(fd, edge, there + more, 0) == there, more
+            ctypes.memset(edge, 0, there)
+            assert libc.pread(fd, edge, there + more, 0) == there, more
+            assert ctypes.string_at(edge, there) == data
+        """,
+        str(there),
+    )
+    assert buffer.calls.count("write") == 5
+
+
+class Stream(Bare):
+    """Has no position; keeps what comes, gives as much as is asked for."""
+
+    def open(self, inode: Inode, file: File) -> None:
+        stream_open(inode, file)
+
+    def read(self, file: File, count: int, pos: int) -> bytes:
+        return b"x" * count
+
+    def write(self, file: File, data: bytes, pos: int) -> int:
+        return len(data)
+
+
+@pytest.mark.parametrize("there", _SIZES)
+def test_a_stream_to_the_end_of_memory(mapdev: Host, client: Client, there: int) -> None:
+    """The rest could not be had by another call: it fails, as with copy_to_user in C."""
+    mapdev.add(Stream, "/dev/x")
+    client(
+        """
+        there = int(sys.argv[1])
+        fd = os.open('/dev/x', os.O_RDWR)
+        size = (there + P - 1) // P * P
+        hole = raw_mmap(None, size + P, R | W, PRIVATE | ANON, -1); libc.munmap(hole + size, P)
+        edge = ctypes.c_void_p(hole + size - there)
+        for more in 1, P, 1 << 20:
+            assert libc.write(fd, edge, there + more) == -1, more
+            assert ctypes.get_errno() == errno.EFAULT
+            assert libc.read(fd, edge, there + more) == -1, more
+            assert ctypes.get_errno() == errno.EFAULT
+        assert libc.write(fd, edge, there) == there == libc.read(fd, edge, there)
+        """,
+        str(there),
+    )
 
 
 def test_missing_operations(mapdev: Host, client: Client) -> None:

@@ -86,7 +86,7 @@ class Operations:
         if length:
             arrived = call.put_data(addr, data)
             if arrived < length:
-                return self._cut(of, arrived)
+                return self.cut(of, arrived)
         return length
 
     def write(self, call: Call, addr: int, count: int, pos: int) -> int:
@@ -104,7 +104,7 @@ class Operations:
         )  # fmt: skip
         length = len(data)
         taken = length if taken is None else self._number(of.device, "write", taken, length)
-        return taken if taken < length or length == count else self._cut(of, taken)
+        return taken if taken < length or length == count else self.cut(of, taken)
 
     def write_data(self, call: Call, data: bytes, pos: int) -> int:
         """Run the write operation with data that were collected; return how many were taken."""
@@ -115,7 +115,7 @@ class Operations:
         )  # fmt: skip
         return len(data) if taken is None else self._number(of.device, "write", taken, len(data))
 
-    def _cut(self, of: OpenFile, done: int) -> int:
+    def cut(self, of: OpenFile, done: int) -> int:
         """Return what a transfer gives that came to an address that is not there.
 
         In C the driver decides that. Those with a position mostly count what was copied, as

@@ -92,13 +92,27 @@ class KernelCall(Call):
         start = addr - self._in_addr
         if self._in_addr >= 0 and 0 <= start <= len(self.payload) - size:
             return self.payload[start : start + size]
+        data = self._read_now(addr, size)
+        if len(data) < size:
+            raise OSError(errno.EFAULT, f"{addr + len(data):#x} is not readable")
+        return data
+
+    def take_data(self, addr: int, count: int) -> bytes:
+        """Return what a write hands to the driver: the bytes at `addr` up to one not readable."""
+        if len(self.payload) == count:
+            return self.payload
+        return self._read_now(addr, count)
+
+    def _read_now(self, addr: int, size: int) -> bytes:
+        """Have the client copy `size` bytes; return those before one that is not readable."""
+        slot_size = self.host.control.slot_size
         pieces = []
-        for start in range(0, size, self.host.control.slot_size):
-            length = min(size - start, self.host.control.slot_size)
+        for start in range(0, size, slot_size):
+            length = min(size - start, slot_size)
             outcome = self.run(uapi.COPY_FROM, addr + start, length)
+            pieces.append(outcome.payload[: outcome.result])
             if outcome.result < length:
-                raise OSError(errno.EFAULT, f"{addr + start + outcome.result:#x} is not readable")
-            pieces.append(outcome.payload[:length])
+                break
         return b"".join(pieces)
 
     def write_user(self, addr: int, data: Any) -> None:
@@ -108,7 +122,7 @@ class KernelCall(Call):
         if self._goes_with_the_answer(addr, len(data)):
             self._out = addr, data
         else:
-            self._write_now(addr, data)
+            self._write_all(addr, data)
 
     def _goes_with_the_answer(self, addr: int, size: int) -> bool:
         got = self.got
@@ -123,19 +137,38 @@ class KernelCall(Call):
             and addr + size <= start + _IOC_SIZE(got[at.ARG0])
         )
 
-    def _write_now(self, addr: int, data: Any) -> None:
+    def put_data(self, addr: int, data: Any) -> int:
+        """Copy what a read gave to `addr`; return how many bytes arrived.
+
+        All of them, if they go out with the answer: then the module sees how many fit, and makes
+        of it what `Operations.cut` does.
+        """
+        if self._goes_with_the_answer(addr, len(data)):
+            self._out = addr, data
+            return len(data)
+        return self._write_now(addr, data)
+
+    def _write_now(self, addr: int, data: Any) -> int:
+        """Have the client copy `data`; return how many bytes come before one not writable."""
         self._in_addr = -1  # what came with the call may not be true any more
-        for start in range(0, len(data), self.host.control.slot_size):
-            piece = bytes(data[start : start + self.host.control.slot_size])
+        slot_size = self.host.control.slot_size
+        for start in range(0, len(data), slot_size):
+            piece = bytes(data[start : start + slot_size])
             outcome = self.run(uapi.COPY_TO, addr + start, len(piece), piece)
             if outcome.result < len(piece):
-                raise OSError(errno.EFAULT, f"{addr + start + outcome.result:#x} is not writable")
+                return start + outcome.result
+        return len(data)
+
+    def _write_all(self, addr: int, data: Any) -> None:
+        arrived = self._write_now(addr, data)
+        if arrived < len(data):
+            raise OSError(errno.EFAULT, f"{addr + arrived:#x} is not writable")
 
     def flush(self) -> None:
         """Write now what was to go out with the answer, since something else comes before that."""
         if self._out is not None:
             (addr, data), self._out = self._out, None
-            self._write_now(addr, data)
+            self._write_all(addr, data)
 
     def run(self, kind: int, addr: int, length: int, data: bytes = b"") -> Outcome:
         """Have the client do something; see `Commands.run`."""
@@ -165,8 +198,12 @@ class KernelCall(Call):
             addr, data = self._out
             if answer(self.id, result, data, flags, addr, pos):
                 return
+            self._out = None
             try:
-                self.flush()
+                arrived = self._write_now(addr, data)
+                if arrived < len(data):
+                    result = self.host.operations.cut(self.file, arrived if op == uapi.READ else 0)
+                    pos = self.got[at.ARG1] + result
             except OSError as error:
                 self.fail(error.errno or errno.EFAULT)
                 return
