@@ -371,6 +371,7 @@ static int mapdev_call_queue(struct mapdev_call *call)
 	} else {
 		call->notice.device = call->request.device;
 		call->notice.file = call->request.file;
+		call->notice.area = call->request.area;
 		call->request.id = ++s->next_call;
 		call->notice.arg[0] = call->request.id;
 		hash_add(s->calls, &call->hash, call->request.id);

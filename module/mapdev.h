@@ -254,7 +254,9 @@ enum mapdev_op {
 	MAPDEV_VMA_ABORT = 35,	/* the mmap that would have made area failed after it was replied to;
 				 * 0: errno */
 	MAPDEV_INTERRUPT = 36,	/* 0: id of a request that said MAPDEV_REPLY_WAIT: a signal came */
-	MAPDEV_GONE = 37,	/* 0: id of a request: its client was killed, or waited too long */
+	MAPDEV_GONE = 37,	/* 0: id of a request: its client was killed, or waited too long. What an
+				 * OPEN or MMAP would have made is no more: no RELEASE or VMA_CLOSE comes
+				 * of it; file and area are the request's */
 
 	MAPDEV_RESULT = 48,	/* what a command came to: 0: result; payload; id is the request's */
 };

@@ -1,6 +1,7 @@
 """Release, frames and descriptors: what ends when, and what must not be given out again."""
 
 import sys
+import threading
 import time
 from collections.abc import Callable
 
@@ -19,6 +20,7 @@ from mapdev.linux import (
     File,
     Inode,
     VmAreaStruct,
+    VmOperationsStruct,
     alloc_page,
     alloc_pages,
     free_pages,
@@ -141,6 +143,7 @@ def test_mapped_frames_are_never_given_out_again(mapdev: Host, start: Start) -> 
     assert belongings(mapdev) == before
 
 
+@pytest.mark.embedded_only("who gets a free frame next is the kernel's affair there")
 def test_a_frame_comes_back_clean(mapdev: Host, client: Client) -> None:
     driver = mapdev.add(Careless, "/dev/x")
     client(
@@ -223,6 +226,47 @@ def test_a_killed_driver_operation(mapdev: Host, start: Start) -> None:
         finish(mapdev, process, kill=True)
     assert driver.calls.count("open") == driver.calls.count("release") == 2
     assert belongings(mapdev).mappings == 0
+
+
+class Held(Buffer):
+    """Stays in the operation that is named `where` until it is let go."""
+
+    def probe(self, where: str = "") -> None:  # type: ignore[override]
+        super().probe()
+        self.where = where
+        self.begun, self.go = threading.Event(), threading.Event()
+
+    def hold(self, operation: str) -> None:
+        if operation == self.where:
+            self.begun.set()
+            assert self.go.wait(patience(30))
+
+    def open(self, inode: Inode, file: File) -> None:
+        super().open(inode, file)
+        self.hold("open")
+
+    def mmap(self, file: File, vma: VmAreaStruct) -> None:
+        super().mmap(file, vma)
+        vma.vm_ops = VmOperationsStruct(close=lambda vma: self.calls.append("close"))
+        self.hold("mmap")
+
+
+@pytest.mark.parametrize("where", ["open", "mmap"])
+def test_what_a_killed_client_was_about_to_get_is_given_back(
+    mapdev: Host, start: Start, where: str
+) -> None:
+    """In C the operation would run to its end in the client, which ends what it has at exit."""
+    driver = mapdev.add(Held, "/dev/x", where=where)
+    before = belongings(mapdev)
+    process = start("fd = os.open('/dev/x', 2); m = mmap.mmap(fd, 4096)")
+    assert driver.begun.wait(patience(30))
+    process.kill()
+    process.communicate(timeout=patience(30))
+    driver.go.set()
+    mapdev.settle()
+    mapped = ["mmap", "close"] if where == "mmap" else []
+    assert driver.calls == ["open", *mapped, "release"]
+    assert belongings(mapdev) == before
 
 
 def test_a_driver_may_zap_when_it_is_removed(new_host: Callable[..., Host]) -> None:

@@ -33,13 +33,20 @@ from mapdev.linux.log import log
 
 
 class KernelFile(OpenFile):
-    """An open file, and the module's number for it."""
+    """An open file.
 
-    __slots__ = ("id",)
+    :ivar id: the module's number for it.
+    :ivar opening: the request that opened it; 0 if it came by `Server.install_file`.
+    """
 
-    def __init__(self, number: int, device: Device, f_flags: int, mode: int) -> None:
+    __slots__ = ("id", "opening")
+
+    def __init__(
+        self, number: int, device: Device, f_flags: int, mode: int, opening: int = 0
+    ) -> None:
         super().__init__(device, new_file(device, f_flags, mode))
         self.id = number
+        self.opening = opening
 
 
 class Server(Loop):
@@ -102,7 +109,8 @@ class Server(Loop):
         op = got[at.OP]
         handler = self._handlers.get(op)
         if handler is None:
-            self._handle_news(op, got[at.ARG0])
+            if op in (uapi.INTERRUPT, uapi.GONE):  # else a result that nobody waits for any more
+                self._handle_news(got)
             return
         payload = self.control.payload(got[at.SLOT], got[at.LEN]) if got[at.LEN] else b""
         call = KernelCall(self, got, payload)
@@ -112,14 +120,26 @@ class Server(Loop):
             open_file.file.f_flags = got[at.F_FLAGS]
         self.handle(call, handler, call)
 
-    def _handle_news(self, op: int, number: int) -> None:
-        """Handle what the module tells of the client of a call that waits."""
-        if op not in (uapi.INTERRUPT, uapi.GONE):
-            return  # a result that nobody waits for any more
+    def _handle_news(self, got: Got) -> None:
+        """Handle what the module tells of the client of a call."""
+        number, is_gone = got[at.ARG0], got[at.OP] == uapi.GONE
+        then = self.waiting.forget if is_gone else self.waiting.interrupt
         for call in self.waiting:
             if isinstance(call, KernelCall) and call.id == number:
-                then = self.waiting.interrupt if op == uapi.INTERRUPT else self.waiting.forget
                 then(call)
+        if is_gone:
+            left = KernelCall(self, got, b"")
+            self.handle(left, self._undo, left, number)
+
+    def _undo(self, call: KernelCall, number: int) -> None:
+        """End what a request made whose client had left when the answer came: killed, or late.
+
+        In C the client would have gone on to the end of its call, and ended what it has at exit.
+        """
+        self._areas.undo(call, number)
+        open_file = self.files.get(call.got[at.FILE])
+        if open_file is not None and open_file.opening == number:
+            self._release(call)
 
     def flush(self) -> None:
         """Send the reply that was noted."""
@@ -137,7 +157,7 @@ class Server(Loop):
     def _open(self, call: KernelCall) -> int:
         got = call.got
         device = self._devices.by_id[got[at.DEVICE]]
-        open_file = KernelFile(got[at.FILE], device, got[at.F_FLAGS], got[at.ARG0])
+        open_file = KernelFile(got[at.FILE], device, got[at.F_FLAGS], got[at.ARG0], call.id)
         self.files[open_file.id] = open_file
         call.file, call.owner = open_file, device.driver
         return self._finish_open(call, open_file)

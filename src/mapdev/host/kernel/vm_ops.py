@@ -59,11 +59,12 @@ _OPERATIONS = {
 
 
 class _Area:
-    __slots__ = ("device", "vma")
+    __slots__ = ("device", "request", "vma")
 
-    def __init__(self, device: Device, vma: VmAreaStruct) -> None:
+    def __init__(self, device: Device, vma: VmAreaStruct, request: int = 0) -> None:
         self.device = device
         self.vma = vma
+        self.request = request  # the MMAP that made it; 0: it is a copy
 
 
 class Areas:
@@ -123,7 +124,7 @@ class Areas:
         )
         vma.start_over()
         if operations:
-            self._by_id[call.got[at.AREA]] = _Area(call.file.device, vma)
+            self._by_id[call.got[at.AREA]] = _Area(call.file.device, vma, call.id)
         return self._answer(call, 0, bytes(head), mappings)
 
     def _answer(
@@ -232,6 +233,13 @@ class Areas:
         area = self._by_id.pop(call.got[at.AREA], None)
         if area is not None:
             _update(area.vma, call)
+            self._notify(area.device, call, "close", area.vma)
+
+    def undo(self, call: KernelCall, request: int) -> None:
+        """Close the area that an MMAP made whose client had left when the answer came."""
+        area = self._by_id.get(call.got[at.AREA])
+        if area is not None and area.request == request:
+            del self._by_id[call.got[at.AREA]]
             self._notify(area.device, call, "close", area.vma)
 
     def _notify(self, device: Device, call: KernelCall, name: str, vma: VmAreaStruct) -> None:
