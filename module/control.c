@@ -115,7 +115,7 @@ static int mapdev_unmap(struct mapdev_session *s, const struct mapdev_unmap *unm
 	if (unmap->even_cows > 1 || unmap->start > LLONG_MAX || unmap->len > LLONG_MAX ||
 	    unmap->start + unmap->len > LLONG_MAX)
 		return -EINVAL;
-	dev = mapdev_device_find(s, unmap->device);
+	dev = mapdev_device_find_used(s, unmap->device);
 	if (!dev)
 		return -ENOENT;
 	/* A fault that was answered before, but not applied yet, is to be asked for again. */

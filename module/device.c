@@ -292,6 +292,30 @@ struct mapdev_device *mapdev_device_find(struct mapdev_session *s, u32 id)
 	return dev;
 }
 
+/*
+ * The same, also of a device that was destroyed, as long as it is open somewhere: what maps it
+ * stays. Files are in the table until their last VMA is gone.
+ */
+struct mapdev_device *mapdev_device_find_used(struct mapdev_session *s, u32 id)
+{
+	struct mapdev_device *dev = mapdev_device_find(s, id);
+	struct mapdev_file *mf;
+	unsigned long number;
+
+	if (dev)
+		return dev;
+	xa_lock(&s->files);
+	xa_for_each(&s->files, number, mf) {
+		if (mf->dev->id == id) {
+			dev = mf->dev;
+			get_device(&dev->dev);
+			break;
+		}
+	}
+	xa_unlock(&s->files);
+	return dev;
+}
+
 static void mapdev_wake_files(struct mapdev_session *s, struct mapdev_device *dev, __poll_t mask)
 {
 	struct mapdev_file *mf;

@@ -318,6 +318,7 @@ void mapdev_device_exit(void);
 int mapdev_device_create(struct mapdev_session *s, struct mapdev_create *create);
 struct mapdev_device *mapdev_device_get(dev_t number);
 struct mapdev_device *mapdev_device_find(struct mapdev_session *s, u32 id);
+struct mapdev_device *mapdev_device_find_used(struct mapdev_session *s, u32 id);
 int mapdev_device_destroy(struct mapdev_session *s, u32 id);
 int mapdev_device_wake(struct mapdev_session *s, const struct mapdev_wake *wake);
 int mapdev_device_show(struct mapdev_session *s, const struct mapdev_show *show);

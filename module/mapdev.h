@@ -137,7 +137,7 @@ struct mapdev_show {
 	__u32 reserved;
 };
 
-/* unmap_mapping_range on all that maps a device. */
+/* unmap_mapping_range on all that maps a device; of one that was destroyed, too, while it is open. */
 struct mapdev_unmap {
 	__u32 device;
 	__u32 even_cows;

@@ -52,6 +52,7 @@ from mapdev.linux import (
     poll_wait,
     put_page,
     remap_pfn_range,
+    unmap_mapping_range,
     virt_to_page,
     vmalloc_to_pfn,
     vmalloc_user,
@@ -577,6 +578,29 @@ def test_a_mapping_outlives_the_host() -> None:
     while Path("/dev/memory").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     assert program.communicate("go\n", timeout=PATIENCE)[0] == "b'kept'\n"
+
+
+def test_a_driver_that_zaps_when_it_is_removed() -> None:
+    """A mapping outlives its device; the driver may still take the pages out, as in the kernel."""
+
+    class Zapping(Many):
+        def open(self, inode: Inode, file: File) -> None:
+            self.mapping = file.f_mapping
+
+        def remove(self) -> None:
+            unmap_mapping_range(self.mapping, 0, 0)
+            super().remove()
+
+    code = f"{MAP}\nm[:4] = b'kept'\nprint('ready', flush=True)\nsys.stdin.readline()\nm[0]"
+    with mapdev.host(kind="kernel") as host:
+        host.add(Zapping, "/dev/many")
+        program = subprocess.Popen([PYTHON, "-c", code, "/dev/many", "4096"], text=True,
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # fmt: skip
+        assert program.stdout is not None
+        assert program.stdout.readline() == "ready\n"
+    assert host.leaks == ["/dev/many was still open or mapped"]
+    program.communicate("go\n", timeout=PATIENCE)
+    assert program.returncode == -signal.SIGBUS
 
 
 def test_commands() -> None:

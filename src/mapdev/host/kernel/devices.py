@@ -57,11 +57,12 @@ class Devices:
         return number
 
     def unmap(self, inode: Inode, start: int, size: int) -> None:
-        """Take bytes of a device's file out of all areas that map them."""
+        """Take bytes of a device's file out of all areas that map them; of one that ended, too."""
         for number, device in self.by_id.items():
             if device.inode is inode:
                 unmap = uapi.Unmap(device=number, start=start, len=size, even_cows=1)
-                self._control.ioctl(uapi.IOC_UNMAP, unmap)
+                with contextlib.suppress(FileNotFoundError):  # it ended, and nobody has it open
+                    self._control.ioctl(uapi.IOC_UNMAP, unmap)
 
     def destroy(self) -> None:
         """End all of them: their files fail from now on."""
