@@ -18,11 +18,13 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from stat import S_IFREG
 
 import vm_image
 from vm_image import GUEST_CLIENTS, GUEST_PROJECT, GUEST_SITE
 
 from mapdev.support.tools import UnavailableError
+from mapdev.vm.archive import Archive
 
 TIMED_OUT = 124  # what timeout(1) gives
 ENVIRONMENT = {
@@ -32,6 +34,8 @@ ENVIRONMENT = {
     "LANG": "C.UTF-8",
     "PYTHONUNBUFFERED": "1",
 }
+# The module may map the registers of the machine's clock.
+LOADED = 'insmod "$0" raw=0x9010000+4K && "$@" && rmmod "$0"'
 MACHINE = (
     "qemu-system-aarch64", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
     "-machine", "virt", "-cpu", "cortex-a57", "-smp", "2", "-m", "2048",
@@ -55,9 +59,13 @@ def check() -> None:
 
 
 def run(
-    command: Sequence[str], *, user: str = "root", timeout: float = 600, capture: bool = False
-) -> subprocess.CompletedProcess[str]:
+    command: Sequence[str], *, user: str = "root", timeout: float = 600, capture: bool = False,
+    modules: Sequence[Path] = (),
+) -> subprocess.CompletedProcess[str]:  # fmt: skip
     """Start the VM, run `command` in it as `user` ("root" or "user"), and end the VM.
+
+    The first of `modules` is loaded before the command and unloaded after it, when it has to be
+    free. All are in the VM's root directory.
 
     The result's stdout has the command's output and error output when `capture` is set; otherwise
     they go to this process's own output while they are written.
@@ -67,6 +75,8 @@ def run(
     """
     check()
     kernel, base = vm_image.base()
+    if modules:
+        command = ["sh", "-c", LOADED, f"/{modules[0].name}", *command]
     with tempfile.TemporaryDirectory(prefix="mapdev-vm-") as name:
         directory = Path(name)
         console, status, initrd = (directory / n for n in ("console", "status", "initrd"))
@@ -74,6 +84,9 @@ def run(
             with base.open("rb") as start:
                 shutil.copyfileobj(start, file, 1 << 20)
             file.write(vm_image.project(command, user=user, environment=ENVIRONMENT))
+            with Archive(file) as archive:
+                for module in modules:
+                    archive.add(module.name, S_IFREG | 0o644, module.read_bytes())
         qemu = (
             *MACHINE, "-kernel", str(kernel), "-initrd", str(initrd),
             # init= makes a broken /init a panic, thus an end; else the kernel tries a shell.

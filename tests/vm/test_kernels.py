@@ -49,6 +49,7 @@ def test_the_kernel_host(
     assert kernel.build
     try:
         module = build(kernel.build, ["KCFLAGS=-Werror"])
+        ptes = build(kernel.build, ["KCFLAGS=-Werror"], PROJECT / "tests/kernel/ptes")
     except UnavailableError as error:
         pytest.fail(str(error))
     monkeypatch.chdir(PROJECT)
@@ -56,6 +57,7 @@ def test_the_kernel_host(
     if missing := compile_all(tmp_path):
         print("without the event loops of others:", *missing)
     monkeypatch.setenv("MAPDEV_CLIENTS", str(tmp_path))
+    monkeypatch.setenv("MAPDEV_PTES", str(ptes))
     # hypothesis takes seconds to import there, and is not used.
     options = ["-v", "-rs", "-p", "no:cacheprovider", "-p", "no:hypothesispytest",
                "--basetemp=/var/tmp/pytest", "--mapdev-host", "kernel"]  # fmt: skip
