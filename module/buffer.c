@@ -15,6 +15,8 @@
 #include <linux/memory_hotplug.h>
 #include <linux/mmzone.h>
 #include <linux/overflow.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/user.h>
 #include <linux/security.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
@@ -153,17 +155,58 @@ static int mapdev_alloc_pages(struct mapdev_buffer *buffer, u32 flags)
 	return 0;
 }
 
+/*
+ * There is no function by which a memory cgroup could be charged for a range of frames. So it
+ * counts as memory that the user has locked, as what is pinned for devices does.
+ */
+static int mapdev_lock_range(struct mapdev_buffer *buffer)
+{
+	long limit = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
+	struct user_struct *user = get_uid(current_user());
+
+	if (atomic_long_add_return(buffer->nr_pages, &user->locked_vm) > limit &&
+	    !capable(CAP_IPC_LOCK)) {
+		atomic_long_sub(buffer->nr_pages, &user->locked_vm);
+		free_uid(user);
+		return -EDQUOT;
+	}
+	buffer->locked = user;
+	return 0;
+}
+
+static void mapdev_unlock_range(struct mapdev_buffer *buffer)
+{
+	if (!buffer->locked)
+		return;
+	atomic_long_sub(buffer->nr_pages, &buffer->locked->locked_vm);
+	free_uid(buffer->locked);
+}
+
+static int mapdev_alloc_range(struct mapdev_buffer *buffer, u32 flags)
+{
+	int ret;
+
+	if (!(buffer->session->features & MAPDEV_FEATURE_CONTIG))
+		return -EOPNOTSUPP;
+	if (flags & MAPDEV_ALLOC_ATOMIC)
+		return -ENOMEM;
+	ret = mapdev_lock_range(buffer);
+	if (ret)
+		return ret;
+	buffer->pfn = mapdev_alloc_contig(buffer->nr_pages);
+	if (buffer->pfn)
+		return 0;
+	mapdev_unlock_range(buffer);
+	return -ENOMEM;
+}
+
 static int mapdev_alloc_row(struct mapdev_buffer *buffer, u32 flags)
 {
 	unsigned long nr = buffer->nr_pages;
 	void *memory;
 
-	if (get_order(nr << PAGE_SHIFT) > MAPDEV_MAX_ORDER) {
-		if (!(buffer->session->features & MAPDEV_FEATURE_CONTIG))
-			return -EOPNOTSUPP;
-		buffer->pfn = flags & MAPDEV_ALLOC_ATOMIC ? 0 : mapdev_alloc_contig(nr);
-		return buffer->pfn ? 0 : -ENOMEM;
-	}
+	if (get_order(nr << PAGE_SHIFT) > MAPDEV_MAX_ORDER)
+		return mapdev_alloc_range(buffer, flags);
 	memory = alloc_pages_exact(nr << PAGE_SHIFT, mapdev_gfp(flags));
 	if (!memory)
 		return -ENOMEM;
@@ -228,6 +271,7 @@ static void mapdev_buffer_empty(struct mapdev_buffer *buffer)
 		/* Not free_contig_range(), which complains of pages that are pinned. */
 		for (i = 0; i < buffer->nr_pages; i++)
 			__free_page(pfn_to_page(buffer->pfn + i));
+		mapdev_unlock_range(buffer);
 		break;
 	case MAPDEV_BUF_VMALLOC:
 		mapdev_scattered_free(&buffer->vmalloc);

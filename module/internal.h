@@ -224,6 +224,7 @@ struct mapdev_buffer {
 	bool compound;
 	unsigned long nr_pages;
 	unsigned long pfn;		/* of the first page */
+	struct user_struct *locked;	/* whose locked memory it is, else NULL; a reference */
 	struct mapdev_scattered vmalloc;
 };
 

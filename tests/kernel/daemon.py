@@ -8,6 +8,7 @@ or the OSError that it raised. The module's counters say what is left.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import faulthandler
 import mmap
 import os
@@ -196,6 +197,13 @@ class Daemon:
         buffer = Buffer(self, alloc)
         self._buffers.append(buffer)
         return buffer
+
+    def pfns(self, buffer: Buffer) -> list[int]:
+        """Return the frames of a buffer."""
+        pfns = (uapi.c_uint64 * buffer.pages)()
+        query = uapi.Pfns(id=buffer.id, count=buffer.pages, pfns=ctypes.addressof(pfns))
+        uapi.ioctl(self.fd, uapi.IOC_PFNS, query)
+        return [*pfns]
 
     def page(self, pfn: int) -> uapi.Page:
         page = uapi.Page(pfn=pfn)

@@ -370,9 +370,7 @@ def test_pages_that_are_pinned_for_longer(daemon: Daemon, name: str) -> None:
     """A pipe keeps pages of an area that is gone: they are no one else's until it lets go."""
     daemon.create()
     buffer = daemon.alloc(2, KINDS[name][0], flags=KINDS[name][1])
-    pfns = (uapi.c_uint64 * 2)()
-    query = uapi.Pfns(id=buffer.id, count=2, pfns=ctypes.addressof(pfns))
-    uapi.ioctl(daemon.fd, uapi.IOC_PFNS, query)
+    pfns = daemon.pfns(buffer)
     for page in range(2):
         buffer.memory[page * PAGE : page * PAGE + 4] = b"pin%d" % page
     read, write = os.pipe()
@@ -582,9 +580,7 @@ def test_owner_is_refused(daemon: Daemon) -> None:
 
 def test_buffers_of_the_daemon(daemon: Daemon) -> None:
     buffer: Buffer = daemon.alloc(4, uapi.BUF_VMALLOC)
-    pfns = (uapi.c_uint64 * 4)()
-    query = uapi.Pfns(id=buffer.id, count=4, pfns=ctypes.addressof(pfns))
-    uapi.ioctl(daemon.fd, uapi.IOC_PFNS, query)
+    pfns = daemon.pfns(buffer)
     assert pfns[0] == buffer.pfn and len(set(pfns)) == 4
     for offset, length in ((PAGE, 4 * PAGE), (4 * PAGE, PAGE), (1 << 39, PAGE)):
         with pytest.raises(OSError) as caught:

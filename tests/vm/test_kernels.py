@@ -31,6 +31,7 @@ TESTS = (
 )  # fmt: skip
 AND_UNLOAD = '"$0" "$@" && "$0" -m mapdev.cli module unload 2>&1'
 PARAMETERS = ("raw=0xfed00000+8K,0x100000+4K",)  # registers of the HPET, and memory
+BOOT = ("kernelcore=1G",)  # the other half of memory is ZONE_MOVABLE
 # What the kernel says when the module made a mistake that it noticed.
 COMPLAINTS = re.compile(
     r"^.*\b(?:WARNING|BUG|Oops|INFO: task|refcount_t|general protection).*$", re.M
@@ -68,7 +69,7 @@ def test_the_kernel_host(
     said: list[str] = []
     try:
         outcome = machine.run(
-            kernel, command, module=module, parameters=PARAMETERS, disk=True, timeout=TIMEOUT,
+            kernel, command, module=module, parameters=PARAMETERS, disk=True, boot=BOOT, timeout=TIMEOUT,
             write=lambda _, data: said.append(data.decode(errors="replace")),
         )  # fmt: skip
     except UnavailableError as error:

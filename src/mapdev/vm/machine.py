@@ -74,6 +74,7 @@ def run(
     module: Path | None = None,
     parameters: Sequence[str] = (),
     disk: bool = False,
+    boot: Sequence[str] = (),
     accelerator: str | None = None,
     stdin: int | None = None,
     write: Callable[[int, bytes], object] = os.write,
@@ -86,6 +87,7 @@ def run(
     :param environment: instead of this process's own; $MAPDEV_EMULATED is set without KVM.
     :param module: a kernel module that is loaded first, with `parameters` ("key=value").
     :param disk: /var/tmp is a file system on a disk; else it may be one in memory.
+    :param boot: more parameters of the kernel, as "kernelcore=1G".
     :param accelerator: "kvm" or "tcg"; None: what works.
     :param stdin: a descriptor whose contents the command is to read; None: it reads nothing.
     :param write: called with 1 or 2 and what the command has written there.
@@ -106,7 +108,7 @@ def run(
             files / "initramfs", kernel, command, directory=str(Path.cwd()), environment=variables,
             module=module, parameters=parameters, disk=disk,
         )  # fmt: skip
-        with _qemu(kernel, files, memory, accelerator) as ports:
+        with _qemu(kernel, files, memory, accelerator, boot) as ports:
             talk = _Talk(ports, write, ready)
             _feed(stdin, ports["input"])
             status = talk.until_the_end(timeout)
@@ -125,7 +127,7 @@ def _boots_with_kvm(kernel: Kernel) -> bool:
 
 @contextlib.contextmanager
 def _qemu(
-    kernel: Kernel, files: Path, memory: str, accelerator: str
+    kernel: Kernel, files: Path, memory: str, accelerator: str, boot: Sequence[str]
 ) -> Iterator[dict[str, socket.socket]]:
     """Start qemu and yield our ends of its ports; end it if it has not ended then."""
     with contextlib.ExitStack() as stack:
@@ -139,7 +141,8 @@ def _qemu(
         log = stack.enter_context((files / "qemu").open("w+b"))
         alive = stack.enter_context(_alive())
         process = subprocess.Popen(
-            _ends_with_us(alive) + _arguments(kernel, files, memory, accelerator, descriptors),
+            _ends_with_us(alive)
+            + _arguments(kernel, files, memory, accelerator, boot, descriptors),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -195,11 +198,17 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _arguments(
-    kernel: Kernel, files: Path, memory: str, accelerator: str, ports: Mapping[str, int]
+    kernel: Kernel,
+    files: Path,
+    memory: str,
+    accelerator: str,
+    boot: Sequence[str],
+    ports: Mapping[str, int],
 ) -> list[str]:
     # oops=panic: after one nothing that the command does means much. panic=-1: reboot, which
     # -no-reboot turns into an end.
     append = "console=ttyS0 loglevel=5 oops=panic panic=-1 mitigations=off"
+    append = " ".join((append, *boot))
     arguments = [
         PROGRAM, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
         "-machine", "q35", "-smp", "2", "-m", memory,
