@@ -164,11 +164,15 @@ def _place(error: BaseException) -> str:
 
 
 def _serve_all(host: Host, devices: Sequence[str]) -> int:
+    from mapdev.service import notify
+
     signals = signalfd({int(number) for number in _PASSED_ON})
     try:
         _complain(f"serving {', '.join(device.node for device in host.devices)}; Ctrl-C ends it", 0)
+        notify("READY=1")
         select.select([signals], [], [])
         read_signal(signals)
+        notify("STOPPING=1")
     finally:
         os.close(signals)
     return 0

@@ -9,6 +9,7 @@ import errno
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -619,6 +620,54 @@ def test_commands() -> None:
     assert serve.wait(PATIENCE) == 0
     serve.stderr.close()
     assert not Path("/dev/memory").exists()
+
+
+def test_a_service_that_is_started_again_takes_its_devices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says when they are there. What was mapped stays; what was open before fails."""
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    serve = [PYTHON, "-m", "mapdev.cli", "serve", "-d", "/dev/memory=contiguous"]
+    code = f"""{MAP}
+m[:4] = b'kept'
+for what in (m.__getitem__, lambda _: os.pread(fd, 1, 0), lambda _: open(sys.argv[1])):
+    print('ready', flush=True); sys.stdin.readline()
+    try: print(what(slice(4)), flush=True)
+    except OSError as error: print(error.errno, flush=True)
+"""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(PATIENCE)
+        first = subprocess.Popen(serve, stderr=subprocess.DEVNULL)
+        assert manager.recv(100) == b"READY=1"
+        program = subprocess.Popen([PYTHON, "-c", code, "/dev/memory", "4096"], text=True,
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # fmt: skip
+        assert program.stdin is not None and program.stdout is not None
+
+        def go_on() -> str:
+            assert program.stdout is not None and program.stdin is not None
+            assert program.stdout.readline() == "ready\n"
+            program.stdin.write("go\n")
+            program.stdin.flush()
+            return program.stdout.readline().strip()
+
+        assert program.stdout.readline() == "ready\n"
+        first.kill()
+        first.wait(PATIENCE)
+        assert not Path("/dev/memory").exists()
+        second = subprocess.Popen(serve, stderr=subprocess.DEVNULL)
+        assert manager.recv(100) == b"READY=1"
+        program.stdin.write("go\n")
+        program.stdin.flush()
+        assert program.stdout.readline() == "b'kept'\n"
+        assert go_on() == str(errno.EIO)
+        assert "TextIOWrapper" in go_on()
+        assert program.wait(PATIENCE) == 0
+        program.stdin.close()
+        program.stdout.close()
+        second.terminate()
+        assert manager.recv(100) == b"STOPPING=1"
+        assert second.wait(PATIENCE) == 0
 
 
 @pytest.mark.parametrize("contiguous", [True, False])

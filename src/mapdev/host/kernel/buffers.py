@@ -17,9 +17,8 @@ from typing import Any
 from mapdev.host.kernel import uapi
 from mapdev.host.kernel.control import Control
 from mapdev.linux.context import Owner
-from mapdev.linux.numbers import PAGE_SHIFT, PAGE_SIZE
+from mapdev.linux.numbers import MAP_FIXED, PAGE_SHIFT, PAGE_SIZE
 
-_MAP_FIXED = 0x10
 _mmap = ctypes.CDLL(None, use_errno=True).mmap
 _mmap.restype = ctypes.c_void_p
 _mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int,
@@ -87,7 +86,7 @@ def _map(fd: int, size: int, offset: int) -> mmap.mmap:
     memory = mmap.mmap(-1, size)
     here = ctypes.addressof(ctypes.c_char.from_buffer(memory))
     protection = mmap.PROT_READ | mmap.PROT_WRITE
-    if _mmap(here, size, protection, mmap.MAP_SHARED | _MAP_FIXED, fd, offset) != here:
+    if _mmap(here, size, protection, mmap.MAP_SHARED | MAP_FIXED, fd, offset) != here:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))
     return memory
