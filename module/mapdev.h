@@ -35,7 +35,9 @@
 #define MAPDEV_FEATURE_PHYS	(1ULL << 1)	/* MAPDEV_BUF_PHYS: CAP_SYS_RAWIO and the parameter */
 #define MAPDEV_FEATURE_SHOW	(1ULL << 2)	/* MAPDEV_IOC_SHOW, MAPDEV_REPLY_SHOW */
 
-/*
+/**
+ * struct mapdev_init - MAPDEV_IOC_INIT: begin a session
+ *
  * Payload memory is mapped from the control device at payload_offset: nr_slots request slots,
  * nr_reply_slots reply slots, one command slot, all of slot_size bytes, in this order; slots are
  * numbered through. Behind them lies one page, an array of __u32: element N is not zero while the
@@ -46,17 +48,30 @@
  * read that.
  */
 struct mapdev_init {
-	__u32 size;		/* of this struct */
-	__u32 abi;		/* in: the daemon's; out: the module's */
-	__u64 features;		/* in: wanted; out: granted */
-	__u32 timeout_ms;	/* in: 0 for the default, 0xffffffff for none; out: what a client waits
-				 * for an answer */
-	__u32 slot_size;	/* out */
-	__u32 nr_slots;		/* out */
-	__u32 nr_reply_slots;	/* out */
-	__u64 payload_offset;	/* out: for mmap */
-	__u64 payload_size;	/* out: slots and the page behind them */
-	__u64 max_pages;	/* out: buffers of all sessions of the user may have that many */
+	/** @size: of this struct */
+	__u32 size;
+	/** @abi: in: the daemon's; out: the module's */
+	__u32 abi;
+	/** @features: in: wanted; out: granted */
+	__u64 features;
+	/**
+	 * @timeout_ms: in: 0 for the default, 0xffffffff for none; out: what a client waits for an
+	 * answer
+	 */
+	__u32 timeout_ms;
+	/** @slot_size: out */
+	__u32 slot_size;
+	/** @nr_slots: out */
+	__u32 nr_slots;
+	/** @nr_reply_slots: out */
+	__u32 nr_reply_slots;
+	/** @payload_offset: out: for mmap */
+	__u64 payload_offset;
+	/** @payload_size: out: slots and the page behind them */
+	__u64 payload_size;
+	/** @max_pages: out: buffers of all sessions of the user may have that many */
+	__u64 max_pages;
+	/** @reserved: 0 */
 	__u64 reserved[4];
 };
 
@@ -73,22 +88,41 @@ struct mapdev_init {
 
 #define MAPDEV_CREATE_ANON	(1U << 0)	/* no node: for MAPDEV_INSTALL only */
 
+/**
+ * struct mapdev_create - MAPDEV_IOC_CREATE: make a device
+ */
 struct mapdev_create {
-	__u32 flags;		/* MAPDEV_CREATE_ */
-	__u32 has;		/* MAPDEV_HAS_ */
-	__u32 mode;		/* of the node, permissions only */
+	/** @flags: MAPDEV_CREATE_ */
+	__u32 flags;
+	/** @has: MAPDEV_HAS_ */
+	__u32 has;
+	/** @mode: of the node, permissions only */
+	__u32 mode;
+	/** @uid: owner of the node */
 	__u32 uid;
+	/** @gid: group of the node */
 	__u32 gid;
-	__u32 major;		/* in: 0 for any; out. A number in use: EBUSY */
-	__u32 minor;		/* in, if major is given; out */
-	__u32 id;		/* out */
-	char name[MAPDEV_NAME_MAX];	/* of the node below /dev, may have slashes. In use: EEXIST */
+	/** @major: in: 0 for any; out. A number in use: EBUSY */
+	__u32 major;
+	/** @minor: in, if major is given; out */
+	__u32 minor;
+	/** @id: out */
+	__u32 id;
+	/** @name: of the node below /dev, may have slashes. In use: EEXIST */
+	char name[MAPDEV_NAME_MAX];
+	/** @reserved: 0 */
 	__u64 reserved[2];
 };
 
-/* Ends a device: new opens fail with ENODEV, calls on open files with EIO. */
+/**
+ * struct mapdev_destroy - MAPDEV_IOC_DESTROY: end a device
+ *
+ * Ends a device: new opens fail with ENODEV, calls on open files with EIO.
+ */
 struct mapdev_destroy {
+	/** @id: of MAPDEV_IOC_CREATE */
 	__u32 id;
+	/** @reserved: 0 */
 	__u32 reserved;
 };
 
@@ -99,16 +133,21 @@ struct mapdev_destroy {
  */
 #define MAPDEV_POLL_EVENTS	0x27ffU
 
-/*
+/**
+ * struct mapdev_wake - MAPDEV_IOC_WAKE: wake who waits in poll
+ *
  * wake_up_poll() for what waits in poll, select or epoll on a file, or on each file of a device if
  * file is 0. Each MAPDEV_IOC_WAKE is one event for an edge-triggered epoll; it wakes those that
  * wait for a bit of mask, all if mask has none, and of those with EPOLLEXCLUSIVE one (a file).
  * ENOENT.
  */
 struct mapdev_wake {
+	/** @file: its number; 0: each of the device */
 	__u64 file;
+	/** @device: its number, if file is 0 */
 	__u32 device;
-	__u32 mask;		/* EPOLL bits that have become true; 0: any, as wake_up() */
+	/** @mask: EPOLL bits that have become true; 0: any, as wake_up() */
+	__u32 mask;
 };
 
 /*
@@ -129,73 +168,127 @@ struct mapdev_wake {
 #define MAPDEV_SHOW_KEEP	(1U << 0)	/* poll says mask from now on; without: it asks */
 #define MAPDEV_SHOW_WAKE	(1U << 1)	/* then wake_up_poll(woken), as MAPDEV_IOC_WAKE does */
 
+/**
+ * struct mapdev_show - MAPDEV_IOC_SHOW: what poll says of a file
+ */
 struct mapdev_show {
+	/** @file: its number */
 	__u64 file;
-	__u32 flags;		/* MAPDEV_SHOW_ */
-	__u32 mask;		/* EPOLL bits that are true */
-	__u32 woken;		/* EPOLL bits that have become true; 0: any, as wake_up() */
+	/** @flags: MAPDEV_SHOW_ */
+	__u32 flags;
+	/** @mask: EPOLL bits that are true */
+	__u32 mask;
+	/** @woken: EPOLL bits that have become true; 0: any, as wake_up() */
+	__u32 woken;
+	/** @reserved: 0 */
 	__u32 reserved;
 };
 
-/* unmap_mapping_range on all that maps a device; of one that was destroyed, too, while it is open. */
+/**
+ * struct mapdev_unmap - MAPDEV_IOC_UNMAP: take pages out of all areas of a device
+ *
+ * unmap_mapping_range on all that maps a device; of one that was destroyed, too, while it is open.
+ */
 struct mapdev_unmap {
+	/** @device: its number */
 	__u32 device;
+	/** @even_cows: 1: private copies, too */
 	__u32 even_cows;
+	/** @start: in the file */
 	__u64 start;
-	__u64 len;		/* 0: to the end */
+	/** @len: 0: to the end */
+	__u64 len;
 };
 
 /* ---- buffers -------------------------------------------------------------------------------- */
 
+/**
+ * enum mapdev_buffer_kind - what a buffer is made of
+ */
 enum mapdev_buffer_kind {
-	MAPDEV_BUF_PAGES = 0,	/* alloc_pages(order) */
-	MAPDEV_BUF_CONTIG = 1,	/* any number of pages in a row */
-	MAPDEV_BUF_VMALLOC = 2,	/* vmalloc_user */
-	MAPDEV_BUF_PHYS = 3,	/* a range of physical addresses: registers, reserved memory */
+	/** @MAPDEV_BUF_PAGES: alloc_pages(order) */
+	MAPDEV_BUF_PAGES = 0,
+	/** @MAPDEV_BUF_CONTIG: any number of pages in a row */
+	MAPDEV_BUF_CONTIG = 1,
+	/** @MAPDEV_BUF_VMALLOC: vmalloc_user */
+	MAPDEV_BUF_VMALLOC = 2,
+	/** @MAPDEV_BUF_PHYS: a range of physical addresses: registers, reserved memory */
+	MAPDEV_BUF_PHYS = 3,
 };
 
-/*
+/**
+ * enum mapdev_cache - how pages are cached
+ *
  * For MAPDEV_BUF_PHYS only: RAM is cached however it is asked for. Outside x86 registers are never
  * cached: MAPDEV_CACHED is MAPDEV_UNCACHED there.
  */
 enum mapdev_cache {
+	/** @MAPDEV_CACHED: as memory */
 	MAPDEV_CACHED = 0,
+	/** @MAPDEV_UNCACHED: pgprot_noncached */
 	MAPDEV_UNCACHED = 1,
+	/** @MAPDEV_WRITECOMBINE: pgprot_writecombine */
 	MAPDEV_WRITECOMBINE = 2,
 };
 
 #define MAPDEV_ALLOC_COMP	(1U << 0)	/* MAPDEV_BUF_PAGES: a compound page, __GFP_COMP */
 #define MAPDEV_ALLOC_ATOMIC	(1U << 1)	/* don't reclaim, fail sooner */
 
-/*
+/**
+ * struct mapdev_alloc - MAPDEV_IOC_ALLOC: make a buffer
+ *
  * Memory is always zeroed. The daemon maps a buffer from the control device at mmap_offset. It
  * lives until it was freed and nobody maps it. ENOMEM; EDQUOT: max_pages of the user.
  */
 struct mapdev_alloc {
+	/** @kind: enum mapdev_buffer_kind */
 	__u32 kind;
-	__u32 flags;		/* MAPDEV_ALLOC_ */
-	__u64 nr_pages;		/* PAGES: a power of two */
-	__u64 phys;		/* PHYS: the address, page-aligned */
-	__u32 cache;		/* how the daemon's own mapping is cached */
-	__u32 id;		/* out */
-	__u64 pfn;		/* out: of the first page */
-	__u64 address;		/* out: kernel address: page_address(), or what vmalloc gave; PHYS: 0 */
-	__u64 mmap_offset;	/* out */
+	/** @flags: MAPDEV_ALLOC_ */
+	__u32 flags;
+	/** @nr_pages: PAGES: a power of two */
+	__u64 nr_pages;
+	/** @phys: PHYS: the address, page-aligned */
+	__u64 phys;
+	/** @cache: how the daemon's own mapping is cached */
+	__u32 cache;
+	/** @id: out */
+	__u32 id;
+	/** @pfn: out: of the first page */
+	__u64 pfn;
+	/** @address: out: kernel address: page_address(), or what vmalloc gave; PHYS: 0 */
+	__u64 address;
+	/** @mmap_offset: out */
+	__u64 mmap_offset;
+	/** @reserved: 0 */
 	__u64 reserved[2];
 };
 
+/**
+ * struct mapdev_free - MAPDEV_IOC_FREE: give a buffer up
+ */
 struct mapdev_free {
+	/** @id: of MAPDEV_IOC_ALLOC */
 	__u32 id;
+	/** @reserved: 0 */
 	__u32 reserved;
 };
 
-/* The frame numbers of a buffer: vmalloc_to_pfn() for each page. */
+/**
+ * struct mapdev_pfns - MAPDEV_IOC_PFNS: frames of a buffer
+ *
+ * The frame numbers of a buffer: vmalloc_to_pfn() for each page.
+ */
 struct mapdev_pfns {
+	/** @id: of MAPDEV_IOC_ALLOC */
 	__u32 id;
+	/** @reserved: 0 */
 	__u32 reserved;
+	/** @pgoff: the first page */
 	__u64 pgoff;
+	/** @count: how many */
 	__u64 count;
-	__u64 pfns;		/* pointer to count __u64 */
+	/** @pfns: pointer to count __u64 */
+	__u64 pfns;
 };
 
 /* What struct page says: a snapshot. */
@@ -206,59 +299,109 @@ struct mapdev_pfns {
 #define MAPDEV_PAGE_BUDDY	(1U << 4)
 #define MAPDEV_PAGE_BUFFER	(1U << 5)	/* it is in a buffer of this session */
 
+/**
+ * struct mapdev_page - MAPDEV_IOC_PAGE: what struct page says
+ */
 struct mapdev_page {
-	__u64 pfn;		/* in. None of the machine's: EINVAL */
-	__u32 flags;		/* out: MAPDEV_PAGE_ */
-	__u32 order;		/* out: of the compound page, or of the block if it is free */
-	__s32 refcount;		/* out */
-	__s32 mapcount;		/* out */
-	__u64 head;		/* out: pfn of the compound page's first page */
-	__u64 address;		/* out: page_address(), 0 if it has none */
-	__u64 raw_flags;	/* out: page->flags, as this kernel has them */
-	__u32 buffer;		/* out: with MAPDEV_PAGE_BUFFER */
+	/** @pfn: in. None of the machine's: EINVAL */
+	__u64 pfn;
+	/** @flags: out: MAPDEV_PAGE_ */
+	__u32 flags;
+	/** @order: out: of the compound page, or of the block if it is free */
+	__u32 order;
+	/** @refcount: out */
+	__s32 refcount;
+	/** @mapcount: out */
+	__s32 mapcount;
+	/** @head: out: pfn of the compound page's first page */
+	__u64 head;
+	/** @address: out: page_address(), 0 if it has none */
+	__u64 address;
+	/** @raw_flags: out: page->flags, as this kernel has them */
+	__u64 raw_flags;
+	/** @buffer: out: with MAPDEV_PAGE_BUFFER */
+	__u32 buffer;
+	/** @reserved: 0 */
 	__u32 reserved;
-	__u64 nr_frames;	/* out: the number behind the machine's last frame */
+	/** @nr_frames: out: the number behind the machine's last frame */
+	__u64 nr_frames;
 };
 
 /* ---- requests ------------------------------------------------------------------------------- */
 
+/**
+ * enum mapdev_op - what a request is
+ */
 enum mapdev_op {
-	MAPDEV_NONE = 0,	/* nothing came: a timeout, a kick, or MAPDEV_NEXT_NOWAIT */
+	/** @MAPDEV_NONE: nothing came: a timeout, a kick, or MAPDEV_NEXT_NOWAIT */
+	MAPDEV_NONE = 0,
 
 	/* Calls: have to be replied to. What arg[] holds stands behind them. */
-	MAPDEV_OPEN = 1,	/* 0: FMODE_ bits 1 read, 2 write */
-	MAPDEV_READ = 2,	/* 0: count, 1: position, 2: address of the client's buffer */
-	MAPDEV_WRITE = 3,	/* 0: count, 1: position, 2: address; payload: the data, if count fits a
-				 * slot and all of it can be read, else none */
-	MAPDEV_LLSEEK = 4,	/* 0: offset (signed), 1: whence, 2: f_pos */
-	MAPDEV_IOCTL = 5,	/* 0: cmd, 1: arg; payload: what arg points to, see MAPDEV_ARG_ */
-	MAPDEV_POLL = 6,	/* 0: events asked for; not of files whose readiness is shown */
-	MAPDEV_FSYNC = 7,	/* 0: start, 1: end, 2: datasync */
-	MAPDEV_MMAP = 8,	/* vma; 0: mm->map_count, 1: mm->total_vm; area: the new one */
+	/** @MAPDEV_OPEN: 0: FMODE_ bits 1 read, 2 write */
+	MAPDEV_OPEN = 1,
+	/** @MAPDEV_READ: 0: count, 1: position, 2: address of the client's buffer */
+	MAPDEV_READ = 2,
+	/**
+	 * @MAPDEV_WRITE: 0: count, 1: position, 2: address; payload: the data, if count fits a
+	 * slot and all of it can be read, else none
+	 */
+	MAPDEV_WRITE = 3,
+	/** @MAPDEV_LLSEEK: 0: offset (signed), 1: whence, 2: f_pos */
+	MAPDEV_LLSEEK = 4,
+	/** @MAPDEV_IOCTL: 0: cmd, 1: arg; payload: what arg points to, see MAPDEV_ARG_ */
+	MAPDEV_IOCTL = 5,
+	/** @MAPDEV_POLL: 0: events asked for; not of files whose readiness is shown */
+	MAPDEV_POLL = 6,
+	/** @MAPDEV_FSYNC: 0: start, 1: end, 2: datasync */
+	MAPDEV_FSYNC = 7,
+	/** @MAPDEV_MMAP: vma; 0: mm->map_count, 1: mm->total_vm; area: the new one */
+	MAPDEV_MMAP = 8,
 
 	/* Calls about an area: vma and area are set. */
-	MAPDEV_FAULT = 16,	/* 0: address, 1: MAPDEV_FAULT_, 2: pgoff, 3, 4: the range around it */
-	MAPDEV_PAGE_MKWRITE = 17,	/* 0: address, 1: MAPDEV_FAULT_, 2: pgoff, 3: pfn */
-	MAPDEV_PFN_MKWRITE = 18,	/* the same */
-	MAPDEV_MAY_SPLIT = 19,	/* 0: address */
-	MAPDEV_MREMAP = 20,	/* vma: the new place */
-	MAPDEV_MPROTECT = 21,	/* 0: start, 1: end, 2: new vm_flags */
-	MAPDEV_ACCESS = 22,	/* 0: address, 1: bytes, 2: 1 to write the payload there, else payload
-				 * of the reply is what is there; result: how many bytes */
+	/** @MAPDEV_FAULT: 0: address, 1: MAPDEV_FAULT_, 2: pgoff, 3, 4: the range around it */
+	MAPDEV_FAULT = 16,
+	/** @MAPDEV_PAGE_MKWRITE: 0: address, 1: MAPDEV_FAULT_, 2: pgoff, 3: pfn */
+	MAPDEV_PAGE_MKWRITE = 17,
+	/** @MAPDEV_PFN_MKWRITE: the same */
+	MAPDEV_PFN_MKWRITE = 18,
+	/** @MAPDEV_MAY_SPLIT: 0: address */
+	MAPDEV_MAY_SPLIT = 19,
+	/** @MAPDEV_MREMAP: vma: the new place */
+	MAPDEV_MREMAP = 20,
+	/** @MAPDEV_MPROTECT: 0: start, 1: end, 2: new vm_flags */
+	MAPDEV_MPROTECT = 21,
+	/**
+	 * @MAPDEV_ACCESS: 0: address, 1: bytes, 2: 1 to write the payload there, else payload of
+	 * the reply is what is there; result: how many bytes
+	 */
+	MAPDEV_ACCESS = 22,
 
 	/* Notices: nobody waits for a reply. */
-	MAPDEV_RELEASE = 32,	/* the last user of the file is gone */
-	MAPDEV_VMA_OPEN = 33,	/* area: a copy by split, fork or mremap; 0: area that it is a copy of,
-				 * 1: 1 if it is in another mm (fork) */
-	MAPDEV_VMA_CLOSE = 34,	/* area is gone; vma: what it was */
-	MAPDEV_VMA_ABORT = 35,	/* the mmap that would have made area failed after it was replied to;
-				 * 0: errno */
-	MAPDEV_INTERRUPT = 36,	/* 0: id of a request that said MAPDEV_REPLY_WAIT: a signal came */
-	MAPDEV_GONE = 37,	/* 0: id of a request: its client was killed, or waited too long. What an
-				 * OPEN or MMAP would have made is no more: no RELEASE or VMA_CLOSE comes
-				 * of it; file and area are the request's */
+	/** @MAPDEV_RELEASE: the last user of the file is gone */
+	MAPDEV_RELEASE = 32,
+	/**
+	 * @MAPDEV_VMA_OPEN: area: a copy by split, fork or mremap; 0: area that it is a copy of,
+	 * 1: 1 if it is in another mm (fork)
+	 */
+	MAPDEV_VMA_OPEN = 33,
+	/** @MAPDEV_VMA_CLOSE: area is gone; vma: what it was */
+	MAPDEV_VMA_CLOSE = 34,
+	/**
+	 * @MAPDEV_VMA_ABORT: the mmap that would have made area failed after it was replied to; 0:
+	 * errno
+	 */
+	MAPDEV_VMA_ABORT = 35,
+	/** @MAPDEV_INTERRUPT: 0: id of a request that said MAPDEV_REPLY_WAIT: a signal came */
+	MAPDEV_INTERRUPT = 36,
+	/**
+	 * @MAPDEV_GONE: 0: id of a request: its client was killed, or waited too long. What an
+	 * OPEN or MMAP would have made is no more: no RELEASE or VMA_CLOSE comes of it; file and
+	 * area are the request's
+	 */
+	MAPDEV_GONE = 37,
 
-	MAPDEV_RESULT = 48,	/* what a command came to: 0: result; payload; id is the request's */
+	/** @MAPDEV_RESULT: what a command came to: 0: result; payload; id is the request's */
+	MAPDEV_RESULT = 48,
 };
 
 /* mapdev_request.flags */
@@ -300,37 +443,68 @@ enum mapdev_op {
 #define MAPDEV_VM_DONTDUMP	0x04000000ULL
 #define MAPDEV_VM_MIXEDMAP	0x10000000ULL
 
+/**
+ * struct mapdev_vma - what an area is
+ */
 struct mapdev_vma {
+	/** @vm_start: first address */
 	__u64 vm_start;
+	/** @vm_end: the address behind the last */
 	__u64 vm_end;
+	/** @vm_pgoff: page of the file at vm_start */
 	__u64 vm_pgoff;
-	__u64 vm_flags;		/* MAPDEV_VM_ */
+	/** @vm_flags: MAPDEV_VM_ */
+	__u64 vm_flags;
 };
 
+/**
+ * struct mapdev_request - what MAPDEV_IOC_NEXT delivers
+ */
 struct mapdev_request {
-	__u64 id;		/* never 0, never used again; notices have none */
-	__u32 op;		/* enum mapdev_op */
+	/** @id: never 0, never used again; notices have none */
+	__u64 id;
+	/** @op: enum mapdev_op */
+	__u32 op;
+	/** @flags: MAPDEV_COMPAT, MAPDEV_ARG_ */
 	__u32 flags;
+	/** @device: its number */
 	__u32 device;
-	__u32 pid;		/* of the thread, as the daemon's namespace numbers it */
+	/** @pid: of the thread, as the daemon's namespace numbers it */
+	__u32 pid;
+	/** @tgid: of its process */
 	__u32 tgid;
+	/** @f_flags: of the file, O_ */
 	__u32 f_flags;
-	__u64 file;		/* one for each open; 0: none */
-	__u64 area;		/* one for each VMA of a device; 0: none */
+	/** @file: one for each open; 0: none */
+	__u64 file;
+	/** @area: one for each VMA of a device; 0: none */
+	__u64 area;
+	/** @vma: of the area, in calls and notices about one */
 	struct mapdev_vma vma;
+	/** @arg: see enum mapdev_op */
 	__u64 arg[6];
-	__u32 len;		/* bytes of payload */
-	__u32 slot;		/* where it is; MAPDEV_NO_SLOT: in data */
+	/** @len: bytes of payload */
+	__u32 len;
+	/** @slot: where it is; MAPDEV_NO_SLOT: in data */
+	__u32 slot;
+	/** @data: payload, if slot is MAPDEV_NO_SLOT */
 	__u8 data[MAPDEV_INLINE];
 };
 
 /* ---- replies -------------------------------------------------------------------------------- */
 
+/**
+ * enum mapdev_reply_kind - what a reply is
+ */
 enum mapdev_reply_kind {
-	MAPDEV_REPLY_DONE = 0,	/* the call's result */
-	MAPDEV_REPLY_WAIT = 1,	/* it waits: the daemon keeps it, a signal makes MAPDEV_INTERRUPT.
-				 * EOPNOTSUPP: a call that can't wait for long (POLL); its time
-				 * limit goes on, it has still to be replied to */
+	/** @MAPDEV_REPLY_DONE: the call's result */
+	MAPDEV_REPLY_DONE = 0,
+	/**
+	 * @MAPDEV_REPLY_WAIT: it waits: the daemon keeps it, a signal makes MAPDEV_INTERRUPT.
+	 * EOPNOTSUPP: a call that can't wait for long (POLL); its time limit goes on, it has still
+	 * to be replied to
+	 */
+	MAPDEV_REPLY_WAIT = 1,
 
 	/*
 	 * Commands: the waiting client does something for the daemon, MAPDEV_RESULT says what came of it.
@@ -339,22 +513,40 @@ enum mapdev_reply_kind {
 	 * the RESULT is ETIMEDOUT. The daemon may reply to the request sooner, which gives the command up:
 	 * there will be no RESULT.
 	 */
-	MAPDEV_COPY_FROM = 8,	/* len bytes at addr into the command slot; result: how many */
-	MAPDEV_COPY_TO = 9,	/* len bytes of the command slot to addr; result: how many */
-	MAPDEV_AREAS = 10,	/* struct mapdev_area_info in the command slot, from address addr on;
-				 * result: how many, and arg[1], [2] map_count, total_vm */
-	MAPDEV_INSTALL = 11,	/* a descriptor of anonymous device len, flags in addr, its name in
-				 * the command slot; result: the number, arg[1]: file */
+	/** @MAPDEV_COPY_FROM: len bytes at addr into the command slot; result: how many */
+	MAPDEV_COPY_FROM = 8,
+	/** @MAPDEV_COPY_TO: len bytes of the command slot to addr; result: how many */
+	MAPDEV_COPY_TO = 9,
+	/**
+	 * @MAPDEV_AREAS: struct mapdev_area_info in the command slot, from address addr on;
+	 * result: how many, and arg[1], [2] map_count, total_vm
+	 */
+	MAPDEV_AREAS = 10,
+	/**
+	 * @MAPDEV_INSTALL: a descriptor of anonymous device len, flags in addr, its name in the
+	 * command slot; result: the number, arg[1]: file
+	 */
+	MAPDEV_INSTALL = 11,
 };
 
-/* Behind the areas' array, at name (from the slot's beginning), are their paths, ended by 0. */
+/**
+ * struct mapdev_area_info - one area of a client
+ *
+ * Behind the areas' array, at name (from the slot's beginning), are their paths, ended by 0.
+ */
 struct mapdev_area_info {
+	/** @vma: the area */
 	struct mapdev_vma vma;
-	__u64 area;		/* 0: of none of this session's devices */
+	/** @area: 0: of none of this session's devices */
+	__u64 area;
+	/** @file: its file, if area is not 0 */
 	__u64 file;
+	/** @ino: inode number of its file; 0: none */
 	__u64 ino;
-	__u32 dev;		/* as new_encode_dev() makes it */
-	__u32 name;		/* 0: none */
+	/** @dev: as new_encode_dev() makes it */
+	__u32 dev;
+	/** @name: 0: none */
+	__u32 name;
 };
 
 /* mapdev_reply.flags */
@@ -364,20 +556,34 @@ struct mapdev_area_info {
 #define MAPDEV_REPLY_SHOW	(1U << 3)	/* DONE: mask is what poll says of the call's file from now on,
 						 * see MAPDEV_IOC_SHOW */
 
+/**
+ * struct mapdev_reply - the answer to a request, or a command
+ */
 struct mapdev_reply {
-	__u64 id;		/* 0: replies to nothing; out: 0, so that NEXT may be said again after
-				 * EINTR */
-	__u32 kind;		/* enum mapdev_reply_kind */
+	/** @id: 0: replies to nothing; out: 0, so that NEXT may be said again after EINTR */
+	__u64 id;
+	/** @kind: enum mapdev_reply_kind */
+	__u32 kind;
+	/** @flags: MAPDEV_REPLY_ */
 	__u32 flags;
-	__s64 result;		/* of the operation, or -errno (-512, ERESTARTSYS, after INTERRUPT) */
-	__u64 addr;		/* IOCTL: where the payload goes; commands: see there */
+	/** @result: of the operation, or -errno (-512, ERESTARTSYS, after INTERRUPT) */
+	__s64 result;
+	/** @addr: IOCTL: where the payload goes; commands: see there */
+	__u64 addr;
+	/** @pos: with MAPDEV_REPLY_POS */
 	__u64 pos;
-	__u32 len;		/* READ: result is len if that is the payload's */
-	__u32 slot;		/* a reply slot, the command slot, or MAPDEV_NO_SLOT: in data */
-	__s32 error;		/* out: 0; ENOENT: nobody waits for id; EINVAL: it made no sense and the
-				 * client got EIO; EBUSY: the RESULT of another command of this request
-				 * was not fetched; ENOMEM */
-	__u32 mask;		/* with MAPDEV_REPLY_SHOW, else 0 */
+	/** @len: READ: result is len if that is the payload's */
+	__u32 len;
+	/** @slot: a reply slot, the command slot, or MAPDEV_NO_SLOT: in data */
+	__u32 slot;
+	/**
+	 * @error: out: 0; ENOENT: nobody waits for id; EINVAL: it made no sense and the client got
+	 * EIO; EBUSY: the RESULT of another command of this request was not fetched; ENOMEM
+	 */
+	__s32 error;
+	/** @mask: with MAPDEV_REPLY_SHOW, else 0 */
+	__u32 mask;
+	/** @data: payload, if slot is MAPDEV_NO_SLOT */
 	__u8 data[MAPDEV_INLINE];
 };
 
@@ -398,27 +604,50 @@ struct mapdev_reply {
 #define MAPDEV_VMOP_AROUND	(1U << 7)	/* replies to FAULT may have neighbours' pages */
 #define MAPDEV_VMOP_ACCESS	(1U << 8)
 
+/**
+ * struct mapdev_mmap - payload of the reply to MAPDEV_MMAP
+ */
 struct mapdev_mmap {
-	__u64 set_flags;	/* MAPDEV_VM_: IO, DONTCOPY, DONTEXPAND, DONTDUMP, PFNMAP, MIXEDMAP */
-	__u64 clear_flags;	/* MAPDEV_VM_MAY...; EACCES if what one allows is in use */
-	__u32 vm_ops;		/* MAPDEV_VMOP_ */
-	__u32 cache;		/* enum mapdev_cache: vm_page_prot, for what comes by fault */
+	/** @set_flags: MAPDEV_VM_: IO, DONTCOPY, DONTEXPAND, DONTDUMP, PFNMAP, MIXEDMAP */
+	__u64 set_flags;
+	/** @clear_flags: MAPDEV_VM_MAY...; EACCES if what one allows is in use */
+	__u64 clear_flags;
+	/** @vm_ops: MAPDEV_VMOP_ */
+	__u32 vm_ops;
+	/** @cache: enum mapdev_cache: vm_page_prot, for what comes by fault */
+	__u32 cache;
+	/** @nr_mappings: how many struct mapdev_mapping follow */
 	__u32 nr_mappings;
+	/** @reserved: 0 */
 	__u32 reserved;
 };
 
+/**
+ * enum mapdev_mapping_kind - how pages are mapped
+ */
 enum mapdev_mapping_kind {
-	MAPDEV_MAP_PFN = 0,	/* remap_pfn_range, vmf_insert_pfn: one call for pages in a row */
-	MAPDEV_MAP_PAGE = 1,	/* vm_insert_pages; FAULT: vmf->page */
+	/** @MAPDEV_MAP_PFN: remap_pfn_range, vmf_insert_pfn: one call for pages in a row */
+	MAPDEV_MAP_PFN = 0,
+	/** @MAPDEV_MAP_PAGE: vm_insert_pages; FAULT: vmf->page */
+	MAPDEV_MAP_PAGE = 1,
 };
 
+/**
+ * struct mapdev_mapping - pages of a buffer, in an area
+ */
 struct mapdev_mapping {
+	/** @addr: where, in the client */
 	__u64 addr;
-	__u64 pgoff;		/* in the buffer */
+	/** @pgoff: in the buffer */
+	__u64 pgoff;
+	/** @nr_pages: how many */
 	__u64 nr_pages;
+	/** @buffer: of MAPDEV_IOC_ALLOC */
 	__u32 buffer;
-	__u16 kind;		/* enum mapdev_mapping_kind */
-	__u16 cache;		/* enum mapdev_cache */
+	/** @kind: enum mapdev_mapping_kind */
+	__u16 kind;
+	/** @cache: enum mapdev_cache */
+	__u16 cache;
 };
 
 /* ---- the loop ------------------------------------------------------------------------------- */
@@ -429,15 +658,27 @@ struct mapdev_mapping {
 						 * MAPDEV_NONE at once if that has none to come */
 #define MAPDEV_NEXT_REPLY	(1U << 2)	/* fetch nothing, reply only */
 
+/**
+ * struct mapdev_next - MAPDEV_IOC_NEXT: reply, and fetch
+ */
 struct mapdev_next {
-	__u32 flags;		/* MAPDEV_NEXT_ */
-	__s32 timeout_ms;	/* -1: none */
+	/** @flags: MAPDEV_NEXT_ */
+	__u32 flags;
+	/** @timeout_ms: -1: none */
+	__s32 timeout_ms;
+	/** @only: with MAPDEV_NEXT_URGENT: the request whose RESULT is awaited; else 0 */
 	__u64 only;
+	/** @reply: to one request; its id is 0: none */
 	struct mapdev_reply reply;
-	struct mapdev_request request;	/* out */
+	/** @request: out */
+	struct mapdev_request request;
 };
 
+/**
+ * struct mapdev_alive - MAPDEV_IOC_ALIVE: does anybody wait?
+ */
 struct mapdev_alive {
+	/** @id: of a request */
 	__u64 id;
 };
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from static_clients import compile_all
 from tests.conformance.hosts import build_client
 from tests.programs import kselftest
 
+from mapdev.module import source
 from mapdev.module.build import build
 from mapdev.support.tools import UnavailableError
 from mapdev.vm import kernels, machine
@@ -111,3 +113,18 @@ def test_neither_compiler_nor_sparse_has_anything_to_say_of_the_module(
         build(kernel.build, ["W=1", "KCFLAGS=-Werror", "C=1", "CF=-Wsparse-error"])
     except UnavailableError as error:
         pytest.fail(str(error))
+
+
+def test_the_module_s_functions_and_structures_are_documented(
+    debian_kernel: Callable[[str], Kernel], require_program: Callable[[str, str], str]
+) -> None:
+    """The comments of kernel-doc name each parameter and member, and nothing else."""
+    perl = require_program("perl", "perl")
+    kernel = debian_kernel(kernels.DEFAULT)
+    assert kernel.build
+    script = kernel.build / "scripts/kernel-doc"
+    files = [*source.directory().glob("*.[ch]")]
+    done = subprocess.run(
+        [perl, script, "-none", "-Werror", *files], capture_output=True, text=True, timeout=60
+    )
+    assert not done.returncode and not done.stderr, done.stderr
