@@ -58,6 +58,11 @@ static inline int mapdev_alloc_contig_range(unsigned long start, unsigned long e
 }
 #endif
 
+/* 7.1: another name for taking frames out of an area. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 1, 0)
+#define zap_vma_ptes zap_special_vma_range
+#endif
+
 /* 6.18: page->flags is a type of its own. */
 static inline unsigned long mapdev_page_flags(const struct page *page)
 {

@@ -11,7 +11,6 @@ import mmap
 import os
 import platform
 import struct
-import subprocess
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,7 @@ import pytest
 
 from mapdev.host.kernel import uapi
 from mapdev.host.kernel.uapi import PAGE, Reply, Request
+from mapdev.module.syscalls import delete_module, finit_module
 
 from .daemon import Buffer, Daemon, answer, mapping, mmap_answer, not_in_uml
 from .test_mmap import mapped
@@ -40,9 +40,9 @@ def ptes() -> Iterator[None]:
     module = os.environ.get("MAPDEV_PTES")
     if not module:
         pytest.skip("MAPDEV_PTES does not name the module that shows page-table entries")
-    subprocess.run(["insmod", module], check=True)
+    finit_module(Path(module), "")
     yield
-    subprocess.run(["rmmod", "mapdev_ptes"], check=True)
+    delete_module("mapdev_ptes")
 
 
 def caching(memory: int, size: int = PAGE) -> set[str]:
