@@ -1,6 +1,6 @@
 # make demo, make test and make bench set up what they need themselves: see tools/setup.sh.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-environments conformance fuzz bench bench-kernel lint docs clean
+.PHONY: help demo test test-environments test-kernels conformance fuzz bench bench-kernel lint docs clean
 
 PYTHON_RUN := .venv/bin/python
 ARGS ?=
@@ -18,6 +18,10 @@ demo: ## real programs draw on a framebuffer written in Python, through mmap
 test: ## run all tests, some of them in virtual machines
 	@tools/setup.sh test
 	@$(PYTHON_RUN) -m pytest $(ARGS)
+
+test-kernels: ## test the kernel host on Linux 6.1, 6.12 and Debian's newest, in virtual machines
+	@tools/setup.sh test
+	@MAPDEV_KERNELS="6.1 6.12 newest" $(PYTHON_RUN) -m pytest -rs tests/vm/test_kernels.py $(ARGS)
 
 conformance: ## compare what programs see here with real kernels
 	@tools/setup.sh test

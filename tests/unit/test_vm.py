@@ -46,6 +46,18 @@ def test_an_unpacked_package(tmp_path: Path) -> None:
     assert kernels.find(str(found.image)).modules == modules
 
 
+def test_an_image_beside_its_modules(tmp_path: Path) -> None:
+    """As Debian has it since 7.3."""
+    modules = tmp_path / "lib/modules" / RELEASE
+    image = bz_image(modules / "vmlinuz")
+    assert kernels.find(str(image)).modules == modules
+    (tmp_path / "boot").mkdir()
+    assert kernels.find(str(tmp_path))[:3] == (RELEASE, image, modules)
+    image.unlink()
+    with pytest.raises(UnavailableError, match="neither boot/vmlinuz"):
+        kernels.find(str(tmp_path))
+
+
 def test_a_build_tree(tmp_path: Path) -> None:
     generated = tmp_path / "include/generated"
     generated.mkdir(parents=True)
@@ -64,7 +76,7 @@ def test_what_names_usr_src_is_made_independent_of_the_place(tmp_path: Path) -> 
     headers.mkdir(parents=True)
     (modules / "build").symlink_to("/usr/src/linux-headers-1-a")
     (headers / "Makefile").write_text("include /usr/src/linux-headers-1-common/Makefile\n")
-    kernels._relocate(tmp_path)
+    kernels.relocate(tmp_path)
     assert (modules / "build").resolve() == headers
     assert (headers / "Makefile").read_text() == (
         "include $(dir $(lastword $(MAKEFILE_LIST)))../linux-headers-1-common/Makefile\n"

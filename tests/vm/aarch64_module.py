@@ -19,7 +19,7 @@ from mapdev.module.build import build
 from mapdev.support.cache import made_once, recipe_of
 from mapdev.support.tools import UnavailableError, need, say
 from mapdev.vm.debian import Apt, unpack
-from mapdev.vm.kernels import _relocate
+from mapdev.vm.kernels import relocate
 
 CROSS = ("ARCH=arm64", "CROSS_COMPILE=aarch64-linux-gnu-")
 
@@ -57,6 +57,6 @@ def _fetch(release: str, work: Path) -> None:
     debs += here.download(*(name for name in needed if name.startswith("linux-kbuild-")))
     for deb in debs:
         unpack(deb, work)
-    _relocate(work)
+    relocate(work)
     for name in ("apt", "apt-here"):
         shutil.rmtree(work / name)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from availability import unavailable
@@ -21,6 +23,8 @@ from mapdev.vm import kernels, machine
 from mapdev.vm.kernels import Kernel
 
 PROJECT = Path(__file__).parents[2]
+# `make test-kernels` asks for more: the newest, whose module not every machine can build.
+KERNELS = os.environ.get("MAPDEV_KERNELS", "").split() or [*kernels.SERIES]
 TIMEOUT = 1800  # seconds; without KVM everything takes some ten times as long
 # What was seen to pass in one machine's time. The others of tests/kernel and tests/hosts run by
 # `mapdev vm --kernel 6.12 -- pytest tests/hosts --mapdev-host kernel`, a file or some at a time.
@@ -41,7 +45,7 @@ COMPLAINTS = re.compile(
 
 
 @pytest.mark.timeout(TIMEOUT + 600)  # the machine's own limit comes first
-@pytest.mark.parametrize("series", kernels.SERIES)
+@pytest.mark.parametrize("series", KERNELS)
 def test_the_kernel_host(
     series: str,
     debian_kernel: Callable[[str], Kernel],
@@ -54,7 +58,7 @@ def test_the_kernel_host(
         module = build(kernel.build, ["KCFLAGS=-Werror"])
         ptes = build(kernel.build, ["KCFLAGS=-Werror"], PROJECT / "tests/kernel/ptes")
     except UnavailableError as error:
-        pytest.fail(str(error))
+        not_built(series, error)
     monkeypatch.chdir(PROJECT)
     build_client(tmp_path).rename(tmp_path / "conformance")  # here, where a compiler is fast
     if missing := compile_all(tmp_path):
@@ -87,6 +91,14 @@ def test_the_kernel_host(
     assert not COMPLAINTS.findall(outcome.console)
 
 
+def not_built(series: str, error: UnavailableError) -> NoReturn:
+    """Fail; or skip, where the newest kernel's own programs or options are too new for us."""
+    text = str(error)
+    if series == kernels.NEWEST and ("GLIBC" in text or "unrecognized command-line" in text):
+        pytest.skip(f"a module for the newest kernel can't be built on this system: {text[-500:]}")
+    pytest.fail(text)
+
+
 def pfnmap() -> list[str]:
     """Return the test of the kernel's own pfnmap, where that is to be had."""
     try:
@@ -97,7 +109,7 @@ def pfnmap() -> list[str]:
     return ["tests/programs/test_pfnmap.py"]
 
 
-@pytest.mark.parametrize("series", kernels.SERIES)
+@pytest.mark.parametrize("series", KERNELS)
 def test_neither_compiler_nor_sparse_has_anything_to_say_of_the_module(
     series: str,
     debian_kernel: Callable[[str], Kernel],
@@ -112,7 +124,7 @@ def test_neither_compiler_nor_sparse_has_anything_to_say_of_the_module(
     try:
         build(kernel.build, ["W=1", "KCFLAGS=-Werror", "C=1", "CF=-Wsparse-error"])
     except UnavailableError as error:
-        pytest.fail(str(error))
+        not_built(series, error)
 
 
 def test_the_module_s_functions_and_structures_are_documented(

@@ -38,9 +38,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--kernel", default=kernels.DEFAULT, metavar="KERNEL",
-        help=f"{', '.join(kernels.SERIES)}: Debian's newest of that series, fetched once; running: "
-        "this machine's; or a path: a bzImage, a kernel's build tree, or a directory with boot/ "
-        f"and lib/modules/ (default: {kernels.DEFAULT})",
+        help=f"{', '.join(kernels.SERIES)}: Debian's newest of that series, fetched once; newest: "
+        "of its backports; running: this machine's; or a path: a bzImage, a kernel's build tree, "
+        f"or a directory with boot/ and lib/modules/ (default: {kernels.DEFAULT})",
     )  # fmt: skip
     parser.add_argument(
         "-d", "--device", action="append", default=[], metavar="/dev/NODE=DRIVER[,key=value]...",

@@ -6,9 +6,11 @@ packages have them, made independent of where that is, and nothing of them is in
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import struct
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -16,11 +18,14 @@ from typing import NamedTuple
 from mapdev.module.headers import release_of
 from mapdev.support.cache import made_once, recipe_of
 from mapdev.support.tools import UnavailableError, say
-from mapdev.vm.debian import Apt, unpack
+from mapdev.vm.debian import DEBIAN_12, Apt, unpack
 
 # Debian's packages that always depend on the newest kernel of a series: {} is image or headers.
 SERIES = {"6.1": "linux-{}-amd64", "6.12": "linux-{}-6.12-amd64"}
 DEFAULT = "6.12"
+# The newest kernel that Debian has for a release of its own; another one from time to time.
+NEWEST = "newest"
+_NEWEST_PACKAGE, _NEWEST_SUITES = "linux-{}-amd64", ("debian trixie-backports",)
 _PACKAGE = Path(__file__).parent
 
 
@@ -35,16 +40,18 @@ class Kernel(NamedTuple):
 
 
 def find(name: str) -> Kernel:
-    """Return the kernel called `name`: one of `SERIES`, "running", or a path.
+    """Return the kernel called `name`: one of `SERIES`, "newest", "running", or a path.
 
     A path is that of an image (bzImage), of a tree that a kernel was built in, or of a directory
     with boot/ and lib/modules/ as a package has it.
 
     :raises UnavailableError: there is none, or it can't be fetched.
     """
-    if name in SERIES:
-        directory = made_once(f"linux-{name}", _recipe(), partial(_fetch, name))
-        return _unpacked(directory, f"Debian's {SERIES[name].format('image')}, in {directory}")
+    if name in SERIES or name == NEWEST:
+        package = SERIES.get(name, _NEWEST_PACKAGE)
+        suites = DEBIAN_12 if name in SERIES else _NEWEST_SUITES
+        directory = made_once(f"linux-{name}", _recipe(), partial(_fetch, package, suites))
+        return _unpacked(directory, f"Debian's {package.format('image')}, in {directory}")
     if name == "running":
         return _image(Path("/boot") / f"vmlinuz-{platform.release()}")
     path = Path(name).absolute()
@@ -54,7 +61,7 @@ def find(name: str) -> Kernel:
         return _built(path)
     if (path / "boot").is_dir():
         return _unpacked(path, str(path))
-    known = ", ".join((*SERIES, "running"))
+    known = ", ".join((*SERIES, NEWEST, "running"))
     raise UnavailableError(
         f"{name} is no kernel: neither one of {known}, nor a bzImage, a kernel's build tree, or a "
         "directory with boot/ and lib/modules/"
@@ -82,7 +89,9 @@ def _image(path: Path) -> Kernel:
         release = _release(path)
     except OSError as error:
         raise UnavailableError(f"the kernel {path} can't be read: {error.strerror}") from None
-    modules = path.parent.parent / "lib/modules" / release
+    modules = path.parent
+    if modules.name != release:
+        modules = modules.parent / "lib/modules" / release
     if not modules.is_dir():
         modules = Path("/lib/modules") / release
     build = modules / "build"
@@ -113,44 +122,52 @@ def _built(tree: Path) -> Kernel:
 
 
 def _unpacked(directory: Path, origin: str) -> Kernel:
-    try:
-        image = next((directory / "boot").glob("vmlinuz-*"))
-    except StopIteration:
-        raise UnavailableError(f"{directory / 'boot'} has no vmlinuz-*") from None
-    return _image(image)._replace(origin=origin)
+    # Since 7.3 Debian's image is beside the modules.
+    for image in (*directory.glob("boot/vmlinuz-*"), *directory.glob("lib/modules/*/vmlinuz")):
+        return _image(image)._replace(origin=origin)
+    raise UnavailableError(f"{directory} has neither boot/vmlinuz-* nor lib/modules/*/vmlinuz")
 
 
-def _fetch(series: str, work: Path) -> None:
+def _fetch(package: str, suites: Sequence[str], work: Path) -> None:
     """Fill `work` with a kernel, its modules and its headers."""
-    apt = Apt(work / "apt", "amd64")
-    (image,) = (name for name in apt.depends(SERIES[series].format("image")))
+    apt = Apt(work / "apt", "amd64", suites)
+    (image,) = _parts(apt, package.format("image"), "linux-image-")
     headers = image.replace("image", "headers")
     parts = [
         name
         for name in apt.depends(headers)
         if name.endswith("-common") or name.startswith("linux-kbuild-")
     ]
+    parts += _parts(apt, image, "linux-binary-", "linux-modules-")  # of their own since 7.3
     say(f"downloading {image} and its headers")
     debs = apt.download(image, headers, *parts)
     say(f"unpacking {image}")
+    (work / "usr/lib").mkdir(parents=True)
+    (work / "lib").symlink_to("usr/lib")  # where older packages have the modules
     for deb in debs:
         unpack(deb, work)
-    _relocate(work)
+    relocate(work)
     shutil.rmtree(work / "apt")
 
 
-def _relocate(root: Path) -> None:
-    """Make what names /usr/src find it below `root`, wherever that is."""
+def _parts(apt: Apt, package: str, *prefixes: str) -> list[str]:
+    return [name for name in apt.depends(package) if name.startswith(prefixes)]
+
+
+def relocate(root: Path) -> None:
+    """Make what names /usr/src in unpacked headers find it below `root`, wherever that is."""
     for link in root.glob("lib/modules/*/*"):
-        if link.is_symlink():  # build and source
-            target = Path("../../..") / link.readlink().relative_to("/")
+        if link.is_symlink() and link.readlink().is_absolute():  # build and source
+            place = link.parent.resolve()
+            target = root.resolve() / link.readlink().relative_to("/")
             link.unlink()
-            link.symlink_to(target)
-    here = "$(dir $(lastword $(MAKEFILE_LIST)))"
+            link.symlink_to(os.path.relpath(target, place))
+    here = "$(dir $(lastword $(MAKEFILE_LIST)))../"
     for makefile in root.glob("usr/src/linux-headers-*/Makefile"):
         text = makefile.read_text()
-        if text.startswith("include /usr/src/"):
-            makefile.write_text(text.replace("/usr/src/", f"{here}../", 1))
+        if "include /usr/src/" in text:
+            text = text.replace("KBUILD_OUTPUT=/usr/src/", f"KBUILD_OUTPUT:={here}")
+            makefile.write_text(text.replace("include /usr/src/", f"include {here}"))
 
 
 def _fetch_busybox(work: Path) -> None:
