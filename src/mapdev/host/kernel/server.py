@@ -136,7 +136,7 @@ class Server(Loop):
 
         In C the client would have gone on to the end of its call, and ended what it has at exit.
         """
-        self._areas.undo(call, number)
+        self.areas.undo(call, number)
         open_file = self.files.get(call.got[at.FILE])
         if open_file is not None and open_file.opening == number:
             self._release(call)
