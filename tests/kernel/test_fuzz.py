@@ -20,6 +20,7 @@ from . import hostile
 from .daemon import Client
 
 SECONDS = 8
+SAID = Path("/proc/sys/debug/exception-trace")  # signals that nobody handles
 
 
 @pytest.fixture
@@ -31,8 +32,12 @@ def chance() -> random.Random:
 
 @pytest.fixture
 def failures_end() -> Iterator[None]:
-    """Have allocations succeed again."""
+    """Have allocations succeed again; and no word in the log of clients that spoil themselves."""
+    if SAID.exists():
+        SAID.write_text("0")
     yield
+    if SAID.exists():
+        SAID.write_text("1")
     for kind in ("failslab", "fail_page_alloc", "fail_usercopy"):
         probability = Path("/sys/kernel/debug") / kind / "probability"
         if probability.exists():
