@@ -14,6 +14,9 @@ static PyMethodDef functions[] = {
 	{ "ptrace", mapdev_ptrace, METH_VARARGS, "ptrace(request, tid, addr=0, data=0): ptrace(2)." },
 	{ "pidfd_getfd", mapdev_pidfd_getfd, METH_VARARGS,
 	  "pidfd_getfd(pidfd, fd): pidfd_getfd(2)." },
+	{ "link_of", mapdev_link_of, METH_VARARGS, "link_of(tid, fd): readlink of /proc/TID/fd/FD." },
+	{ "respond", mapdev_respond, METH_VARARGS,
+	  "respond(listener, id, value, error, flags): SECCOMP_IOCTL_NOTIF_SEND." },
 	{ 0 },
 };
 

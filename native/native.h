@@ -10,7 +10,7 @@
  *	classify.c	which calls concern no device
  *	serve.c		waits for calls and passes these on, without the interpreter's lock (the GIL)
  *	quick.c		the class Quick, by which Python waits for the others
- *	memory.c	process_vm_readv, process_vm_writev, ptrace, pidfd_getfd
+ *	syscalls.c	process_vm_readv, process_vm_writev, ptrace and others, one function each
  *	module.c	the module
  *
  * Built for the stable ABI of Python 3.11. "Bad input never crashes" is a rule here: each argument
@@ -34,7 +34,7 @@
 #include <sys/epoll.h>
 
 /* Raised when C and Python have to change together; mapdev.host.embedded.native compares it. */
-#define MAPDEV_NATIVE_VERSION 1
+#define MAPDEV_NATIVE_VERSION 2
 
 /* --- names.c --------------------------------------------------------------------------------- */
 
@@ -144,11 +144,13 @@ enum outcome mapdev_serve(const struct quick *self, struct wait *wait);
 
 extern PyType_Spec mapdev_quick_spec;
 
-/* --- memory.c -------------------------------------------------------------------------------- */
+/* --- syscalls.c ------------------------------------------------------------------------------ */
 
 PyObject *mapdev_read_memory(PyObject *module, PyObject *args);
 PyObject *mapdev_write_memory(PyObject *module, PyObject *args);
 PyObject *mapdev_ptrace(PyObject *module, PyObject *args);
 PyObject *mapdev_pidfd_getfd(PyObject *module, PyObject *args);
+PyObject *mapdev_link_of(PyObject *module, PyObject *args);
+PyObject *mapdev_respond(PyObject *module, PyObject *args);
 
 #endif

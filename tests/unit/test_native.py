@@ -30,6 +30,7 @@ from mapdev.host.embedded.arch import ARCH
 from mapdev.host.embedded.files.overlay import Overlay
 from mapdev.host.embedded.files.paths import Paths
 from mapdev.host.embedded.native import NATIVE, WHY_NOT
+from mapdev.host.embedded.syscalls import notify
 from mapdev.host.embedded.syscalls.notify import NOTIFICATION
 from mapdev.host.embedded.syscalls.quick import NativeQuick, Quick
 from mapdev.host.embedded.syscalls.table import BY_NUMBER
@@ -343,7 +344,7 @@ def test_any_arguments_at_all(args: list[Any]) -> None:
     names = NATIVE.Names()
     functions: list[Callable[..., Any]] = [
         NATIVE.Names, names.add, names.discard, NATIVE.Quick, _quick(-1, {}).wait, _quick(-1, {}).is_foreign,
-        NATIVE.read_memory, NATIVE.pidfd_getfd,
+        NATIVE.read_memory, NATIVE.pidfd_getfd, NATIVE.link_of, NATIVE.respond,
         lambda *some: _quick(-1, {}, {}, names, *some),
         lambda *some: _quick(-1, {}, {}, names, some, some, 1, 2, 3),
         lambda *some: _quick(-1, dict.fromkeys(some)).wait(0.0, *some[:4]),
@@ -427,6 +428,19 @@ def test_sizes_that_can_be_none(world: World) -> None:
         assert _outcome(libc._read_by_ctypes, os.getpid(), world.hole - 1, size)[0] == errno.EFAULT
     world.memory[2 * PAGE_SIZE - 1] = 42
     assert libc.read_memory(os.getpid(), world.hole - 1, 1 << 40) == b"*"
+
+
+@native
+def test_links_and_answers_alike(world: World) -> None:
+    assert NATIVE is not None
+    gone = os.dup(world.pipe[0])
+    os.close(gone)
+    for fd in (*world.fds, 0, gone, -1, (1 << 31) - 1):
+        for tid in (os.getpid(), (1 << 22) + 1, 0, -1):
+            assert _outcome(NATIVE.link_of, tid, fd) == _outcome(libc._link_of, tid, fd)
+    for answer in ((world.pipe[0], 1, 0, 0, 0), (gone, (1 << 64) - 1, -5, -5, 1)):
+        ours = _outcome(NATIVE.respond, *answer)
+        assert ours == _outcome(notify._respond_in_python, *answer) and ours[0]
 
 
 # --- how it is built ---------------------------------------------------------------------------

@@ -99,6 +99,12 @@ def _pidfd_getfd(pidfd: int, fd: int) -> int:
     return result
 
 
+def _link_of(tid: int, fd: int) -> str:
+    """Return what /proc shows of descriptor `fd` of thread `tid` (readlink(2))."""
+    return os.readlink(f"/proc/{tid}/fd/{fd}")
+
+
+link_of = _link_of if NATIVE is None else NATIVE.link_of
 ptrace = _ptrace if NATIVE is None else NATIVE.ptrace
 pidfd_getfd = _pidfd_getfd if NATIVE is None else NATIVE.pidfd_getfd
 

@@ -20,7 +20,7 @@ from functools import partial
 from mapdev.host.core.device import Device
 from mapdev.host.core.files import OpenFile as CoreFile
 from mapdev.host.embedded.files.readiness import Readiness
-from mapdev.host.embedded.libc import fetch_descriptor
+from mapdev.host.embedded.libc import fetch_descriptor, link_of
 from mapdev.linux.fs import File
 
 Moved = Callable[["OpenFile", socket.socket], None]
@@ -91,7 +91,7 @@ class OpenFile(CoreFile):
 
 def _link(tid: int, fd: int) -> str:
     try:
-        return os.readlink(f"/proc/{tid}/fd/{fd}")
+        return link_of(tid, fd)
     except OSError:
         return ""
 
@@ -124,7 +124,7 @@ class FileTable:
         if not self.by_link:
             return None
         try:
-            found = self.by_link.get(os.readlink(f"/proc/{tid}/fd/{fd}"))
+            found = self.by_link.get(link_of(tid, fd))
         except OSError:
             return None
         if found is not None and found.seen != (tid, fd):

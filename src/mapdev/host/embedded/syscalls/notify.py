@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from mapdev.host.core.call import Call as CoreCall
 from mapdev.host.embedded.client import ClientMachine, EmbeddedClient
+from mapdev.host.embedded.native import NATIVE
 
 if TYPE_CHECKING:
     from mapdev.host.core.operations import Operations
@@ -224,6 +225,22 @@ class Call(CoreCall):
         return number
 
 
+def _respond_in_python(listener: int, id: int, value: int, error: int, flags: int) -> bool:
+    """Answer a call (SECCOMP_IOCTL_NOTIF_SEND); False when nobody waits for it any more."""
+    try:
+        fcntl.ioctl(
+            listener, SECCOMP_IOCTL_NOTIF_SEND, RESPONSE.pack(id, value, error, flags)
+        )  # fmt: skip
+    except OSError as failure:
+        if failure.errno in (errno.ENOENT, errno.EINPROGRESS):
+            return False
+        raise
+    return True
+
+
+_respond = _respond_in_python if NATIVE is None else NATIVE.respond
+
+
 class Listener:
     """The host's end of one filter; owns its descriptor."""
 
@@ -231,7 +248,6 @@ class Listener:
         self.fd = fd
         self.host = host
         self._buffer = bytearray(NOTIFICATION.size)
-        self._response = bytearray(RESPONSE.size)
         try:  # 6.6: hand the CPU to whoever waits instead of waking it elsewhere
             fcntl.ioctl(fd, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP)
         except OSError as error:
@@ -264,15 +280,7 @@ class Listener:
         """Answer call `id`; False when its thread no longer waits, or was answered already."""
         if self.fd < 0:
             return False  # closed, since the last thread with this filter died
-        response = self._response
-        RESPONSE.pack_into(response, 0, id, value, error, flags)
-        try:
-            fcntl.ioctl(self.fd, SECCOMP_IOCTL_NOTIF_SEND, response)
-        except OSError as failure:
-            if failure.errno in (errno.ENOENT, errno.EINPROGRESS):
-                return False
-            raise
-        return True
+        return _respond(self.fd, id, value, error, flags)
 
     def send_from_elsewhere(self, id: int, error: int) -> None:
         """Make call `id` fail, from another thread than the host's, whose answer comes too late."""

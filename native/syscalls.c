@@ -7,7 +7,10 @@
 #include "native.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -147,4 +150,45 @@ PyObject *mapdev_pidfd_getfd(PyObject *module, PyObject *args)
 	error = errno;
 	Py_END_ALLOW_THREADS
 	return number < 0 ? failure("pidfd_getfd", error) : PyLong_FromLong(number);
+}
+
+/* What /proc shows of a descriptor of a client. */
+PyObject *mapdev_link_of(PyObject *module, PyObject *args)
+{
+	char path[64], link[PATH_MAX];
+	ssize_t size;
+	int tid, fd;
+
+	(void)module;
+	if (!PyArg_ParseTuple(args, "ii:link_of", &tid, &fd))
+		return NULL;
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", tid, fd);
+	Py_BEGIN_ALLOW_THREADS
+	size = readlink(path, link, sizeof(link));
+	Py_END_ALLOW_THREADS
+	if (size < 0)
+		return PyErr_SetFromErrno(PyExc_OSError);
+	return PyUnicode_DecodeFSDefaultAndSize(link, size);
+}
+
+/* Answer a call: False if nobody waits for it any more. */
+PyObject *mapdev_respond(PyObject *module, PyObject *args)
+{
+	struct seccomp_notif_resp response = { 0 };
+	unsigned long long id;
+	long long value;
+	int fd, failed;
+
+	(void)module;
+	if (!PyArg_ParseTuple(args, "iKLiI:respond", &fd, &id, &value, &response.error,
+			      &response.flags))
+		return NULL;
+	response.id = id;
+	response.val = value;
+	Py_BEGIN_ALLOW_THREADS
+	failed = ioctl(fd, SECCOMP_IOCTL_NOTIF_SEND, &response);
+	Py_END_ALLOW_THREADS
+	if (failed && errno != ENOENT && errno != EINPROGRESS)
+		return PyErr_SetFromErrno(PyExc_OSError);
+	return PyBool_FromLong(!failed);
 }
