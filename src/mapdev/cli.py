@@ -26,13 +26,15 @@ EX_BROKEN_PIPE = 128 + 13  # SIGPIPE
 _OTHERS = {
     "vm": "mapdev.vm.command:main", "module": "mapdev.module.command:main",
     "maps": "mapdev.watch.processes:maps", "pages": "mapdev.watch.processes:pages",
-    "frames": "mapdev.watch.command:frames",
+    "frames": "mapdev.watch.command:frames", "watch": "mapdev.watch.command:watch",
+    "record": "mapdev.watch.command:record", "replay": "mapdev.watch.command:replay",
 }  # fmt: skip
 
 _EXAMPLES = """\
 examples:
   mapdev run -d /dev/fb0=framebuffer,width=640,height=480 -- fbset -fb /dev/fb0
   mapdev run -d /dev/mem=registers -- busybox devmem 0x43C00000
+  mapdev run --watch -d /dev/buf=vmalloc -- python3
   mapdev run -v -d /dev/x=mydriver.py:MyDriver,size=64K -- sh -c 'cat /dev/x | od'
 """
 
@@ -98,6 +100,9 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("maps", help="list the areas of a process, with all flags spelt out")
     commands.add_parser("pages", help="show the pages of a process, their frames and who maps them")
     commands.add_parser("frames", help="list the page frames of a running host")
+    commands.add_parser("watch", help="show what happens on a running host, as it happens")
+    commands.add_parser("record", help="write what happens on a running host into a file")
+    commands.add_parser("replay", help="show such a file")
     return parser
 
 
@@ -123,6 +128,14 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         "--timeout", type=float, metavar="SECONDS",
         help="end an operation of a driver that takes longer: its program gets ETIMEDOUT",
     )  # fmt: skip
+    parser.add_argument(
+        "--watch", action="store_true",
+        help="show what happens above the command, in the same terminal; if standard error is "
+        "none, write it there. See also `mapdev watch`",
+    )  # fmt: skip
+    parser.add_argument(
+        "--record", metavar="FILE", help="write what happens into FILE, for `mapdev replay`"
+    )
     parser.add_argument("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     parser.set_defaults(function=_run)
 
@@ -157,7 +170,7 @@ def _run(arguments: argparse.Namespace) -> int:
         return _complain("there is no command: mapdev run -d ... -- COMMAND [ARG]...", EX_USAGE)
     return _import_run()(
         arguments.device, command, arguments.memory, arguments.descriptors, arguments.verbose,
-        arguments.host, arguments.timeout,
+        arguments.host, arguments.timeout, arguments.watch, arguments.record,
     )  # fmt: skip
 
 

@@ -43,24 +43,44 @@ def run(
     verbose: bool = False,
     kind: str = "embedded",
     timeout: float | None = None,
+    watch: bool = False,
+    record: str | None = None,
 ) -> int:
     """Run `command` with `devices` and return the exit status of ``mapdev run``.
 
     :param kind: "embedded" or "kernel": which host serves them.
     :param timeout: seconds that an operation of a driver may take.
+    :param watch: show what happens, above the command.
+    :param record: a file into which it is written.
     """
     if "/" not in command[0] and not _is_on_path(command[0]):
         # Not left to execvp: to that, a directory of PATH that may not be searched counts more.
         return _complain(f"{command[0]}: command not found", _NOT_FOUND)
     trace = _trace if verbose else None
-    if kind == "kernel":
-        return _with_host(_kernel_host(trace, timeout), devices, lambda host: _serve(host, command))
-    if verbose:
+    if verbose and kind != "kernel":
         _complain(native.description(), 0)
-    return _with_host(
-        lambda: EmbeddedHost(memory, trace, descriptors, False, timeout), devices,
-        lambda host: _serve(host, command),
+    make = (
+        _kernel_host(trace, timeout) if kind == "kernel"
+        else lambda: EmbeddedHost(memory, trace, descriptors, False, timeout)
     )  # fmt: skip
+    return _with_host(
+        make, devices, lambda host: _serve(host, command), lambda host: _watch(host, watch, record)
+    )
+
+
+def _watch(host: Host, watch: bool, record: str | None) -> Callable[[], object]:
+    """Begin to show and to record what happens; return what ends that.
+
+    :raises OSError: the file can't be made.
+    """
+    if not watch and record is None:
+        return lambda: None
+    from mapdev.watch.beside import Recording, Watching
+
+    ends = [] if record is None else [Recording(host, record).stop]
+    if watch:
+        ends.append(Watching(host).stop)
+    return lambda: [end() for end in ends]
 
 
 def serve(devices: Sequence[str], verbose: bool = False) -> int:
@@ -79,15 +99,19 @@ def _kernel_host(trace: Trace | None, timeout: float | None = None) -> Callable[
 
 
 def _with_host(
-    make: Callable[[], Host], devices: Sequence[str], work: Callable[[Host], int]
+    make: Callable[[], Host],
+    devices: Sequence[str],
+    work: Callable[[Host], int],
+    watch: Callable[[Host], Callable[[], object]] = lambda host: lambda: None,
 ) -> int:
     # Blocked before the host's thread starts, so that no thread takes them: they are read.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
     gc.set_threshold(_MANY_OBJECTS, *gc.get_threshold()[1:])
     try:
-        with make() as host:
+        with make() as host, contextlib.ExitStack() as watching:
             with contextlib.suppress(OSError):  # it can be had without
                 host.listen()
+            watching.callback(watch(host))
             with interruptible(host, _PASSED_ON):
                 for text in devices:
                     _add(host, text)

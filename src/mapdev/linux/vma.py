@@ -324,6 +324,10 @@ class VmFault:
         self.pgoff = (address - vma.vm_start >> PAGE_SHIFT) + vma.vm_pgoff
         self.page: Page | None = None
 
+    def __repr__(self) -> str:
+        """Show where it was, in the area and in the device, and the flags."""
+        return f"<VmFault {self.address:#x} pgoff={self.pgoff:#x} flags={self.flags:#x}>"
+
 
 def vma_pages(vma: VmAreaStruct) -> int:
     """Give the length of an area in pages.

@@ -1,4 +1,4 @@
-"""`mapdev frames`: the page frames of a running host.
+"""`mapdev frames`, `mapdev watch`, `mapdev record` and `mapdev replay`: a look at running hosts.
 
 Exit status: 0; 1 there is no such host, or it does not answer; 2 wrong usage.
 """
@@ -6,15 +6,18 @@ Exit status: 0; 1 there is no such host, or it does not answer; 2 wrong usage.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from collections.abc import Sequence
 from typing import Any
 
+from mapdev.watch import client, recording
 from mapdev.watch.client import HostError, ask, find
 from mapdev.watch.tables import print_table
+from mapdev.watch.terminal import KEYS, run_view, show_lines
 
-__all__ = ["frames"]
+__all__ = ["frames", "record", "replay", "watch"]
 
 
 def _add_host(parser: argparse.ArgumentParser) -> None:
@@ -41,8 +44,7 @@ def frames(argv: Sequence[str]) -> int:
     try:
         found = ask(find(arguments.host), "frames")
     except HostError as error:
-        print(f"mapdev frames: {error}", file=sys.stderr)
-        return 1
+        return _complain("frames", error)
     if arguments.driver is not None:
         found = [run for run in found if run["driver"] == arguments.driver]
     if arguments.json:
@@ -63,3 +65,81 @@ def _row(run: dict[str, Any]) -> tuple[object, ...]:
         run["mapcount"], " ".join(run["flags"]) or "-",
         ", ".join(f"{pid}:{addr:x}" for pid, addr in run["mapped"]) or "-",
     )  # fmt: skip
+
+
+def watch(argv: Sequence[str]) -> int:
+    """Run ``mapdev watch`` and return its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="mapdev watch",
+        description="Show what happens on a running host, as it happens: processes with their "
+        "areas, frames, what drivers have allocated, and a log of operations with the kernel "
+        "functions that they called, as C. Without a terminal, a line for each event.",
+        epilog=f"keys: {KEYS}",
+    )
+    _add_host(parser)
+    parser.add_argument("--plain", action="store_true", help="print a line for each event")
+    arguments = parser.parse_args(argv)
+    try:
+        name = find(arguments.host)
+        snapshot, events = client.watch(name)
+        if arguments.plain or not (sys.stdin.isatty() and sys.stdout.isatty()):
+            print(f"mapdev watch: watching host {name}; Ctrl-C ends it", file=sys.stderr)
+            show_lines(events)
+            return 0
+        return run_view(name, snapshot, events, at_end=True)
+    except HostError as error:
+        return _complain("watch", error)
+
+
+def record(argv: Sequence[str]) -> int:
+    """Run ``mapdev record`` and return its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="mapdev record",
+        description="Write what happens on a running host into FILE until the host ends, or "
+        "Ctrl-C. `mapdev replay FILE` shows it. To record a command from its beginning: "
+        "mapdev run --record FILE -d ... -- COMMAND",
+    )
+    parser.add_argument("file", metavar="FILE", help="is replaced if it is there")
+    _add_host(parser)
+    arguments = parser.parse_args(argv)
+    try:
+        name = find(arguments.host)
+        snapshot, events = client.watch(name)
+        with (
+            open(arguments.file, "w", encoding="utf-8") as file,  # noqa: PTH123
+            contextlib.suppress(KeyboardInterrupt),
+        ):
+            recording.write(file, snapshot, events)
+    except HostError as error:
+        return _complain("record", error)
+    except OSError as error:
+        return _complain("record", f"{arguments.file}: {error.strerror}")
+    return 0
+
+
+def replay(argv: Sequence[str]) -> int:
+    """Run ``mapdev replay`` and return its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="mapdev replay",
+        description="Show a recording of `mapdev record` or `mapdev run --record`, from its first "
+        "event on. Without a terminal, a line for each event.",
+        epilog=f"keys: {KEYS}",
+    )
+    parser.add_argument("file", metavar="FILE")
+    parser.add_argument("--plain", action="store_true", help="print a line for each event")
+    arguments = parser.parse_args(argv)
+    try:
+        snapshot, events = recording.read(arguments.file)
+    except OSError as error:
+        return _complain("replay", f"{arguments.file}: {error.strerror}")
+    except recording.FormatError as error:
+        return _complain("replay", error)
+    if arguments.plain or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        show_lines(events)
+        return 0
+    return run_view(arguments.file, snapshot, events, at_end=False)
+
+
+def _complain(command: str, what: object) -> int:
+    print(f"mapdev {command}: {what}", file=sys.stderr)
+    return 1

@@ -20,7 +20,7 @@ from mapdev.driver import Driver
 from mapdev.host.core.call import Call
 from mapdev.host.core.device import Device
 from mapdev.host.core.memory_events import MemoryEvents
-from mapdev.host.core.snapshot import area_of, comm_of
+from mapdev.host.core.snapshot import area_of, comm_of, device_of
 from mapdev.host.core.trace import brief_arguments, brief_value
 from mapdev.host.core.vocabulary import Calls
 from mapdev.host.core.waiting import WouldWait
@@ -41,6 +41,7 @@ EVENTS = {
     "pages": ("node", "verb", "vm_start", "runs"),
     "alloc": ("allocation",),
     "free": ("addr",),
+    "device": ("device",),
 }
 """What follows number, time (ns, since the epoch), kind and process (0: none) in an event.
 
@@ -51,6 +52,7 @@ EVENTS = {
   describes them.
 - pages: a fault has mapped `runs` into the area at `vm_start`, or zap has emptied it.
 - alloc, free: memory of a driver, as `allocation_of` describes it.
+- device: there is one more, as `device_of` describes it.
 """
 
 
@@ -98,6 +100,7 @@ class Recorder:
         host, operations = self.host, self.host.operations
         self.calls.install(device.driver for device in host.devices)
         self.replace(host, "run_for", self._run_for)
+        self.replace(host, "appear", self._appear)
         self.replace(operations, "run", self._run)
         self.replace(operations, "_run", self._run_call)
         self.replace(operations, "fault", self._fault)
@@ -145,6 +148,10 @@ class Recorder:
             self.note("call", 0, driver.name, name, shown, brief_value(result), seconds, None,
                       made)  # fmt: skip
         return result
+
+    def _appear(self, method: Callable[[Device], None], device: Device) -> None:
+        method(device)
+        self.note("device", 0, device_of(device))
 
     def _run(
         self, method: Callable[..., Any], device: Device, task: TaskStruct | None, operation: str,

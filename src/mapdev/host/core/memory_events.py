@@ -31,6 +31,7 @@ class MemoryEvents:
     def __init__(self, host: Host, note: Callable[..., None]) -> None:
         self._machine = host.machine
         self._note = note
+        self._freed: set[int] = set()
 
     def install(self, replace: Replace) -> None:
         """Replace the machine's methods."""
@@ -84,15 +85,21 @@ class MemoryEvents:
         except OSError:  # the kernel host knows only frames that are allocated
             is_free = True
         if is_free:
-            self._note("free", 0, addr)
+            self._note_free(addr)
 
     def _free(self, method: Any, addr: int) -> None:
         method(addr)
         if addr not in (0, ZERO_SIZE_PTR):
-            self._note("free", 0, addr)
+            self._note_free(addr)
+
+    def _note_free(self, addr: int) -> None:
+        self._freed.add(addr)
+        self._note("free", 0, addr)
 
     def _reclaim(self, method: Any, owner: Owner) -> list[Allocation]:
+        self._freed.clear()
         found: list[Allocation] = method(owner)
         for allocation in found:
-            self._note("free", 0, allocation.addr)
+            if allocation.addr not in self._freed:  # by one of the methods above, on the way
+                self._note_free(allocation.addr)
         return found

@@ -18,12 +18,13 @@ from mapdev.linux.numbers import PAGE_SHIFT, PAGE_SIZE
 from mapdev.linux.vma import VmAreaStruct
 
 if TYPE_CHECKING:
+    from mapdev.host.core.device import Device
     from mapdev.host.core.host import Host
     from mapdev.host.core.machine import HostMachine
 
 __all__ = [
-    "allocation_of", "area_of", "cache_name", "comm_of", "describe", "frames", "page_flags",
-    "vm_flags",
+    "allocation_of", "area_of", "cache_name", "comm_of", "describe", "device_of", "frames",
+    "page_flags", "vm_flags",
 ]  # fmt: skip
 
 Described = dict[str, Any]
@@ -70,6 +71,15 @@ def comm_of(pid: int) -> str:
             return file.read().decode(errors="replace").rstrip("\n")
     except OSError:
         return ""
+
+
+def device_of(device: Device) -> Described:
+    """Describe a device: its node, its driver and its numbers, ``major:minor``."""
+    number = device.inode.i_rdev
+    return {
+        "node": device.node, "driver": device.driver.name,
+        "numbers": f"{number >> 20}:{number & 0xFFFFF}",
+    }  # fmt: skip
 
 
 def area_of(node: str, vma: VmAreaStruct) -> Described:
@@ -120,11 +130,7 @@ def describe(host: Host) -> Described:
     return {
         "host": type(host).__name__, "pid": os.getpid(), "page_size": PAGE_SIZE,
         "nr_frames": host.machine.nr_frames,
-        "devices": [
-            {"node": device.node, "driver": device.driver.name,
-             "numbers": f"{device.inode.i_rdev >> 20}:{device.inode.i_rdev & 0xFFFFF}"}
-            for device in host.devices
-        ],
+        "devices": [device_of(device) for device in host.devices],
         "allocations": _allocations(host),
         "processes": _processes(host),
     }  # fmt: skip

@@ -169,4 +169,4 @@ def brief_value(value: object) -> str:
         return "0" if value is None else str(int(value))
     if isinstance(value, int):
         return str(value) if -1 <= value < 4096 else f"{value:#x}"
-    return str(value) if isinstance(value, VmAreaStruct) else type(value).__name__
+    return str(value) if isinstance(value, VmAreaStruct | VmFault) else type(value).__name__

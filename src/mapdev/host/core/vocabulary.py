@@ -32,7 +32,7 @@ __all__ = ["MOST_CALLS", "Calls", "Made"]
 MOST_CALLS = 64  # that are kept of one operation; one that maps a page at a time makes thousands
 
 _LEFT_OUT = ("numbers", "ioctl_numbers", "context", "log")  # macros, and what is not the kernel's
-_NO_CALLS = {"memory"}
+_NO_CALLS = {"memory", "vma_pages", "is_cow_mapping", "vm_get_page_prot"}
 _Call = tuple[str, tuple[Any, ...], Any]
 
 

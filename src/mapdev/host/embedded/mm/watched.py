@@ -69,6 +69,8 @@ class WatchedAreas(MmAreas):
 
     def merge(self, start: int, end: int) -> None:
         """Join neighbours that differ in nothing."""
+        if self.doing:
+            self._changed(self.doing[-1])  # what there is to join was done by that
         with self._changing("merge"):
             super().merge(start, end)
 
