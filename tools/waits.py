@@ -46,6 +46,8 @@ REASONS = {
     "run.py _serve_all": "until a signal comes, which is what it is for",
     "run.py _wait": "until the command ends or a signal comes, which is what it is for",
     "support/cache.py made_once": "none: until another process has made the same file",
+    "watch/beside.py Serving._follow": "until `stop`, which sets it before it waits for the thread",
+    "watch/command.py _serve": "until Ctrl-C, which is what it is for",
     "vm/machine.py _qemu": "qemu has closed its ports, so it is about to end",
     "vm/machine.py _end": _KILLED,
 }

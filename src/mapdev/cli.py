@@ -134,6 +134,9 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         "none, write it there. See also `mapdev watch`",
     )  # fmt: skip
     parser.add_argument(
+        "--web", action="store_true", help="show it in a browser, at an address that is printed"
+    )
+    parser.add_argument(
         "--record", metavar="FILE", help="write what happens into FILE, for `mapdev replay`"
     )
     parser.add_argument("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
@@ -170,7 +173,7 @@ def _run(arguments: argparse.Namespace) -> int:
         return _complain("there is no command: mapdev run -d ... -- COMMAND [ARG]...", EX_USAGE)
     return _import_run()(
         arguments.device, command, arguments.memory, arguments.descriptors, arguments.verbose,
-        arguments.host, arguments.timeout, arguments.watch, arguments.record,
+        arguments.host, arguments.timeout, arguments.watch, arguments.record, arguments.web,
     )  # fmt: skip
 
 

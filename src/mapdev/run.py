@@ -45,6 +45,7 @@ def run(
     timeout: float | None = None,
     watch: bool = False,
     record: str | None = None,
+    web: bool = False,
 ) -> int:
     """Run `command` with `devices` and return the exit status of ``mapdev run``.
 
@@ -52,6 +53,7 @@ def run(
     :param timeout: seconds that an operation of a driver may take.
     :param watch: show what happens, above the command.
     :param record: a file into which it is written.
+    :param web: show it in a browser.
     """
     if "/" not in command[0] and not _is_on_path(command[0]):
         # Not left to execvp: to that, a directory of PATH that may not be searched counts more.
@@ -64,20 +66,25 @@ def run(
         else lambda: EmbeddedHost(memory, trace, descriptors, False, timeout)
     )  # fmt: skip
     return _with_host(
-        make, devices, lambda host: _serve(host, command), lambda host: _watch(host, watch, record)
+        make,
+        devices,
+        lambda host: _serve(host, command),
+        lambda host: _watch(host, watch, record, web),
     )
 
 
-def _watch(host: Host, watch: bool, record: str | None) -> Callable[[], object]:
+def _watch(host: Host, watch: bool, record: str | None, web: bool) -> Callable[[], object]:
     """Begin to show and to record what happens; return what ends that.
 
     :raises OSError: the file can't be made.
     """
-    if not watch and record is None:
+    if not watch and record is None and not web:
         return lambda: None
-    from mapdev.watch.beside import Recording, Watching
+    from mapdev.watch.beside import Recording, Serving, Watching
 
     ends = [] if record is None else [Recording(host, record).stop]
+    if web:
+        ends.append(Serving(host).stop)
     if watch:
         ends.append(Watching(host).stop)
     return lambda: [end() for end in ends]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from mapdev.host.core.host import Host
 
-__all__ = ["Recording", "Watching"]
+__all__ = ["Recording", "Serving", "Watching"]
 
 _LOOK = 0.1  # seconds between two looks at what has come
 _END = 2.0  # seconds that the last events may take to be shown
@@ -82,6 +82,19 @@ class Recording(_Follower):
             recording.write(
                 self._file, self.snapshot, (e for batch in self.events() for e in batch)
             )
+
+
+class Serving(_Follower):
+    """Shows a host's events in a browser: ``mapdev run --web``; says where, on standard error."""
+
+    def _follow(self) -> None:
+        from mapdev.watch.web import Page
+
+        name = self._host.control.name or str(os.getpid())
+        page = Page(name, self.snapshot, (e for batch in self.events() for e in batch))
+        print(f"mapdev: open {page.url}", file=sys.stderr, flush=True)
+        self._ended.wait()
+        page.close()
 
 
 class Watching(_Follower):

@@ -9,13 +9,16 @@ import argparse
 import contextlib
 import json
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from mapdev.watch import client, recording
 from mapdev.watch.client import HostError, ask, find
 from mapdev.watch.tables import print_table
 from mapdev.watch.terminal import KEYS, run_view, show_lines
+from mapdev.watch.web import Page, standalone
 
 __all__ = ["frames", "record", "replay", "watch"]
 
@@ -78,10 +81,13 @@ def watch(argv: Sequence[str]) -> int:
     )
     _add_host(parser)
     parser.add_argument("--plain", action="store_true", help="print a line for each event")
+    _add_web(parser)
     arguments = parser.parse_args(argv)
     try:
         name = find(arguments.host)
         snapshot, events = client.watch(name)
+        if arguments.web:
+            return _serve("watch", name, snapshot, events, arguments.port)
         if arguments.plain or not (sys.stdin.isatty() and sys.stdout.isatty()):
             print(f"mapdev watch: watching host {name}; Ctrl-C ends it", file=sys.stderr)
             show_lines(events)
@@ -127,17 +133,50 @@ def replay(argv: Sequence[str]) -> int:
     )
     parser.add_argument("file", metavar="FILE")
     parser.add_argument("--plain", action="store_true", help="print a line for each event")
+    parser.add_argument(
+        "--html", metavar="OUT", help="write a page that shows it, and needs nothing else, into OUT"
+    )
+    _add_web(parser)
     arguments = parser.parse_args(argv)
     try:
         snapshot, events = recording.read(arguments.file)
+        name = Path(arguments.file).name
+        if arguments.html is not None:
+            Path(arguments.html).write_text(standalone(name, snapshot, events), encoding="utf-8")
+            return 0
     except OSError as error:
-        return _complain("replay", f"{arguments.file}: {error.strerror}")
+        return _complain("replay", f"{error.filename}: {error.strerror}")
     except recording.FormatError as error:
         return _complain("replay", error)
+    if arguments.web:
+        return _serve("replay", name, snapshot, events, arguments.port)
     if arguments.plain or not (sys.stdin.isatty() and sys.stdout.isatty()):
         show_lines(events)
         return 0
     return run_view(arguments.file, snapshot, events, at_end=False)
+
+
+def _add_web(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--web", action="store_true",
+        help="show it in a browser: serves a page on 127.0.0.1, and prints its address, until "
+        "Ctrl-C",
+    )  # fmt: skip
+    parser.add_argument("--port", type=int, default=0, help="of --web (default: any that is free)")
+
+
+def _serve(
+    command: str, name: str, snapshot: dict[str, Any], events: Iterator[Any], port: int
+) -> int:
+    try:
+        page = Page(name, snapshot, events, port)
+    except (OSError, OverflowError) as error:
+        return _complain(command, f"port {port}: {error}")
+    print(f"mapdev {command}: open {page.url}  (Ctrl-C ends it)", file=sys.stderr)
+    with contextlib.suppress(KeyboardInterrupt):
+        threading.Event().wait()
+    page.close()
+    return 0
 
 
 def _complain(command: str, what: object) -> int:

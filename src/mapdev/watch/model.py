@@ -84,6 +84,16 @@ class State:
         }
         return other
 
+    def snapshot(self, like: dict[str, Any]) -> dict[str, Any]:
+        """Return the state as a snapshot of the host that `like` is an earlier one of."""
+        processes = [
+            {"pid": pid, "comm": process["comm"], "areas": list(process["areas"].values())}
+            for pid, process in self.processes.items()
+        ]
+        allocations = list(self.allocations.values())
+        return {**like, "devices": list(self.devices), "allocations": allocations,
+                "processes": processes}  # fmt: skip
+
     def mappings_of(self, pfn: int) -> list[tuple[int, int]]:
         """Return where a frame is mapped: process and user address."""
         return [

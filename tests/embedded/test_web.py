@@ -1,0 +1,249 @@
+"""The page of `--web`: who gets it, and that it shows what the host says, in a real browser."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+import mapdev
+from mapdev.host.core.snapshot import describe
+from mapdev.host.embedded.host import EmbeddedHost
+from mapdev.linux import PAGE_SIZE
+from mapdev.watch.client import watch
+from mapdev.watch.web import Page, standalone
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+needs_browser = pytest.mark.skipif(
+    CHROMIUM is None and not os.environ.get("CI"), reason="chromium is not installed"
+)
+EMPTY: dict[str, Any] = {"devices": [], "allocations": [], "processes": [], "page_size": PAGE_SIZE}
+CLIENT = """
+import ctypes, mmap, os, sys
+fd = os.open('/dev/x', os.O_RDWR)
+maps = [mmap.mmap(fd, mmap.PAGESIZE) for _ in range(2)]
+maps[1][0] = 1
+print('ready', flush=True); sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    page = Page("a host", EMPTY, iter([[1, 0, "free", 0, 0x1000]]))
+    yield page
+    page.close()
+
+
+def get(url: str, host: str | None = None) -> tuple[int, str, dict[str, str]]:
+    request = urllib.request.Request(url, headers={} if host is None else {"Host": host})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, answer.read().decode(), dict(answer.headers)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode(), dict(error.headers)
+
+
+def test_who_knows_no_token_gets_nothing(page: Page) -> None:
+    for path in "/", "/events", "/?token=", "/?token=x", f"/events?token={page.token}x", "/x":
+        status, text, _ = get(f"http://127.0.0.1:{page.port}{path}")
+        assert status == 403 and page.token not in text
+    assert get(f"http://127.0.0.1:{page.port}/x?token={page.token}")[0] == 404
+    assert get(page.url, "example.org")[0] == 421
+    assert get(page.url, f"localhost:{page.port}")[0] == 200
+
+
+def test_the_page_fetches_nothing_from_elsewhere(page: Page) -> None:
+    status, text, headers = get(page.url)
+    assert status == 200
+    assert headers["Content-Security-Policy"].startswith("default-src 'none'")
+    assert headers["Cache-Control"] == "no-store" and headers["Referrer-Policy"] == "no-referrer"
+    addresses = set(re.findall(r"https?://[^\"'\s]+", text))
+    assert addresses == {"http://www.w3.org/2000/svg"}  # a name, which nobody fetches
+
+
+def test_events_come_once_and_the_oldest_are_taken_in(page: Page) -> None:
+    url = f"http://127.0.0.1:{page.port}/events?token={page.token}&after="
+    for _ in range(100):
+        first = json.loads(get(url + "0")[1])
+        if first["ended"]:
+            break
+    assert [event["e"][0] for event in first["events"]] == [1] and first["next"] == 1
+    assert first["snapshot"]["devices"] == [] and first["name"] == "a host"
+    again = json.loads(get(url + "1")[1])
+    assert again["events"] == [] and "snapshot" not in again
+    many = Page("many", EMPTY, iter(alloc(number) for number in range(1, 14_001)))
+    url = f"http://127.0.0.1:{many.port}/events?token={many.token}&after="
+    found: list[Any] = []
+    after, is_over = 0, False
+    while not is_over:
+        answer = json.loads(get(url + str(after))[1])
+        is_over = answer["ended"] and not answer["events"]
+        if "snapshot" in answer:
+            found = [[0, 0, "alloc", 0, one] for one in answer["snapshot"]["allocations"]]
+        found += [event["e"] for event in answer["events"]]
+        after = answer["next"]
+    many.close()
+    assert [event[4]["addr"] for event in found] == [n * PAGE_SIZE for n in range(1, 14_001)]
+
+
+def alloc(number: int) -> list[Any]:
+    return [number, 0, "alloc", 0, {"owner": "one", "kind": "pages", "addr": number * PAGE_SIZE,
+            "size": PAGE_SIZE, "slab": None, "runs": [[number, 1]]}]  # fmt: skip
+
+
+class Shown(HTMLParser):
+    """What the drawing of a page shows: areas, frames, allocations, and how many lines."""
+
+    def __init__(self, dom: str) -> None:
+        super().__init__()
+        self.areas: set[tuple[int, int, int, str, int]] = set()
+        self.frames: set[int] = set()
+        self.allocations: set[tuple[int, str, int]] = set()
+        self.lines = self.elements = 0
+        self.feed(dom)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        of = {name: value or "" for name, value in attrs}
+        self.elements += 1
+        self.lines += tag == "line"
+        if "data-vm-start" in of:
+            self.areas.add((int(of["data-pid"]), int(of["data-vm-start"]), int(of["data-vm-end"]),
+                            of["data-node"], int(of["data-mapped"])))  # fmt: skip
+        elif "data-pfn" in of:
+            first = int(of["data-pfn"])
+            self.frames.update(range(first, first + int(of["data-pages"])))
+        elif "data-addr" in of:
+            self.allocations.add(
+                (int(of["data-addr"]), of["data-owner"], int(of["data-frames"]))
+            )  # fmt: skip
+
+
+def browse(url: str, profile: Path, *options: str) -> str:
+    assert CHROMIUM is not None, "chromium is not installed"
+    command = [
+        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}",
+        "--virtual-time-budget=5000", *options, url,
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    return done.stdout
+
+
+def expected(host: EmbeddedHost) -> tuple[set[Any], set[int], set[Any]]:
+    with host.lock:
+        now = describe(host)
+    areas, frames = set(), set()
+    for process in now["processes"]:
+        for area in process["areas"]:
+            mapped = sum(run[2] for run in area["runs"])
+            areas.add((process["pid"], area["vm_start"], area["vm_end"], area["node"], mapped))
+            for _, pfn, count, _ in area["runs"]:
+                frames.update(range(pfn, pfn + count))
+    for found in now["allocations"]:
+        for pfn, count in found["runs"]:
+            frames.update(range(pfn, pfn + count))
+    allocations = {(found["addr"], found["owner"], sum(run[1] for run in found["runs"]))
+                   for found in now["allocations"]}  # fmt: skip
+    return areas, frames, allocations
+
+
+@needs_browser
+@pytest.mark.parametrize("driver", ["contiguous", "vmalloc", "lazy", "framebuffer"])
+def test_the_page_shows_what_the_host_says(
+    driver: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    (tmp_path / "run").mkdir(mode=0o700)
+    with mapdev.host("64M") as host:
+        snapshot, events = watch(host.listen())
+        page = Page("a host", snapshot, events)
+        host.add(driver, "/dev/x")
+        with host.popen(
+            [sys.executable, "-S", "-c", CLIENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as client:
+            assert client.stdout is not None and client.stdin is not None
+            assert client.stdout.readline() == b"ready\n"
+            shown = Shown(browse(page.url, tmp_path / "live", "--dump-dom"))
+            wanted = expected(host)
+            client.stdin.close()
+        page.close()
+    assert (shown.areas, shown.frames, shown.allocations) == wanted
+    assert len(shown.areas) == 2 and shown.lines >= 1
+
+
+@needs_browser
+def test_a_standalone_page_at_fifty_thousand_frames(tmp_path: Path) -> None:
+    """Scattered frames, page by page: what is drawn is bounded by the pixels, not by the frames."""
+    pages, start = 50_000, 1 << 44
+    runs = [[start + page * PAGE_SIZE, 64 + page * 7919 % pages, 1, "pfn"] for page in range(pages)]
+    area = {"node": "/dev/x", "vm_start": start, "vm_end": start + pages * PAGE_SIZE,
+            "vm_pgoff": 0, "vm_flags": 0xFB, "vm_ops": [], "runs": runs}  # fmt: skip
+    found = {"owner": "one", "kind": "vmalloc", "addr": 1 << 46, "size": pages * PAGE_SIZE,
+             "slab": None, "runs": [run[1:3] for run in runs]}  # fmt: skip
+    events = [
+        [1, 0, "device", 0, {"node": "/dev/x", "driver": "one", "numbers": "240:0"}],
+        [2, 0, "alloc", 0, found],
+        [3, 0, "areas", 77, "</script><b id=evil>", "mmap", [], [area]],
+    ]
+    text = standalone("many", EMPTY, events)
+    assert len(text) < 6_000_000
+    (tmp_path / "page.html").write_text(text, encoding="utf-8")
+    dom = browse(f"file://{tmp_path}/page.html", tmp_path / "profile", "--dump-dom")
+    drawing = dom[dom.index("<svg") : dom.index("</svg>")]
+    shown = Shown(drawing)
+    assert shown.areas == {(77, start, start + pages * PAGE_SIZE, "/dev/x", pages)}
+    assert len(shown.frames) == pages and shown.allocations == {(1 << 46, "one", pages)}
+    assert 600 < shown.lines <= 4000 and shown.elements < 6000
+    assert "entries is drawn" in drawing
+    assert 'id="evil"' not in dom
+
+
+LECTURE = """
+import ctypes, mmap, os
+libc = ctypes.CDLL(None)
+buf = mmap.mmap(os.open('/dev/buf', os.O_RDWR), 8 * mmap.PAGESIZE)
+lazy = mmap.mmap(os.open('/dev/lazy', os.O_RDWR), 8 * mmap.PAGESIZE)
+for page in 1, 2, 6:
+    lazy[page * mmap.PAGESIZE] = 1
+"""
+
+
+@needs_browser
+def test_a_picture_for_the_documentation(tmp_path: Path) -> None:
+    """It is docs/assets/watch.png; MAPDEV_PICTURES=docs/assets makes it anew."""
+    command = [sys.executable, "-m", "mapdev.cli"]
+    file = tmp_path / "lecture"
+    subprocess.run(
+        [*command, "run", "--record", str(file), "-d", "/dev/buf=vmalloc,size=32K",
+         "-d", "/dev/lazy=lazy", "--", sys.executable, "-S", "-c", LECTURE],
+        check=True, timeout=60,
+    )  # fmt: skip
+    lines = file.read_text().splitlines()
+    last = max(at for at, line in enumerate(lines) if '"fault"' in line)
+    file.write_text("\n".join(lines[: last + 1]) + "\n")  # up to where both are mapped
+    page, picture = tmp_path / "page.html", tmp_path / "picture.png"
+    subprocess.run(
+        [*command, "replay", str(file), "--html", str(page)], check=True, timeout=60
+    )  # fmt: skip
+    browse(f"file://{page}", tmp_path / "profile", f"--screenshot={picture}",
+           "--window-size=1300,760")  # fmt: skip
+    with Image.open(picture) as image:
+        assert image.size == (1300, 760)
+        colours = image.convert("RGB").getcolors(1 << 20)
+        assert colours is not None and {(42, 120, 184), (194, 87, 26)} <= {
+            one for _, one in colours
+        }
+    if where := os.environ.get("MAPDEV_PICTURES"):
+        shutil.copy(picture, Path(where) / "watch.png")
