@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["EVENTS", "KEPT", "Event", "Recorder"]
 
 KEPT = 10_000
+_REMEMBERED = 1.0  # seconds in which no other process gets the number of a thread
 Event = tuple[Any, ...]
 
 EVENTS = {
@@ -68,6 +69,9 @@ class Recorder:
         self.events: deque[Event] = deque(maxlen=KEPT)
         self.calls = Calls()
         self._number = count(1).__next__
+        self._processes: dict[int, int] = {}  # of threads, for a moment: to find it out takes long
+        self._found_out = 0.0
+        self._commands: dict[tuple[Device, int], str] = {}  # names of ioctls
         self._replaced: list[tuple[Any, str]] = []
         self._known: dict[int, dict[int, tuple[Any, ...]]] = {}
 
@@ -197,13 +201,33 @@ class Recorder:
         if isinstance(vma, VmFault):
             vma = vma.vma
         self.note(
-            "call", 0 if task is None else task.tgid, device.node, operation,
-            brief_arguments(device, operation, args),
+            "call", 0 if task is None else self._process_of(task), device.node, operation,
+            self._arguments(device, operation, args),
             "waits" if isinstance(result, WouldWait) else brief_value(result), seconds,
             (vma.vm_start, vma.vm_end, vma.vm_pgoff, vma.vm_flags, vma.vm_page_prot)
             if isinstance(vma, VmAreaStruct) else None,
             made,
         )  # fmt: skip
+
+    def _arguments(self, device: Device, operation: str, args: tuple[Any, ...]) -> str:
+        if operation != "ioctl":
+            return brief_arguments(device, operation, args)
+        _, command, arg = args  # the most frequent of all: names are looked up once
+        name = self._commands.get((device, command))
+        if name is None:
+            name, _, _ = brief_arguments(device, operation, args).rpartition(", ")
+            self._commands[device, command] = name
+        return f"{name}, {brief_value(arg)}"
+
+    def _process_of(self, task: TaskStruct) -> int:
+        now = time.monotonic()
+        if now - self._found_out > _REMEMBERED:
+            self._processes.clear()
+            self._found_out = now
+        process = self._processes.get(task.pid)
+        if process is None:
+            process = self._processes[task.pid] = task.tgid
+        return process
 
     def _fault(
         self, method: Callable[..., Any], device: Device, task: TaskStruct, operation: str,

@@ -160,6 +160,8 @@ def _as_in_c(number: int) -> str:
 
 def brief_value(value: object) -> str:
     """Show an argument or a result on one line, as strace would."""
+    if type(value) is int:
+        return str(value) if -1 <= value < 4096 else f"{value:#x}"
     if isinstance(value, OSError):
         return f"-1 {errno.errorcode.get(value.errno or 0, value.errno)} ({value.strerror})"
     if isinstance(value, bytes | bytearray | memoryview):
