@@ -43,6 +43,7 @@ from mapdev.linux import (
     virt_to_phys,
     vmalloc_to_pfn,
 )
+from mapdev.watch.web import standalone
 
 HERE = Path(__file__).parent
 CLIENT = [sys.executable, "-I", str(HERE / "client.py")]
@@ -238,17 +239,28 @@ def buffer_part(host: Any, driver: type[Contiguous] | type[Vmalloc]) -> None:
             both_sides(client, device.data, number * PAGE_SIZE + 8)
 
 
+def save_as_page(events: list[Any], snapshot: Any, path: Path) -> None:
+    """Write what happened as a page for a browser, which needs nothing else."""
+    path.write_text(standalone("make demo", snapshot, map(list, events)), encoding="utf-8")
+    console.print(f"What happened, step by step, for a browser: [bold]{path}[/]")
+
+
 def main() -> int:
     """Run all parts; return the exit status."""
+    place = Path(sys.argv[1]) if sys.argv[1:] else HERE / "out"
     with mapdev.host() as host:
-        picture = screen_part(host, Path(sys.argv[1]) if sys.argv[1:] else HERE / "out")
+        recorder, _, snapshot = host.control.begin()
+        picture = screen_part(host, place)
         buffer_part(host, Contiguous)
         buffer_part(host, Vmalloc)
+        events = list(recorder.events)
+        host.control.end()
         console.rule("after it")
     check(not host.leaks, "all clients and devices are gone, and left nothing behind")
     for line in host.leaks:
         console.print(f"       {line}")
     console.print(f"The screen is in [bold]{picture}[/]")
+    save_as_page(events, snapshot, place / "demo.html")
     if failures:
         console.print(f"[red bold]{len(failures)} things did not hold:[/]")
         for failure in failures:

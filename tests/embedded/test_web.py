@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
@@ -247,3 +248,72 @@ def test_a_picture_for_the_documentation(tmp_path: Path) -> None:
         }
     if where := os.environ.get("MAPDEV_PICTURES"):
         shutil.copy(picture, Path(where) / "watch.png")
+
+
+STEPS = """
+<script>
+{
+goTo(events.length - 1); const before = document.querySelectorAll('[data-vm-start]').length;
+goTo(events.length);
+const point = what => document.querySelector(what).dispatchEvent(
+  new MouseEvent('mouseover', {bubbles: true}));
+const told = {};
+for (const [name, what] of [['area', '[data-vm-start]'], ['frame', '[data-pfn]'],
+                            ['allocation', '[data-addr]']]) {
+  point(what);
+  told[name] = document.getElementById('details').textContent;
+}
+const slider = document.getElementById('slider');
+slider.value = 2;
+slider.dispatchEvent(new Event('input'));
+const early = document.querySelectorAll('[data-pfn]').length;
+const where = document.getElementById('where').textContent;
+const again = new DOMParser().parseFromString(standalone(), 'text/html');
+const drawn = new DOMParser().parseFromString(
+  document.querySelector('#drawing svg').outerHTML, 'image/svg+xml');
+document.body.textContent = 'RESULT' + JSON.stringify({before, told, early, where,
+  events: JSON.parse(again.querySelector('#data').textContent).events.length,
+  svg: drawn.documentElement.nodeName}) + 'RESULT';
+}
+</script>
+"""
+
+
+@needs_browser
+def test_pointing_and_going_through_time(tmp_path: Path) -> None:
+    start, flags = 1 << 44, 0xFB
+    area = {"node": "/dev/x", "vm_start": start, "vm_end": start + 2 * PAGE_SIZE, "vm_pgoff": 3,
+            "vm_flags": flags, "vm_ops": ["fault"], "runs": [[start, 0x40, 2, "pfn"]]}  # fmt: skip
+    addr = 0x7F0000001000
+    found = {"owner": "one", "kind": "pages", "addr": addr, "size": 2 * PAGE_SIZE, "slab": None,
+             "runs": [[0x40, 2]]}  # fmt: skip
+    vma = [start, start + 2 * PAGE_SIZE, 3, flags, 3]
+    remap = ["remap_pfn_range", [["vma", start], start, 0x40, 2 * PAGE_SIZE, 3], None]
+    events = [
+        [1, 0, "device", 0, {"node": "/dev/x", "driver": "one", "numbers": "240:0"}],
+        [2, 0, "alloc", 0, found],
+        [3, 0, "call", 0, "one", "probe", "", "0", 0.1, None, [["kmalloc", [8192, 3264], addr]]],
+        [4, 0, "call", 77, "/dev/x", "mmap", "", "0", 0.1, vma, [remap]],
+        [5, 0, "areas", 77, "program", "mmap", [], [area]],
+    ]
+    text = standalone("many", EMPTY, events).replace("</body>", STEPS + "</body>")
+    (tmp_path / "page.html").write_text(text, encoding="utf-8")
+    dom = browse(f"file://{tmp_path}/page.html", tmp_path / "profile", "--dump-dom")
+    told = json.loads(html.unescape(dom.rpartition("RESULT")[0].rpartition("RESULT")[2]))
+    assert (told["before"], told["early"], told["events"]) == (0, 1, 5)
+    assert told["svg"] == "svg"  # what "Save SVG" saves is well-formed
+    assert told["where"].startswith("event 2/5")
+    of_area = told["told"]["area"]
+    assert of_area.startswith("struct vm_area_struct\n")
+    for line in (
+        "process       77 program", "vm_file       /dev/x", f"vm_start      {start:#x}",
+        f"vm_end        {start + 2 * PAGE_SIZE:#x}", "vm_pgoff      3", "vm_ops        fault",
+        "vm_flags      0xfb VM_READ VM_WRITE VM_SHARED VM_MAYREAD", "page table    2 entries",
+        "made by event 4: 77 /dev/x: mmap()",
+        "remap_pfn_range(vma, vma->vm_start, pfn, vma->vm_end - vma->vm_start, vma->vm_page_prot);",
+    ):  # fmt: skip
+        assert line in of_area
+    assert "pfn           0x40 to 0x41" in told["told"]["frame"]
+    assert "77 /dev/x at" in told["told"]["frame"]
+    assert "made by event 3: one: probe()" in told["told"]["allocation"]
+    assert "addr = kmalloc(size, GFP_KERNEL);" in told["told"]["allocation"]

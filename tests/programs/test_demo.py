@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,8 @@ def test_demo(require_program: Any, tmp_path: Path, path: str) -> None:
     assert ("ffmpeg is missing" in done.stdout) == bool(path)
     assert "the frames are in a row" in done.stdout
     assert "the frames are scattered" in done.stdout
+    page = (tmp_path / "demo.html").read_text(encoding="utf-8")
+    assert "remap_pfn_range(vma, vma->vm_start, pfn, " in html.unescape(page)
     with Image.open(tmp_path / "screen.png") as picture:
         assert picture.size == (640, 480)
         assert len(set(picture.convert("L").tobytes())) > 100

@@ -201,11 +201,15 @@ def _add(
         found.append({"pfn": pfn, "nr_pages": 1, **fields, "mapped": here})
 
 
+_OF_BLOCKS = ("flags", "head")  # which differ within what is one row all the same
+
+
 def _goes_on(last: Described, fields: Described, pfn: int, mapped: list[list[int]]) -> bool:
     distance = last["nr_pages"] << PAGE_SHIFT
     return (
         last["pfn"] + last["nr_pages"] == pfn
-        and all(last[name] == value for name, value in fields.items() if name != "flags")
+        and all(last[name] == value for name, value in fields.items() if name not in _OF_BLOCKS)
+        and (last["head"] == fields["head"] or not fields["order"])
         and (last["flags"] == fields["flags"] or "PG_tail" in fields["flags"])
         and [[pid, addr + distance] for pid, addr in last["mapped"]] == mapped
     )
