@@ -32,6 +32,7 @@ PROGRAMS = {
     "mmap": "descriptor is low or in the range, without MAP_ANONYMOUS and MAP_DENYWRITE; "
     "MAP_FIXED into the window",
     "clone": "without CLONE_VM",
+    "socket": "of the kind NETLINK_KOBJECT_UEVENT",
     "connect": "descriptor is in the range, or the address is not as long as one of the internet",
 }
 

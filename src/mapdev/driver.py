@@ -61,6 +61,7 @@ class Driver(metaclass=DriverType):
     dev_groups: ClassVar[Sequence[Group]] = ()  # attributes, as DEVICE_ATTR_RO("temp")
     dev_links: ClassVar[Sequence[str]] = ()  # further names below /dev, which udev would make
     dev_properties: ClassVar[Mapping[str, str]] = {}  # what udev would note, as ID_INPUT
+    dev_tags: ClassVar[Sequence[str]] = ()  # that udev would give it
     dev: DeviceInSysfs | None = None  # of its first node, from after probe to remove
     _host: Any = None  # a weak reference to the host that serves it
     _ioctls: ClassVar[dict[int, Command]] = {}

@@ -171,10 +171,11 @@ class Device:
     :ivar driver: which `DeviceDriver` it is bound to
     :ivar links: names of the node that udev would make besides, below ``/dev``: SYMLINK in a rule
     :ivar properties: what udev's rules would note of it, such as ``ID_INPUT``
+    :ivar tags: that udev's rules would give it, such as ``seat``
 
     Source: include/linux/device.h
-    Fidelity: ``links`` and ``properties`` are no fields of the kernel's: they say what udev's rules
-    do on a real machine.
+    Fidelity: ``links``, ``properties`` and ``tags`` are no fields of the kernel's: they say what
+    udev's rules do on a real machine.
     """
 
     __slots__ = (
@@ -190,8 +191,7 @@ class Device:
         "kobj",
         "links",
         "parent",
-        "properties",
-        "type",
+        "properties", "tags", "type",
         "uid",
     )  # fmt: skip
 
@@ -220,6 +220,7 @@ class Device:
         self.uid = self.gid = 0
         self.links: tuple[str, ...] = ()
         self.properties: dict[str, str] = {}
+        self.tags: tuple[str, ...] = ()
         self.glue: KernfsNode | None = None
         self.is_added = False
 

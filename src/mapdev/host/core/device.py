@@ -88,6 +88,11 @@ class Device:
         """Whether it is a device, and not one of the other names."""
         return stat.S_ISCHR(self.inode.i_mode)
 
+    @property
+    def is_socket(self) -> bool:
+        """Whether it is a socket that the host serves."""
+        return stat.S_ISSOCK(self.inode.i_mode)
+
     def __repr__(self) -> str:
         return f"<{self.driver.name} at {self.node}>"
 

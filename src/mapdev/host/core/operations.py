@@ -115,6 +115,14 @@ class Operations:
         )  # fmt: skip
         return len(data) if taken is None else self._number(of.device, "write", taken, len(data))
 
+    def call_method(self, call: Call, name: str, method: Callable[..., Any], *args: Any) -> Any:
+        """Run a method that is no operation of drivers but of a file of the host's own.
+
+        :raises WouldWait: it has to wait, and the file allows that.
+        """
+        again = partial(self.call_method, call, name, method, *args)
+        return self._run(call, name, again, method, *args)
+
     def cut(self, of: OpenFile, done: int) -> int:
         """Return what a transfer gives that came to an address that is not there.
 

@@ -134,6 +134,7 @@ class Registration:
         model.dev_set_name(dev, os.path.basename(path) if path.startswith("/") else path)  # noqa: PTH119
         dev.links = tuple(driver.dev_links)
         dev.properties = dict(driver.dev_properties)
+        dev.tags = tuple(driver.dev_tags)
         cdev = Cdev(driver)
         if cls.name != "misc":
             register_chrdev_region(dev.devt, 1, driver.name)

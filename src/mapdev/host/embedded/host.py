@@ -21,6 +21,8 @@ from mapdev.host.core.host import PATIENCE, Host
 from mapdev.host.core.loop import Jobs
 from mapdev.host.core.sysfs import serve_attribute
 from mapdev.host.core.trace import Trace, make_operations
+from mapdev.host.core.udev import Udev
+from mapdev.host.core.uevent_socket import UeventSockets
 from mapdev.host.core.waiting import Waiting
 from mapdev.host.embedded import limits
 from mapdev.host.embedded.arch import ARCH
@@ -120,10 +122,12 @@ class EmbeddedHost(Host):
             window=window,
             mappings=mappings,
             spaces=mappings.spaces,
+            uevents=UeventSockets(),
             injector=Injector(mappings, fd_allocator.scratch, listeners, messages),
             signals=SignalWatch(waiting.interrupt, waiting.forget),
             messages=messages,
         )
+        self._udev = Udev(self.machine.device_tree, self.subsystems.uevents.deliver)
         self._server = Server(self.subsystems, jobs, waiting, watcher, listeners)
         if prepare:
             self.machine.leases.begin()
@@ -245,6 +249,8 @@ class EmbeddedHost(Host):
             self.subsystems.locks.close()
             self.leaks.extend(self.subsystems.files.close())
             self.subsystems.directories.close()
+            if self.subsystems.uevents.real is not None:
+                self.subsystems.uevents.real.close()
 
     def close(self) -> None:
         """End clients and devices, and give everything back; see `leaks`. May be called twice."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from mapdev.host.core.operations import Operations
+from mapdev.host.core.uevent_socket import UeventSockets
 from mapdev.host.embedded.files.descriptors import FdAllocator
 from mapdev.host.embedded.files.directories import Directories
 from mapdev.host.embedded.files.locks import Locks
@@ -38,6 +39,7 @@ class Subsystems(NamedTuple):
     :ivar window: where devices are mapped.
     :ivar mappings: of devices, in all clients.
     :ivar spaces: the address spaces that have some.
+    :ivar uevents: the sockets for uevents of all clients.
     :ivar injector: makes system calls in clients.
     :ivar signals: looks for signals for calls that wait.
     :ivar messages: what the user is told of clients.
@@ -54,6 +56,7 @@ class Subsystems(NamedTuple):
     window: Window
     mappings: Mappings
     spaces: AddressSpaces
+    uevents: UeventSockets
     injector: Injector
     signals: SignalWatch
     messages: Messages

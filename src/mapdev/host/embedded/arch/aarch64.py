@@ -116,6 +116,7 @@ SYSCALLS = {
     "utimensat": 88,
     "exit": 93,
     "unshare": 97,
+    "socket": 198,
     "bind": 200,
     "listen": 201,
     "accept": 202,

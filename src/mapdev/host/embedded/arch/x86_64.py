@@ -81,6 +81,7 @@ SYSCALLS = {
     "dup": 32,
     "dup2": 33,
     "sendfile": 40,
+    "socket": 41,
     "connect": 42,
     "accept": 43,
     "sendto": 44,

@@ -39,7 +39,7 @@ def open_directory(
     assert node is not None
     flags = how.flags
     lists = not flags & (os.O_ACCMODE | os.O_CREAT | os.O_PATH | _TMPFILE)
-    if kernel.paths.overlay.is_merged(node):
+    if kernel.paths.overlay.is_merged(node) and not found.leaves:
         if failure is not None or how.resolve or not lists:
             return PASS_ON  # the kernel has all that it needs to know
         try:
@@ -55,7 +55,7 @@ def open_directory(
         raise _error(errno.EOPNOTSUPP)
     if not lists and not flags & os.O_PATH:
         raise _error(errno.EISDIR)
-    return kernel.directories.open(call, node, "", flags)
+    return kernel.directories.open(call, node, found.path, flags)
 
 
 def open_real(call: Call, found: Found, how: OpenHow) -> int:

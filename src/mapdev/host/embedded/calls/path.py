@@ -123,7 +123,7 @@ def _open(kernel: Subsystems, call: Call, read_how: Callable[[], OpenHow]) -> Re
         if found.has_slash:
             raise _error(errno.EISDIR if how.flags & os.O_CREAT else errno.ENOTDIR)
         is_link = found.open_file is not None or stat.S_ISLNK(found.device.inode.i_mode)
-        if is_link and not how.follows_link:
+        if is_link and not how.follows_link and not (how.flags & os.O_PATH and found.is_name):
             return _open_link_itself(how)
         return kernel.files.open(call, found.device, how.flags)
     if not text.startswith("/proc/"):
@@ -263,6 +263,8 @@ def _readlink(buffer: int) -> Handler:
         if size <= 0:
             return PASS_ON
         found = find(kernel, call, 0, True, may_be_real=True)
+        if found is None:
+            found = _link_by_descriptor(kernel, call)
         text = _link_to_removed(kernel, call) if found is None else _text_of_link(found)
         if found is None and text is None:
             return PASS_ON
@@ -275,6 +277,15 @@ def _readlink(buffer: int) -> Handler:
         return len(target)
 
     return handle
+
+
+def _link_by_descriptor(kernel: Subsystems, call: Call) -> Found | None:
+    """Return the link of ours that an empty path means, by a descriptor opened with O_PATH."""
+    directory, path = BY_NUMBER[call.nr].paths[0]
+    if directory is None or kernel.paths.read(call.tid, call.args[path]) != "":
+        return None
+    open_file = kernel.files.of(call, directory)
+    return None if open_file is None else Found(open_file.device)
 
 
 def _link_to_removed(kernel: Subsystems, call: Call) -> str | None:

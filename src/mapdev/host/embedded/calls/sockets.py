@@ -12,7 +12,7 @@ import errno
 import os
 import socket
 
-from mapdev.host.embedded.calls.verdict import PASS_ON, Handler, Verdict
+from mapdev.host.embedded.calls.verdict import PASS_ON, Handler, Result
 from mapdev.host.embedded.subsystems import Subsystems
 from mapdev.host.embedded.syscalls.notify import Call
 from mapdev.host.numbers import AT_FDCWD
@@ -20,17 +20,24 @@ from mapdev.host.numbers import AT_FDCWD
 _FAMILY_SIZE, _ADDRESS_SIZE = 2, 110  # of struct sockaddr_un
 
 
-def _not_a_socket(kernel: Subsystems, call: Call) -> int | Verdict:
-    if kernel.files.of(call) is None:
+def _not_a_socket(kernel: Subsystems, call: Call) -> Result:
+    open_file = kernel.files.of(call)
+    if open_file is None:
         return PASS_ON
+    if open_file.device.is_socket:
+        from mapdev.host.embedded.calls.netlink import carry_out  # the first is rare
+
+        return carry_out(kernel, call, open_file)
     raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK))
 
 
 def _with_address(code: int, follow: bool) -> Handler:
     """Make a handler of a call that fails with `code` if its address is the path of a node."""
 
-    def handle(kernel: Subsystems, call: Call) -> int | Verdict:
-        _not_a_socket(kernel, call)
+    def handle(kernel: Subsystems, call: Call) -> Result:
+        result = _not_a_socket(kernel, call)
+        if result is not PASS_ON:
+            return result
         path = _unix_path(kernel, call)
         found = kernel.paths.find(call.tid, AT_FDCWD, path, follow) if path else None
         if found is None or not _is_socket(call):

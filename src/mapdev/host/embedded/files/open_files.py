@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
+import stat
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -181,9 +184,21 @@ class OpenFiles:
         else:
             self._display.show_default(open_file)
 
-    def install_file(self, call: Call, name: str, driver: Any, private: Any, flags: int) -> int:
-        """Open a file without a node in the client of `call`: what anon_inode_getfd asks for."""
+    def install_file(
+        self,
+        call: Call,
+        name: str,
+        driver: Any,
+        private: Any,
+        flags: int,
+        kind: int = stat.S_IFCHR,
+    ) -> int:
+        """Open a file without a node in the client of `call`: what anon_inode_getfd asks for.
+
+        :param kind: what stat shows that it is, ``S_IF*``.
+        """
         device = Device(driver, f"anon_inode:{name}", 0)
+        device.inode.i_mode = kind | stat.S_IMODE(device.inode.i_mode)
         open_file = self.new_file(device, flags & ~os.O_CLOEXEC & ~_OPENING_FLAGS)
         open_file.file.private_data = private
         return self.install(call, open_file, bool(flags & os.O_CLOEXEC))
@@ -192,6 +207,10 @@ class OpenFiles:
         """Learn when the last descriptor is gone: a hang-up, which is reported unasked."""
         number = open_file.ready.tracker.fileno()
         self._watcher.register(number, 0, lambda _: self._hang_up(open_file))
+
+    def watch_other(self, fd: int, readable: Callable[[int], object]) -> None:
+        """Call a function when a descriptor of the host's own becomes readable."""
+        self._watcher.register(fd, select.EPOLLIN, readable)
 
     def _watch_another(self, open_file: OpenFile, before: socket.socket) -> None:
         self._watcher.unwatch(before.fileno())

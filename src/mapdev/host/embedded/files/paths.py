@@ -51,6 +51,7 @@ class Found(NamedTuple):
     :ivar path: by which *we* reach what exists for real: such a directory, or what `is_real`.
     :ivar is_real: nothing of ours, but the kernel can't find it, since the path starts from or
         goes through a directory or a link of ours.
+    :ivar leaves: the same, of a directory that exists, with names of ours.
     """
 
     device: Device
@@ -59,6 +60,12 @@ class Found(NamedTuple):
     directory: KernfsNode | None = None
     path: str = ""
     is_real: bool = False
+    leaves: bool = False
+
+    @property
+    def is_name(self) -> bool:
+        """Whether it is a name of the tree, not a link in /proc."""
+        return self.open_file is None and not self.is_real
 
 
 class _Walk(NamedTuple):
@@ -142,7 +149,7 @@ class Paths:
             self.names.isdisjoint(parts)
             and not path.startswith(PROC_LIKE)
             and not (listed and (name in _ANY_DIRECTORY or name in self.overlay.merged))
-            and (path.startswith("/") or not self.directories.has_visitors)
+            and not (self.directories.has_visitors and self._is_ours(tid, dirfd, path))
         ):
             if name in _ANY_DIRECTORY:
                 return None
@@ -161,11 +168,12 @@ class Paths:
         walk = self._walk(tid, start, path, follow)
         found = walk.found
         is_merged = found and found.directory and self.overlay.is_merged(found.directory)
-        if found is not None and not (is_merged and not listed):
+        if found is not None and not is_merged:
             return found
-        if walk.leaves or (self.directories.has_visitors and self._is_ours(tid, dirfd, path)):
-            return self._real(self._root(tid) + walk.end, follow)
-        return None
+        leaves = walk.leaves or (self.directories.has_visitors and self._is_ours(tid, dirfd, path))
+        if found is not None and listed:
+            return found._replace(leaves=leaves)
+        return self._real(self._root(tid) + walk.end, follow) if leaves else None
 
     def _is_ours(self, tid: int, dirfd: int, path: str) -> bool:
         """Say whether a path starts from a directory that is ours alone."""

@@ -44,6 +44,7 @@ Label = str | tuple[str, tuple[int, ...]]
 ON_DESCRIPTOR: Label = ("descriptor", (0,))
 ON_HIGH_DESCRIPTOR: Label = ("high descriptor", (0,))
 
+AF_NETLINK, NETLINK_KOBJECT_UEVENT = 16, 15
 _INTERNET_ADDRESSES = (16, 28)  # bytes: struct sockaddr_in, sockaddr_in6
 
 
@@ -158,6 +159,12 @@ def build(
     for size in _INTERNET_ADDRESSES:  # what programs connect to most: not asking keeps it fast
         program.jump("jeq", size, yes=ON_HIGH_DESCRIPTOR)
     program.ret(USER_NOTIF)
+    if "socket" in pieces:
+        program.label("socket")
+        program.load_argument(0)
+        program.jump("jeq", AF_NETLINK, no="allow")
+        program.load_argument(2)
+        program.jump("jeq", NETLINK_KOBJECT_UEVENT, yes="notify", no="allow")
     for piece in _like("high descriptor", pieces):
         program.label(piece)
         program.high(piece[1][0])

@@ -242,6 +242,7 @@ SYSCALLS: tuple[Syscall, ...] = (
     _S("unshare", "mapping", "always", is_quick=False),
     _S("getcwd", "tree", "always", is_quick=False, of_tree=True),
     _S("statfs", "tree", "path", paths=_PATH, of_tree=True),
+    _S("socket", "netlink", "program", is_quick=False, of_tree=True),
     _S("fstatfs", "tree", "descriptor", fds=_FD, is_quick=False, of_tree=True),
 )  # fmt: skip
 
