@@ -28,6 +28,7 @@ _OTHERS = {
     "maps": "mapdev.watch.processes:maps", "pages": "mapdev.watch.processes:pages",
     "frames": "mapdev.watch.command:frames", "watch": "mapdev.watch.command:watch",
     "record": "mapdev.watch.command:record", "replay": "mapdev.watch.command:replay",
+    "record-tree": "mapdev.inspect.sysfs:main",
 }  # fmt: skip
 
 _EXAMPLES = """\
@@ -97,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor.set_defaults(function=_doctor)
     commands.add_parser("vm", help="run a program under another kernel, in a virtual machine")
     commands.add_parser("module", help="build, load and unload the kernel host's module")
+    commands.add_parser("record-tree", help="describe a device of this machine, for `run --tree`")
     commands.add_parser("maps", help="list the areas of a process, with all flags spelt out")
     commands.add_parser("pages", help="show the pages of a process, their frames and who maps them")
     commands.add_parser("frames", help="list the page frames of a running host")
@@ -139,6 +141,11 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--record", metavar="FILE", help="write what happens into FILE, for `mapdev replay`"
     )
+    parser.add_argument(
+        "--tree", action="append", default=[], metavar="FILE",
+        help="add the devices that FILE describes, in umockdev's format; their nodes are served by "
+        "the drivers that -d puts there. `mapdev record-tree` writes such a file",
+    )  # fmt: skip
     parser.add_argument("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     parser.set_defaults(function=_run)
 
@@ -174,6 +181,7 @@ def _run(arguments: argparse.Namespace) -> int:
     return _import_run()(
         arguments.device, command, arguments.memory, arguments.descriptors, arguments.verbose,
         arguments.host, arguments.timeout, arguments.watch, arguments.record, arguments.web,
+        arguments.tree,
     )  # fmt: skip
 
 

@@ -46,6 +46,7 @@ def run(
     watch: bool = False,
     record: str | None = None,
     web: bool = False,
+    trees: Sequence[str] = (),
 ) -> int:
     """Run `command` with `devices` and return the exit status of ``mapdev run``.
 
@@ -54,6 +55,7 @@ def run(
     :param watch: show what happens, above the command.
     :param record: a file into which it is written.
     :param web: show it in a browser.
+    :param trees: files that describe devices, see `mapdev.host.core.tree_file`.
     """
     if "/" not in command[0] and not _is_on_path(command[0]):
         # Not left to execvp: to that, a directory of PATH that may not be searched counts more.
@@ -65,12 +67,14 @@ def run(
         _kernel_host(trace, timeout) if kind == "kernel"
         else lambda: EmbeddedHost(memory, trace, descriptors, False, timeout)
     )  # fmt: skip
-    return _with_host(
-        make,
-        devices,
-        lambda host: _serve(host, command),
-        lambda host: _watch(host, watch, record, web),
-    )
+
+    def work(host: Host) -> int:
+        for path in trees:
+            with open(path, encoding="utf-8", errors="surrogateescape") as file:  # noqa: PTH123
+                host.add_tree(file.read())
+        return _serve(host, command)
+
+    return _with_host(make, devices, work, lambda host: _watch(host, watch, record, web))
 
 
 def _watch(host: Host, watch: bool, record: str | None, web: bool) -> Callable[[], object]:

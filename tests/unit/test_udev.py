@@ -29,7 +29,7 @@ class Machine:
     def __init__(self) -> None:
         self.device_tree = DeviceTree()
 
-    def wake_up(self, queue: object, owner: object) -> None:
+    def wake_up(self, queue: object, owner: object, number: int = 0) -> None:
         """Do nothing."""
 
 

@@ -169,13 +169,14 @@ class Device:
     :ivar devt: its number, 0 if it has no node
     :ivar groups: its own attributes
     :ivar driver: which `DeviceDriver` it is bound to
+    :ivar place: the directory that its own is made in, if not the one that Linux would choose
     :ivar links: names of the node that udev would make besides, below ``/dev``: SYMLINK in a rule
     :ivar properties: what udev's rules would note of it, such as ``ID_INPUT``
     :ivar tags: that udev's rules would give it, such as ``seat``
 
     Source: include/linux/device.h
     Fidelity: ``links``, ``properties`` and ``tags`` are no fields of the kernel's: they say what
-    udev's rules do on a real machine.
+    udev's rules do on a real machine. Nor is ``place``, which is for recorded machines.
     """
 
     __slots__ = (
@@ -191,6 +192,7 @@ class Device:
         "kobj",
         "links",
         "parent",
+        "place",
         "properties", "tags", "type",
         "uid",
     )  # fmt: skip
@@ -222,6 +224,7 @@ class Device:
         self.properties: dict[str, str] = {}
         self.tags: tuple[str, ...] = ()
         self.glue: KernfsNode | None = None
+        self.place: Kobject | None = None
         self.is_added = False
 
     @property
@@ -451,6 +454,8 @@ def _place(dev: Device) -> Kobject:
     Source: drivers/base/core.c (get_device_parent)
     """
     tree = device_tree()
+    if dev.place is not None:
+        return dev.place
     above = dev.parent.kobj if dev.parent is not None else None
     if dev.class_ is None:
         return above or tree.kobject("devices")

@@ -221,6 +221,26 @@ class Host(abc.ABC):
         self.settle()
         self._reclaim_gone()
 
+    def add_tree(self, text: str) -> None:
+        """Add the devices that a text in umockdev's format describes, see `core.tree_file`.
+
+        A node for which the host has a driver already is that driver's.
+
+        :raises DriverError: the text has another form, or a name in it is taken.
+        """
+        from mapdev.host.core.tree_file import add_devices, parse
+
+        descriptions = parse(text)
+        with self.lock:
+            self._watch_tree()
+            token = enter(Context(self.machine, None, None))
+            try:
+                add_devices(
+                    descriptions, self.machine.device_tree, self._registration, self.devices
+                )
+            finally:
+                reset(token)
+
     def _reclaim_gone(self) -> None:
         """Take back what drivers have of which no file is open any more."""
         with self.lock:

@@ -80,6 +80,7 @@ class Registration:
         self._vanish = vanish
         self._declared: dict[Device, _Entry] = {}
         self._nodes: dict[model.Device, Device] = {}
+        self._shown: set[Device] = set()  # nodes that were there before
         self._made: set[model.Device | model.Class] = set()  # for declared devices
 
     def node_changed(self, dev: model.Device, is_new: bool) -> None:
@@ -97,7 +98,13 @@ class Registration:
             device.inode.i_rdev = dev.devt
             device.inode.i_mode = 0o020000 | (mode or _DEFAULT_MODE)
             self._nodes[dev] = device
-        self._appear(device)
+        if device not in self._shown:
+            self._appear(device)
+
+    def adopt(self, dev: model.Device, device: Device) -> None:
+        """Take a node that is there as that of a device which is about to be added."""
+        self._nodes[dev] = device
+        self._shown.add(device)
 
     def register(self, driver: Driver, device: Device) -> None:
         """Make the device that a driver's class declares; called as code of the driver.
@@ -219,7 +226,7 @@ class Registration:
             is_last_on_bus = bus is not None and name == names[-1]
             made = model.Device(name, parent=at, bus=bus if is_last_on_bus else None)
             if is_last_on_bus and bus is not None:
-                made.driver = self._bus_driver(bus, driver)
+                made.driver = self.bus_driver(bus, driver.name)
             model.device_add(made)
             self._made.add(made)
             at = made
@@ -233,13 +240,14 @@ class Registration:
         found: model.BusType = bus
         return found
 
-    def _bus_driver(self, bus: model.BusType, driver: Driver) -> model.DeviceDriver:
+    def bus_driver(self, bus: model.BusType, name: str) -> model.DeviceDriver:
+        """Return the driver of a bus that has a name, which is made if need be."""
         assert bus.drivers is not None
-        known = bus.drivers.sd.children.get(driver.name)
+        known = bus.drivers.sd.children.get(name)
         if known is not None:
             of: model.DeviceDriver = known.priv.of
             return of
-        made = model.DeviceDriver(driver.name, bus)
+        made = model.DeviceDriver(name, bus)
         model.driver_register(made)
         return made
 
