@@ -3,8 +3,8 @@
 Each device is a block of lines, the first of which is ``P: /devices/...``. ``N:`` is its node (with
 ``=HEX``, what can be read from it), ``S:`` a link to that, ``E:`` a variable of its uevents, ``A:``
 an attribute, ``H:`` one in hexadecimal, ``L:`` a symbolic link. The devices appear at the paths
-that the description gives. A node is served by the driver that a host has there already; by one that
-gives its content, if there is some; else opening it fails with ENXIO.
+that the description gives. A node is served by the driver that a host has there already; by one
+that gives its content, if there is some; else opening it fails with ENXIO.
 
 Source: umockdev's README, "Device descriptions", as the description of the format
 """
