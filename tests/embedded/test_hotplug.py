@@ -248,3 +248,28 @@ def test_poll_of_a_device_without_files(mapdev: Host) -> None:
 
     mapdev.remove(mapdev.add(Ready, "/dev/x"))
     assert not mapdev.devices
+
+
+def test_a_program_that_is_there_before_any_device() -> None:
+    code = """
+import os, select, socket
+events = socket.socket(16, socket.SOCK_RAW, 15)
+events.bind((0, 1))
+print('ready', flush=True)
+while True:
+    data = events.recv(4096)
+    if b'sensor' in data:
+        print(data.split(b'\\0')[0].decode(), flush=True)
+        break
+os.chdir('/sys/class/sensor')
+print(os.getcwd())
+"""
+    with EmbeddedHost(hotplug=True) as host:
+        process = host.popen(["python3", "-S", "-c", code], stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        host.add(Sensor, "/dev/sensor0")
+        output, _ = process.communicate(timeout=60)
+        first, second = output.splitlines()
+        assert first.startswith("add@/devices/platform/sensor.0")
+        assert second == "/sys/class/sensor" and process.returncode == 0
+    assert not host.leaks

@@ -39,6 +39,7 @@ from mapdev.linux.sysfs import (
     sysfs_create_link,
     sysfs_remove_file,
     sysfs_remove_link,
+    sysfs_streq,
 )
 
 __all__ = [
@@ -521,10 +522,20 @@ def _failing(code: int) -> Callable[..., str]:
     return show
 
 
+def _control_store(dev: Device, attr: Attribute, buf: bytes) -> None:
+    """Take "auto" and "on", without effect."""
+    if not (sysfs_streq(buf, "auto") or sysfs_streq(buf, "on")):
+        raise OSError(errno.EINVAL, f"{buf!r} is neither auto nor on")
+
+
 _POWER = AttributeGroup(
     [
         Attribute("autosuspend_delay_ms", 0o644, _failing(errno.EIO), _failing(errno.EIO)),  # type: ignore[arg-type]
-        Attribute("control", 0o644, lambda dev, attr: "auto\n", lambda dev, attr, buf: None),
+        Attribute("async", 0o644, lambda dev, attr: "disabled\n", lambda dev, attr, buf: None),
+        Attribute("control", 0o644, lambda dev, attr: "auto\n", _control_store),
+        Attribute("runtime_active_kids", 0o444, lambda dev, attr: "0\n"),
+        Attribute("runtime_enabled", 0o444, lambda dev, attr: "disabled\n"),
+        Attribute("runtime_usage", 0o444, lambda dev, attr: "0\n"),
         Attribute("runtime_active_time", 0o444, lambda dev, attr: "0\n"),
         Attribute("runtime_status", 0o444, lambda dev, attr: "unsupported\n"),
         Attribute("runtime_suspended_time", 0o444, lambda dev, attr: "0\n"),

@@ -109,7 +109,7 @@ class AttributeFile(_NameFile):
 
         Source: fs/kernfs/file.c (kernfs_fop_open)
         """
-        _check_open(self.node, file)
+        _check_open(self.node, inode, file)
         file.private_data = _Reader()
 
     def _check(self) -> None:
@@ -206,7 +206,7 @@ class BinaryFile(_NameFile):
 
         Source: fs/kernfs/file.c (kernfs_fop_open)
         """
-        _check_open(self.node, file)
+        _check_open(self.node, inode, file)
         for mode, function in ((FMODE_READ, self.attr.read), (FMODE_WRITE, self.attr.write)):
             if file.f_mode & mode and function is None and self.attr.mmap is None:
                 raise _error(errno.EACCES)
@@ -280,11 +280,11 @@ class TextFile(_NameFile):
         return text[pos : pos + count]
 
 
-def _check_open(node: KernfsNode, file: File) -> None:
+def _check_open(node: KernfsNode, inode: Inode, file: File) -> None:
     if not node.is_active:
         raise _error(errno.ENODEV)
     for mode, bits in ((FMODE_READ, 0o444), (FMODE_WRITE, 0o222)):
-        if file.f_mode & mode and not node.mode & bits:
+        if file.f_mode & mode and not inode.i_mode & bits:
             raise _error(errno.EACCES)
 
 

@@ -67,6 +67,8 @@ class EmbeddedHost(Host):
     :param prepare: get ready for mappings now, so that nothing is left to be made when the first
         one comes. If not, and if none comes, `close` takes 10 ms less.
     :param timeout: seconds after which an operation of a driver is ended, see `Host`.
+    :param hotplug: programs may look for class devices before the first is there. If not, those
+        that were started before it miss its uevents, getcwd in its directories and the like.
     :raises OSError: there is not enough memory or there are not enough descriptors.
     """
 
@@ -77,7 +79,9 @@ class EmbeddedHost(Host):
         descriptors: int | None = 10,
         prepare: bool = True,
         timeout: float | None = None,
+        hotplug: bool = False,
     ) -> None:
+        self._hotplug = hotplug
         super().__init__(timeout, verbose=trace is not None)
         limit = limits.soft_limit_of_clients()
         limits.raise_limit()
@@ -191,7 +195,7 @@ class EmbeddedHost(Host):
         parts = self.subsystems
         program = seccomp.build(
             ARCH, parts.descriptors, parts.window, parts.injector.secret,
-            parts.paths.overlay.has_tree,
+            self._hotplug or parts.paths.overlay.has_tree,
         )  # fmt: skip
         ours, theirs = socket.socketpair()
         try:

@@ -69,8 +69,17 @@ def _by_descriptor(change: Change) -> Handler:
     return handle
 
 
+def _is_in_sysfs(device: Device) -> bool:
+    """Say whether mode and owner can be changed, as those of names in sysfs can."""
+    return device.node.startswith("/sys/")
+
+
 def _chmod(mode: int) -> Change:
     def change(kernel: Subsystems, call: Call, device: Device) -> int:
+        if _is_in_sysfs(device) and owns(device, call.tid):
+            inode = device.inode
+            inode.i_mode = inode.i_mode & ~_MODE_BITS | call.args[mode] & _MODE_BITS
+            return 0
         same = not (call.args[mode] ^ device.inode.i_mode) & _MODE_BITS
         if not (same and owns(device, call.tid)):
             raise _error(errno.EPERM)
@@ -83,6 +92,10 @@ def _chown(owner: int) -> Change:
     def change(kernel: Subsystems, call: Call, device: Device) -> int:
         uid, gid = (number & UINT_MAX for number in call.args[owner : owner + 2])
         inode = device.inode
+        if _is_in_sysfs(device) and os.stat(f"/proc/{call.tid}").st_uid == 0:
+            inode.i_uid = inode.i_uid if uid == UINT_MAX else uid
+            inode.i_gid = inode.i_gid if gid == UINT_MAX else gid
+            return 0
         same = uid in (UINT_MAX, inode.i_uid) and gid in (UINT_MAX, inode.i_gid)
         if not (same and (uid == gid == UINT_MAX or owns(device, call.tid))):
             raise _error(errno.EPERM)
@@ -156,8 +169,9 @@ def _set_attribute(kernel: Subsystems, call: Call, device: Device) -> int:
     if call.args[3] > _SIZE_MAX:
         raise _error(errno.E2BIG)
     call.read_user(call.args[2], call.args[3])
-    _attribute(kernel, call)
-    raise _error(errno.EPERM)
+    kind = _attribute(kernel, call)
+    is_user = kind == "user." and _is_in_sysfs(device)  # which has none of those
+    raise _error(errno.EOPNOTSUPP if is_user else errno.EPERM)
 
 
 def _remove_attribute(kernel: Subsystems, call: Call, device: Device) -> int:

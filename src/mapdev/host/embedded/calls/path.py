@@ -126,6 +126,8 @@ def _open(kernel: Subsystems, call: Call, read_how: Callable[[], OpenHow]) -> Re
         if is_link and not how.follows_link and not (how.flags & os.O_PATH and found.is_name):
             return _open_link_itself(how)
         return kernel.files.open(call, found.device, how.flags)
+    if how.flags & os.O_CREAT and found is None and is_new_in_ours(kernel, call):
+        raise _error(errno.EACCES)
     if not text.startswith("/proc/"):
         return PASS_ON
     from mapdev.host.embedded.calls.procfs import open_view  # here, for a quick start
@@ -332,15 +334,31 @@ def _exec(kernel: Subsystems, call: Call) -> Verdict:
     return PASS_ON
 
 
-def _refuse(code: int, may_have_slash: bool = False) -> Handler:
-    """Make a handler of a call that fails when its path is a device's node."""
+def _make(code: int) -> Handler:
+    """Make a handler of a call that makes a file: EEXIST if there is something of ours.
+
+    :param code: in a directory that is ours alone, where nobody can make anything.
+    """
 
     def handle(kernel: Subsystems, call: Call) -> int | Verdict:
-        if find(kernel, call, 0, may_have_slash):
+        if find(kernel, call, 0, may_have_slash=True):
+            raise _error(errno.EEXIST)
+        if is_new_in_ours(kernel, call):
             raise _error(code)
         return PASS_ON
 
     return handle
+
+
+def is_new_in_ours(kernel: Subsystems, call: Call, which: int = 0) -> bool:
+    """Say whether a path of `call`, which leads to nothing, is one in a directory of ours alone."""
+    directory, path = BY_NUMBER[call.nr].paths[which]
+    text = (kernel.paths.read(call.tid, call.args[path]) or "").rstrip("/")
+    if not text:
+        return False
+    above = f"{text.rpartition('/')[0]}/" if "/" in text else "."
+    found = kernel.paths.find(call.tid, _directory(call, directory), above)
+    return found is not None and found.directory is not None
 
 
 def _do_unlinkat(kernel: Subsystems, call: Call) -> int | Verdict:
@@ -434,6 +452,8 @@ def _do_link(kernel: Subsystems, call: Call) -> int | Verdict:
     with contextlib.suppress(FileNotFoundError):
         _status(kernel, call, 1)
         raise _error(errno.EEXIST)
+    if is_new_in_ours(kernel, call, 1):
+        raise _error(errno.EPERM)
     if _status(kernel, call, 1, parent=True).st_dev == os.stat("/proc").st_dev:
         raise _error(errno.ENOENT)  # nothing can be made there
     _check_same_mount(kernel, call, 1)
@@ -454,7 +474,7 @@ def _do_rename(kernel: Subsystems, call: Call) -> int | Verdict:
     if flags & RENAME_EXCHANGE and flags & (RENAME_NOREPLACE | RENAME_WHITEOUT):
         raise _error(errno.EINVAL)
     for which, found in enumerate((old, new)):
-        if found is None:
+        if found is None and not is_new_in_ours(kernel, call, which):
             _check_same_mount(kernel, call, which)
     is_directory = old is None and stat.S_ISDIR(_status(kernel, call, 0).st_mode)
     if new is not None and flags & RENAME_NOREPLACE:
@@ -495,10 +515,8 @@ HANDLERS: dict[str, Handler] = {
     "unlinkat": _do_unlinkat,
     **dict.fromkeys(("rename", "renameat", "renameat2"), _do_rename),
     **dict.fromkeys(("link", "linkat"), _do_link),
-    **dict.fromkeys(
-        ("mkdir", "mkdirat", "mknod", "mknodat", "symlink", "symlinkat"),
-        _refuse(errno.EEXIST, may_have_slash=True),
-    ),
+    **dict.fromkeys(("mkdir", "mkdirat", "symlink", "symlinkat"), _make(errno.EPERM)),
+    **dict.fromkeys(("mknod", "mknodat"), _make(errno.EACCES)),
     "rmdir": _do_rmdir,
     "chroot": _do_chroot,
 }  # fmt: skip

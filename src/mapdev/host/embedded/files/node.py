@@ -34,8 +34,9 @@ def _size_and_links(device: Device) -> tuple[int, int]:
     if isinstance(node, KernfsNode):
         if node.is_directory:
             return 0, 2 + sum(child.is_directory for child in node.children.values())
-        if node.is_link:
-            return len(os.fsencode(node.link_text())), 1
+        if node.is_link:  # sysfs has no size for links
+            in_sysfs = isinstance(node.target, KernfsNode)
+            return 0 if in_sysfs else len(os.fsencode(node.link_text())), 1
         return device.inode.i_size, 1
     return 0, 1
 
