@@ -16,6 +16,7 @@ from mapdev.host.embedded.host import EmbeddedHost
 from mapdev.linux import (
     EPOLLIN,
     EPOLLOUT,
+    VM_FAULT_LOCKED,
     File,
     Inode,
     VmAreaStruct,
@@ -83,7 +84,7 @@ class Faults(Lazy):
         self.balance.opened(vma)
 
     def page_mkwrite(self, vmf: VmFault) -> int:
-        return 0
+        return VM_FAULT_LOCKED
 
 
 class Waits(Items):

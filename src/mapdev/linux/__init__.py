@@ -4,10 +4,10 @@ One module a subject: page (struct page), gfp, slab, vmalloc and dma (allocation
 (areas, processes, files), mapping (remap_pfn_range and relatives), uaccess (user memory), access
 (kernel memory as a memoryview), kobject, sysfs, device, cdev and miscdevice (the device model),
 kernfs (its tree of names), wait, awaiting, completion and kthread (waiting, kernel threads),
-jiffies, timer and workqueue (time), kfifo, locking,
-numbers, errnos, ioctl_numbers, and context, the seam to the host. Each says in `__all__` what is
-public. Pure semantics: nothing here does a system call or knows a host. Units: addresses, sizes and
-offsets are bytes; pfn and pgoff are pages; ranges are half-open.
+jiffies, timer and workqueue (time), kfifo, locking, eventfd, printk, numbers, errnos,
+ioctl_numbers, and context, the seam to the host. Each says in `__all__` what is public. Pure
+semantics: nothing here does a system call or knows a host. Units: addresses, sizes and offsets are
+bytes; pfn and pgoff are pages; ranges are half-open.
 """
 # ruff: noqa: F403 - each module says in its __all__ what is public
 
@@ -25,6 +25,8 @@ from mapdev.linux.dma import *
 from mapdev.linux.dma import __all__ as _dma
 from mapdev.linux.errnos import *
 from mapdev.linux.errnos import __all__ as _errnos
+from mapdev.linux.eventfd import *
+from mapdev.linux.eventfd import __all__ as _eventfd
 from mapdev.linux.fs import *
 from mapdev.linux.fs import __all__ as _fs
 from mapdev.linux.gfp import *
@@ -53,6 +55,8 @@ from mapdev.linux.numbers import *
 from mapdev.linux.numbers import __all__ as _numbers
 from mapdev.linux.page import *
 from mapdev.linux.page import __all__ as _page
+from mapdev.linux.printk import *
+from mapdev.linux.printk import __all__ as _printk
 from mapdev.linux.slab import *
 from mapdev.linux.slab import __all__ as _slab
 from mapdev.linux.sysfs import *
@@ -78,6 +82,7 @@ __all__ = [
     *_device,
     *_dma,
     *_errnos,
+    *_eventfd,
     *_fs,
     *_gfp,
     *_ioctl_numbers,
@@ -92,6 +97,7 @@ __all__ = [
     *_mm,
     *_numbers,
     *_page,
+    *_printk,
     *_slab,
     *_sysfs,
     *_timer,

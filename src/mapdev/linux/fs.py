@@ -10,7 +10,7 @@ import errno
 from collections.abc import Hashable
 from typing import Any
 
-from mapdev.linux.context import context
+from mapdev.linux.context import as_bytes, context
 from mapdev.linux.numbers import SEEK_CUR, SEEK_DATA, SEEK_END, SEEK_HOLE, SEEK_SET
 
 __all__ = [
@@ -18,7 +18,7 @@ __all__ = [
     "FMODE_PREAD", "FMODE_PWRITE", "FMODE_READ", "FMODE_STREAM", "FMODE_WRITE", "MAJOR", "MINOR",
     "MKDEV", "AddressSpace", "File", "Inode", "anon_inode_getfd", "default_llseek", "file_inode",
     "fixed_size_llseek", "imajor", "iminor", "no_llseek", "nonseekable_open", "noop_llseek",
-    "stream_open",
+    "simple_read_from_buffer", "stream_open",
 ]  # fmt: skip
 
 # file.f_mode (include/linux/fs.h)
@@ -299,3 +299,21 @@ def anon_inode_getfd(name: str, fops: Any, priv: Any, flags: int) -> int:
     if task is None:
         raise OSError(errno.ESRCH, "anon_inode_getfd: no client's call is being handled")
     return task.install_file(name, fops, priv, flags)
+
+
+def simple_read_from_buffer(count: int, ppos: int, from_: Any) -> bytes:
+    """Give what a read of some memory returns: up to `count` bytes from offset `ppos`.
+
+    :param count: bytes
+    :param ppos: the offset, in bytes
+    :param from_: an object with bytes
+    :return: the bytes; none at the end and beyond it
+    :raises OSError: EINVAL, the offset is negative
+
+    Source: fs/libfs.c
+    Fidelity: gives the bytes for the operation to return; in C they are copied to the program, and
+    the position is moved, which the host does.
+    """
+    if ppos < 0:
+        raise OSError(errno.EINVAL, f"read at {ppos}")
+    return bytes(memoryview(as_bytes(from_))[ppos : ppos + count])

@@ -94,7 +94,7 @@ def _invalid(what: str, why: str, error: int = errno.EINVAL) -> OSError:
     return OSError(error, f"{what}: {why}")
 
 
-def remap_pfn_range(vma: VmAreaStruct, addr: int, pfn: int, size: int, prot: int) -> None:
+def remap_pfn_range(vma: VmAreaStruct, addr: int, pfn: int, size: int, prot: int) -> int:
     """Map frames in a row; for use in an mmap operation.
 
     Sets VM_IO, VM_PFNMAP, VM_DONTEXPAND and VM_DONTDUMP. The memory can't be used for O_DIRECT and
@@ -105,6 +105,7 @@ def remap_pfn_range(vma: VmAreaStruct, addr: int, pfn: int, size: int, prot: int
     :param pfn: the first frame
     :param size: bytes, rounded up to whole pages
     :param prot: usually ``vma.vm_page_prot``
+    :return: 0
     :raises OSError: EINVAL, the address is not aligned, the size is 0, the range is not inside the
         area or in part mapped already, a frame does not exist, or the area is private and writable
         and the range is not all of it; EPERM, a frame is not allocated to this device
@@ -132,9 +133,10 @@ def remap_pfn_range(vma: VmAreaStruct, addr: int, pfn: int, size: int, prot: int
         vma.vm_pgoff = pfn
     vm_flags_set(vma, VM_IO | VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP)
     vma.record(addr, pfn, size >> PAGE_SHIFT, "pfn", prot)
+    return 0
 
 
-def io_remap_pfn_range(vma: VmAreaStruct, addr: int, pfn: int, size: int, prot: int) -> None:
+def io_remap_pfn_range(vma: VmAreaStruct, addr: int, pfn: int, size: int, prot: int) -> int:
     """Map frames in a row that are a device's own memory; otherwise as `remap_pfn_range`.
 
     :param vma: the area
@@ -142,19 +144,22 @@ def io_remap_pfn_range(vma: VmAreaStruct, addr: int, pfn: int, size: int, prot: 
     :param pfn: the first frame
     :param size: bytes, rounded up to whole pages
     :param prot: usually ``pgprot_noncached(vma.vm_page_prot)``
+    :return: 0
     :raises OSError: as for `remap_pfn_range`
 
     Source: include/linux/mm.h
     """
     remap_pfn_range(vma, addr, pfn, size, prot)
+    return 0
 
 
-def vm_iomap_memory(vma: VmAreaStruct, start: int, length: int) -> None:
+def vm_iomap_memory(vma: VmAreaStruct, start: int, length: int) -> int:
     """Map a device's own memory into a whole area, from the page at offset ``vma.vm_pgoff`` on.
 
     :param vma: the area
     :param start: physical address of the memory, in bytes
     :param length: of the memory, in bytes, rounded up to pages
+    :return: 0
     :raises OSError: EINVAL, the area reaches past the memory; else as for `remap_pfn_range`
 
     Source: mm/memory.c
@@ -165,6 +170,7 @@ def vm_iomap_memory(vma: VmAreaStruct, start: int, length: int) -> None:
         raise _invalid("vm_iomap_memory", f"{vma!r} reaches past {pages} pages")
     pfn = (start >> PAGE_SHIFT) + vma.vm_pgoff
     io_remap_pfn_range(vma, vma.vm_start, pfn, vma.vm_end - vma.vm_start, vma.vm_page_prot)
+    return 0
 
 
 def _check_insertable(what: str, page: Page) -> None:
@@ -182,7 +188,7 @@ def _check_insertable(what: str, page: Page) -> None:
         raise _invalid(what, f"pfn {page.pfn:#x} is kmalloc'ed: use alloc_pages or vmalloc")
 
 
-def vm_insert_page(vma: VmAreaStruct, addr: int, page: Page) -> None:
+def vm_insert_page(vma: VmAreaStruct, addr: int, page: Page) -> int:
     """Map a page; for use in an mmap operation.
 
     Sets VM_MIXEDMAP. The mapping counts in the page's reference count and mapcount, and the memory
@@ -191,6 +197,7 @@ def vm_insert_page(vma: VmAreaStruct, addr: int, page: Page) -> None:
     :param vma: the area
     :param addr: a user address in it
     :param page: an allocated page, not from `kmalloc`
+    :return: 0
     :raises OSError: EFAULT, the address is outside of the area; EBUSY, it is mapped already;
         EINVAL, the page is free, kmalloc'ed or has no reference count of its own, or the area was
         filled by `remap_pfn_range`; EPERM, the page is not allocated to this device
@@ -201,6 +208,7 @@ def vm_insert_page(vma: VmAreaStruct, addr: int, page: Page) -> None:
     _check_insert("vm_insert_page", vma, addr, page)
     vma.vm_flags |= VM_MIXEDMAP
     vma.record(addr & PAGE_MASK, page.pfn, 1, "page", vma.vm_page_prot)
+    return 0
 
 
 def _check_insert(what: str, vma: VmAreaStruct, addr: int, page: Page) -> None:
@@ -214,12 +222,13 @@ def _check_insert(what: str, vma: VmAreaStruct, addr: int, page: Page) -> None:
         raise _invalid(what, f"{addr:#x} is mapped already", errno.EBUSY)
 
 
-def vm_insert_pages(vma: VmAreaStruct, addr: int, pages: Sequence[Page]) -> None:
+def vm_insert_pages(vma: VmAreaStruct, addr: int, pages: Sequence[Page]) -> int:
     """Map several pages at addresses in a row.
 
     :param vma: the area
     :param addr: the first user address
     :param pages: as for `vm_insert_page`
+    :return: 0
     :raises OSError: EFAULT, the range is not inside the area; else as for `vm_insert_page`, after
         which the pages before the bad one are mapped
 
@@ -233,13 +242,15 @@ def vm_insert_pages(vma: VmAreaStruct, addr: int, pages: Sequence[Page]) -> None
         )
     for index, page in enumerate(pages):
         vm_insert_page(vma, addr + (index << PAGE_SHIFT), page)
+    return 0
 
 
-def vm_map_pages(vma: VmAreaStruct, pages: Sequence[Page]) -> None:
+def vm_map_pages(vma: VmAreaStruct, pages: Sequence[Page]) -> int:
     """Map pages into a whole area, from the page at offset ``vma.vm_pgoff`` on.
 
     :param vma: the area
     :param pages: all pages of the buffer
+    :return: 0
     :raises OSError: ENXIO, the area reaches past the pages; else as for `vm_insert_page`
 
     Source: mm/memory.c
@@ -248,9 +259,10 @@ def vm_map_pages(vma: VmAreaStruct, pages: Sequence[Page]) -> None:
     if vma.vm_pgoff >= len(pages) or end > len(pages):
         raise _invalid("vm_map_pages", f"{vma!r} reaches past {len(pages)} pages", errno.ENXIO)
     vm_insert_pages(vma, vma.vm_start, pages[vma.vm_pgoff : end])
+    return 0
 
 
-def remap_vmalloc_range(vma: VmAreaStruct, addr: int, pgoff: int) -> None:
+def remap_vmalloc_range(vma: VmAreaStruct, addr: int, pgoff: int) -> int:
     """Map memory from `vmalloc_user` into a whole area; for use in an mmap operation.
 
     Sets VM_DONTEXPAND and VM_DONTDUMP, and VM_MIXEDMAP as `vm_insert_page`.
@@ -258,6 +270,7 @@ def remap_vmalloc_range(vma: VmAreaStruct, addr: int, pgoff: int) -> None:
     :param vma: the area, which is filled completely
     :param addr: what `vmalloc_user` gave
     :param pgoff: where in that memory to begin, in pages; often ``vma.vm_pgoff``
+    :return: 0
     :raises OSError: EINVAL, no vmalloc'ed memory starts there, it isn't from `vmalloc_user`, or it
         ends before the area does; else as for `vm_insert_page`
 
@@ -280,6 +293,7 @@ def remap_vmalloc_range(vma: VmAreaStruct, addr: int, pgoff: int) -> None:
     vma.vm_flags |= VM_MIXEDMAP
     vma.record_runs(vma.vm_start, runs, kind, vma.vm_page_prot)
     vm_flags_set(vma, VM_DONTEXPAND | VM_DONTDUMP)
+    return 0
 
 
 def vmf_insert_pfn(vma: VmAreaStruct, addr: int, pfn: int) -> int:

@@ -6,11 +6,14 @@ process when it is read. Objects live as long as somebody refers to them; the ho
 
 import errno
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mapdev.linux.context import context
 from mapdev.linux.numbers import PF_KTHREAD
 from mapdev.linux.vma import VmAreaStruct, vma_pages
+
+if TYPE_CHECKING:
+    from mapdev.linux.eventfd import EventfdCtx
 
 __all__ = ["MmStruct", "TaskStruct", "current", "find_vma", "for_each_vma"]
 
@@ -84,6 +87,10 @@ class TaskStruct:
     def install_file(self, name: str, driver: Any, private_data: Any, flags: int) -> int:
         """Open a new file in the task; gives its descriptor there. See `anon_inode_getfd`."""
         raise OSError(errno.ESRCH, "anon_inode_getfd: no client's call is being handled")
+
+    def get_eventfd(self, fd: int) -> "EventfdCtx":
+        """Get the eventfd that the task has at `fd`; EBADF, EINVAL. See `eventfd_ctx_fdget`."""
+        raise OSError(errno.EBADF, f"the task {self.pid} has no descriptors")
 
     def _no_memory(self) -> NoReturn:
         kind = "kernel thread" if self.flags & PF_KTHREAD else "task"

@@ -10,6 +10,8 @@ is kept here but the kernel threads and coroutines that sleep in a queue; which 
 host's to know. `completion`, `timer` and `workqueue` build on this.
 """
 
+# ruff: noqa: N802 - kernel names keep the kernel's spelling
+
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
@@ -31,7 +33,8 @@ if TYPE_CHECKING:
     from mapdev.linux.fs import File
 
 __all__ = [
-    "WaitQueueHead", "init_waitqueue_head", "poll_wait", "wait_event", "wait_event_interruptible",
+    "DECLARE_WAIT_QUEUE_HEAD", "WaitQueueHead", "init_waitqueue_head", "poll_wait", "wait_event",
+    "wait_event_interruptible",
     "wait_event_interruptible_exclusive", "wait_event_interruptible_timeout", "wait_event_killable",
     "wait_event_timeout", "waitqueue_active", "wake_up", "wake_up_all", "wake_up_interruptible",
     "wake_up_interruptible_all", "wake_up_interruptible_nr", "wake_up_interruptible_poll",
@@ -106,6 +109,11 @@ def _wait_for(
 ) -> int:
     """Wait until a condition holds; return the jiffies that are left, 0 if the time is over."""
     wq_head.adopt()
+    if not callable(condition):
+        raise TypeError(
+            f"the condition of a wait is a function that is asked again, not {condition!r:.60}: "
+            "write lambda: ..."
+        )
     if condition():
         return max(1, timeout)
     now = context()
@@ -149,6 +157,17 @@ def _sleep(
     finally:
         wq_head.sleepers.discard(task)
         wq_head.exclusive.pop(task, None)
+
+
+def DECLARE_WAIT_QUEUE_HEAD(name: str = "") -> WaitQueueHead:
+    """Make a wait queue.
+
+    :param name: of the variable in C
+
+    Source: include/linux/wait.h
+    Fidelity: gives the queue, where C declares a variable.
+    """
+    return WaitQueueHead()
 
 
 def init_waitqueue_head(wq_head: WaitQueueHead) -> None:
@@ -351,15 +370,16 @@ def waitqueue_active(wq_head: WaitQueueHead) -> bool:
     return bool(wq_head.sleepers or wq_head.exclusive or wq_head._machines)
 
 
-def poll_wait(file: "File", wq_head: WaitQueueHead) -> None:
+def poll_wait(file: "File", wq_head: WaitQueueHead, p: object = None) -> None:
     """Say, in a poll operation, that what it returns may change when a queue is woken.
 
     :param file: the file that is polled
     :param wq_head: the queue
 
     Source: include/linux/poll.h
-    Fidelity: without a poll table as third argument. A driver that never calls it for a file has
-    the file asked again at each `wake_up` of any of its queues; in the kernel nobody would wake up.
+    Fidelity: the poll table, the third argument, says nothing. A driver that never calls it for a
+    file has the file asked again at each `wake_up` of any of its queues; in the kernel nobody would
+    wake up.
     """
     wq_head.adopt()
     file.poll_queues.add(wq_head)

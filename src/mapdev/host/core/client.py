@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 from typing import Any
 
+from mapdev.linux.eventfd import EventfdCtx
 from mapdev.linux.mm import TaskStruct
 from mapdev.linux.vma import VmAreaStruct
 
@@ -37,6 +38,15 @@ class Client(TaskStruct):
     @abc.abstractmethod
     def areas(self) -> list[VmAreaStruct]:
         """Return the process's areas as they are now, sorted by address and linked."""
+
+    def get_eventfd(self, fd: int) -> EventfdCtx:
+        """Return the eventfd that the process has at `fd`.
+
+        :raises OSError: EBADF there is none, EINVAL it is no eventfd, EPERM it may not be had.
+        """
+        from mapdev.host.core.eventfd import take  # for a quick start
+
+        return take(self.tgid, fd)
 
     @abc.abstractmethod
     def install_file(self, name: str, driver: Any, private_data: Any, flags: int) -> int:

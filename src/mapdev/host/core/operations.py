@@ -351,6 +351,8 @@ class Operations:
         """Return the bytes of an object with the buffer protocol, without a copy if it can be."""
         if type(data) is int and -_MAX_ERRNO <= data < 0:
             raise OSError(-data, os.strerror(-data))
+        if type(data) is int and not data:
+            return b""  # the habit of C: the end of the file
         try:
             return as_bytes(data)
         except (TypeError, ValueError):  # no buffer, one that is released, one without a format
