@@ -262,3 +262,16 @@ def test_a_driver_belongs_to_one_host() -> None:
                 second.add(driver, "/dev/a")
             first.close()
             second.add(driver, "/dev/a")
+
+
+def test_a_host_that_is_closed() -> None:
+    with mapdev.host() as host:
+        driver = host.add(Plain, "/dev/a")
+    uses: list[Any] = [
+        lambda: host.add(Plain, "/dev/b"), lambda: host.run(["true"]), lambda: host.popen(["true"]),
+        lambda: host.remove(driver), host.__enter__,
+    ]  # fmt: skip
+    for use in uses:
+        with pytest.raises(DriverError, match="the host is closed"):
+            use()
+    host.close()

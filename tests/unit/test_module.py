@@ -206,3 +206,15 @@ def test_signatures_are_explained(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _refuse(number: int, *arguments: object) -> None:
     raise OSError(number, os.strerror(number))
+
+
+def test_a_parameter_that_the_module_does_not_have(tmp_path: Path) -> None:
+    from mapdev.module.load import _check_parameters
+
+    module = tmp_path / "mapdev.ko"
+    module.write_bytes(b"\0license=GPL\0parmtype=max_mb:ulong\0parm=max_mb:how much\0")
+    _check_parameters(module, ["max_mb=5"])
+    _check_parameters(module, ["max-mb=5"])  # as modprobe takes it
+    for wrong in "max_kb=5", "max_mb", "=5", "license=GPL":
+        with pytest.raises(UnavailableError, match=r"no parameter .*max_mb for key"):
+            _check_parameters(module, [wrong])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ def load(module: Path, parameters: Sequence[str] = ()) -> state.State:
     """
     if not module.exists():
         raise UnavailableError(f"{module} is not there")
+    _check_parameters(module, parameters)
     try:
         finit_module(module, " ".join(parameters))
     except OSError as error:
@@ -36,6 +38,24 @@ def load(module: Path, parameters: Sequence[str] = ()) -> state.State:
                 f"the module is loaded, with other parameters maybe: {_command('unload')} first"
             ) from None
     return check()
+
+
+def _check_parameters(module: Path, parameters: Sequence[str]) -> None:
+    """Refuse parameters that the module does not have: the kernel would ignore them.
+
+    :raises UnavailableError: there is one; the text says which there are.
+    """
+    if not parameters:
+        return
+    types = re.findall(rb"(?<=\0parmtype=)(\w+):", b"\0" + module.read_bytes())  # of .modinfo
+    known = sorted({name.decode() for name in types})
+    for parameter in parameters:
+        name, equals, _ = parameter.partition("=")
+        if known and (not equals or name.replace("-", "_") not in known):
+            raise UnavailableError(
+                f"the module has no parameter {parameter!r}: write key=value, with "
+                f"{', '.join(known)} for key"
+            )
 
 
 def check() -> state.State:

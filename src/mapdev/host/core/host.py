@@ -134,6 +134,14 @@ class Host(abc.ABC):
                 )
         return path
 
+    def check_open(self) -> None:
+        """Refuse what a host can't do once it is closed.
+
+        :raises DriverError: it is.
+        """
+        if self._closed:
+            raise DriverError("the host is closed")
+
     def _knows(self, driver: Driver) -> bool:
         return any(device.driver is driver for device in self.devices)
 
@@ -141,8 +149,7 @@ class Host(abc.ABC):
         self, driver: Driver, node: str, probe: bool, places: Sequence[Any] = (),
         params: dict[str, Any] | None = None,
     ) -> Driver:  # fmt: skip
-        if self._closed:
-            raise DriverError("the host is closed")
+        self.check_open()
         self.watchdog.start()
         with self.lock:
             self._watch_tree()
@@ -201,6 +208,7 @@ class Host(abc.ABC):
         :param what: a driver, with all its nodes, or one node.
         :raises DriverError: there is no such device.
         """
+        self.check_open()
         node = None if isinstance(what, Driver) else node_path(what)
         with self.lock:
             gone = [
@@ -371,6 +379,7 @@ class Host(abc.ABC):
                 self.failures.append(error)
 
     def __enter__(self) -> Self:
+        self.check_open()
         self._tokens.append(enter(Context(self.machine, None, None)))
         return self
 

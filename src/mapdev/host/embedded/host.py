@@ -191,6 +191,7 @@ class EmbeddedHost(Host):
         :raises OSError: EMFILE no descriptors are left for one more client; or the program can't be
             executed, or the kernel refuses the filter.
         """
+        self.check_open()
         self._descendants.adopt()
         parts = self.subsystems
         program = seccomp.build(

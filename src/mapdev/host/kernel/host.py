@@ -92,6 +92,7 @@ class KernelHost(Host):
 
     def popen(self, args: Sequence[Any], **options: Any) -> Process:
         """Start a program; used like `subprocess.Popen`. All others may use the devices as well."""
+        self.check_open()
         process = Process(args, **options)
         self._started = [other for other in self._started if other.poll() is None]
         self._started.append(process)
