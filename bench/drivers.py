@@ -7,6 +7,7 @@ from mapdev import Driver, ioctl, parse_size
 from mapdev.linux import (
     _IO,
     _IOWR,
+    DEVICE_ATTR_RO,
     GFP_KERNEL,
     PAGE_ALIGN,
     PAGE_SHIFT,
@@ -119,3 +120,10 @@ class Faulting(Driver):
             if not vma.is_mapped(addr, addr + PAGE_SIZE):
                 vm_insert_page(vma, addr, self.pages[pgoff])
         return VM_FAULT_NOPAGE
+
+
+class InTree(Bench):
+    """The same as a class device, with an attribute."""
+
+    dev_class = "bench"
+    dev_groups = (DEVICE_ATTR_RO("value", lambda dev, attr: "1\n"),)
