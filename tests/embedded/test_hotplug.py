@@ -15,7 +15,14 @@ from mapdev import Driver
 from mapdev.host.core.host import Host
 from mapdev.host.embedded.host import EmbeddedHost
 from mapdev.host.loading import DriverError
-from mapdev.linux import EPOLLIN, File, WaitQueueHead, poll_wait, wait_event_interruptible
+from mapdev.linux import (
+    EPOLLIN,
+    File,
+    WaitQueueHead,
+    poll_wait,
+    sysfs_notify,
+    wait_event_interruptible,
+)
 
 Client = Callable[..., str]
 Process = subprocess.Popen[str]
@@ -273,3 +280,40 @@ print(os.getcwd())
         assert first.startswith("add@/devices/platform/sensor.0")
         assert second == "/sys/class/sensor" and process.returncode == 0
     assert not host.leaks
+
+
+def test_inotify(mapdev: Host, start: Any, tmp_path: Any) -> None:
+    """A directory that exists, one that does not, and an attribute."""
+    (tmp_path / "real").mkdir()
+    mapdev.add(Bare, f"{tmp_path}/real/stays")
+    mapdev.add(Bare, "/dev/only/stays")
+    driver = mapdev.add(Sensor, "/dev/sensor0")
+    process = start(f"""
+fd = libc.inotify_init1(0)
+watch = libc.inotify_add_watch
+real = watch(fd, b'{tmp_path}/real', 0x300)
+only, temp = watch(fd, b'/dev/only', 0x300), watch(fd, b'/sys/class/sensor/sensor0/temp', 0x2)
+assert min(real, only, temp) > 0 and len({{real, only, temp}}) == 3
+assert watch(fd, b'/dev/only', 0x300) == only
+print('ready', flush=True)
+names = {{real: 'real', only: 'only', temp: 'temp'}}
+seen = []
+while len(seen) < 6:
+    data = os.read(fd, 4096)
+    while data:
+        wd, mask, _, size = struct.unpack_from('<iIII', data)
+        seen.append((names[wd], mask, data[16:16 + size].rstrip(b'\\0').decode()))
+        data = data[16 + size:]
+print(sorted(seen))
+""")
+    assert process.stdout.readline() == "ready\n"
+    mapdev.remove(mapdev.add(Bare, f"{tmp_path}/real/node"))
+    mapdev.remove(mapdev.add(Bare, "/dev/only/node"))
+    (tmp_path / "real" / "file").write_text("")
+    assert driver.dev is not None and driver.dev.kobj is not None
+    sysfs_notify(driver.dev.kobj, None, "temp")
+    output, _ = process.communicate(timeout=60)
+    assert output == (
+        "[('only', 256, 'node'), ('only', 512, 'node'), ('real', 256, 'file'), "
+        "('real', 256, 'node'), ('real', 512, 'node'), ('temp', 2, '')]\n"
+    )

@@ -173,6 +173,22 @@ def test_lsof_and_fuser(mapdev: Any, sensor: Any, require_program: Any) -> None:
         holder.communicate(b"\n", timeout=TIMEOUT)
 
 
+def test_inotifywait(mapdev: Any, sensor: Any, require_program: Any) -> None:
+    program = require_program("inotifywait", "inotify-tools")
+    command = [program, "-m", "-e", "create,delete", "/dev"]
+    process = mapdev.popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        while "established" not in process.stderr.readline():
+            pass
+        mapdev.remove(sensor)
+        mapdev.add("sensor", "/dev/sensor7")
+        lines = [process.stdout.readline() for _ in range(4)]
+        assert "/dev/ DELETE sensor0\n" in lines and "/dev/ CREATE sensor7\n" in lines, lines
+    finally:
+        process.kill()
+        process.communicate()
+
+
 PYUDEV = """
 import sys, pyudev
 context = pyudev.Context()

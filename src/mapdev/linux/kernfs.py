@@ -104,18 +104,20 @@ class KernfsNode:
 class KernfsRoot:
     """A tree of names: ``struct kernfs_root``, for all that programs see from ``/`` on.
 
-    :ivar watchers: called with a node after it came (True) and after it went (False)
+    :ivar watchers: called with a node after it came (True) and before it goes (False)
+    :ivar notified: called with the file of an attribute at `sysfs_notify`, in any thread
 
     Source: fs/kernfs/dir.c
     """
 
-    __slots__ = ("top", "watchers")
+    __slots__ = ("notified", "top", "watchers")
 
     def __init__(self) -> None:
         """Make a tree without any name."""
         self.top = KernfsNode("", stat.S_IFDIR | 0o755)
         self.top.root = self
         self.top.is_active = True
+        self.notified: list[Callable[[KernfsNode], None]] = []
         self.watchers: list[Callable[[KernfsNode, bool], None]] = []
 
     def directory(self, path: str, mode: int = 0o755) -> KernfsNode:

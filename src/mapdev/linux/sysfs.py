@@ -426,6 +426,8 @@ def sysfs_notify(kobj: Kobject, directory: str | None, attr: str) -> None:
     if node is not None and isinstance(node.priv, AttributeNode):
         node.priv.event += 1
         node.priv.queue.wake()
+        for notified in node.root.notified if node.root is not None else ():
+            notified(node)
 
 
 def sysfs_emit(text: str, *args: object) -> str:

@@ -34,6 +34,7 @@ from mapdev.host.embedded.files.open_file import FileTable
 from mapdev.host.embedded.files.open_files import OpenFiles
 from mapdev.host.embedded.files.overlay import Overlay
 from mapdev.host.embedded.files.paths import Paths
+from mapdev.host.embedded.files.shadows import Shadows
 from mapdev.host.embedded.inject.injector import Injector
 from mapdev.host.embedded.listeners import Listeners
 from mapdev.host.embedded.machine import EmbeddedMachine
@@ -120,6 +121,7 @@ class EmbeddedHost(Host):
             files=OpenFiles(table, fd_allocator, operations, mappings, locks, waiting, watcher),
             paths=Paths(table, mappings, self.machine.read_user, messages, overlay, directories),
             directories=directories,
+            shadows=Shadows(overlay, watcher),
             locks=locks,
             descriptors=descriptors,
             fd_allocator=fd_allocator,
@@ -254,6 +256,7 @@ class EmbeddedHost(Host):
             self.subsystems.locks.close()
             self.leaks.extend(self.subsystems.files.close())
             self.subsystems.directories.close()
+            self.subsystems.shadows.close()
             if self.subsystems.uevents.real is not None:
                 self.subsystems.uevents.real.close()
 

@@ -358,6 +358,14 @@ def inotify_of(path: str, mask: int) -> int:
     return fd
 
 
+def inotify_add_watch(fd: int, path: str, mask: int) -> int:
+    """Have an inotify instance watch `path`; return the watch's number."""
+    number: int = _libc.inotify_add_watch(fd, path.encode(), ctypes.c_uint32(mask))
+    if number < 0:
+        raise _error("inotify_add_watch")
+    return number
+
+
 _SIGNALFD_INFO = 128  # bytes; ssi_signo at 0, ssi_code at 8
 
 

@@ -15,6 +15,7 @@ from mapdev.host.embedded.files.directories import Directories
 from mapdev.host.embedded.files.locks import Locks
 from mapdev.host.embedded.files.open_files import OpenFiles
 from mapdev.host.embedded.files.paths import Paths
+from mapdev.host.embedded.files.shadows import Shadows
 from mapdev.host.embedded.inject.injector import Injector
 from mapdev.host.embedded.machine import EmbeddedMachine
 from mapdev.host.embedded.messages import Messages
@@ -33,6 +34,7 @@ class Subsystems(NamedTuple):
     :ivar files: open files of devices.
     :ivar paths: finds the device that a path means.
     :ivar directories: directories that have names of ours in them.
+    :ivar shadows: what inotify looks at in place of names of ours.
     :ivar locks: of all nodes.
     :ivar descriptors: the numbers that devices have in clients.
     :ivar fd_allocator: chooses among them.
@@ -50,6 +52,7 @@ class Subsystems(NamedTuple):
     files: OpenFiles
     paths: Paths
     directories: Directories
+    shadows: Shadows
     locks: Locks
     descriptors: Descriptors
     fd_allocator: FdAllocator

@@ -70,6 +70,7 @@ SYSCALLS = {
     "dup": 23,
     "dup3": 24,
     "fcntl": 25,
+    "inotify_add_watch": 27,
     "ioctl": 29,
     "flock": 32,
     "mknodat": 33,

@@ -149,6 +149,7 @@ SYSCALLS = {
     "fadvise64": 221,
     "epoll_ctl": 233,
     "utimes": 235,
+    "inotify_add_watch": 254,
     "openat": 257,
     "mkdirat": 258,
     "mknodat": 259,

@@ -105,7 +105,12 @@ def _open(kernel: Subsystems, call: Call, read_how: Callable[[], OpenHow]) -> Re
         how, failure = OpenHow(0), error
     dirfd = _directory(call, directory)
     meant = text.lstrip("/") if how.resolve & RESOLVE_IN_ROOT else text
-    found = kernel.paths.find(call.tid, dirfd, meant, how.follows_link, listed=True)
+    try:
+        found = kernel.paths.find(call.tid, dirfd, meant, how.follows_link, listed=True)
+    except FileNotFoundError:
+        if how.flags & os.O_CREAT and is_new_in_ours(kernel, call):
+            raise _error(errno.EACCES) from None
+        raise
     if found is not None and (found.is_real or found.directory is not None):
         from mapdev.host.embedded.calls.directory import open_directory, open_real
 
@@ -126,8 +131,6 @@ def _open(kernel: Subsystems, call: Call, read_how: Callable[[], OpenHow]) -> Re
         if is_link and not how.follows_link and not (how.flags & os.O_PATH and found.is_name):
             return _open_link_itself(how)
         return kernel.files.open(call, found.device, how.flags)
-    if how.flags & os.O_CREAT and found is None and is_new_in_ours(kernel, call):
-        raise _error(errno.EACCES)
     if not text.startswith("/proc/"):
         return PASS_ON
     from mapdev.host.embedded.calls.procfs import open_view  # here, for a quick start
@@ -341,10 +344,11 @@ def _make(code: int) -> Handler:
     """
 
     def handle(kernel: Subsystems, call: Call) -> int | Verdict:
-        if find(kernel, call, 0, may_have_slash=True):
-            raise _error(errno.EEXIST)
-        if is_new_in_ours(kernel, call):
-            raise _error(code)
+        try:
+            if find(kernel, call, 0, may_have_slash=True, may_be_real=True):
+                raise _error(errno.EEXIST)
+        except FileNotFoundError:
+            raise _error(code if is_new_in_ours(kernel, call) else errno.ENOENT) from None
         return PASS_ON
 
     return handle
@@ -435,13 +439,21 @@ def _check_same_mount(kernel: Subsystems, call: Call, which: int) -> None:
         raise _error(errno.EXDEV)
 
 
+def _find_target(kernel: Subsystems, call: Call, code: int) -> Found | None:
+    """Return what the second path of `call` means; `code` if it is new in a directory of ours."""
+    try:
+        return find(kernel, call, 1, may_have_slash=True)
+    except FileNotFoundError:
+        raise _error(code if is_new_in_ours(kernel, call, 1) else errno.ENOENT) from None
+
+
 def _do_link(kernel: Subsystems, call: Call) -> int | Verdict:
     """Refuse other names of a node, and names that are a node's.
 
     Source: fs/namei.c (do_linkat)
     """
     known = AT_SYMLINK_FOLLOW | AT_EMPTY_PATH
-    old, new = find(kernel, call), find(kernel, call, 1, may_have_slash=True)
+    old, new = find(kernel, call), _find_target(kernel, call, errno.EPERM)
     if old is None and new is None:
         return PASS_ON
     check_flags(call, known)
@@ -452,8 +464,6 @@ def _do_link(kernel: Subsystems, call: Call) -> int | Verdict:
     with contextlib.suppress(FileNotFoundError):
         _status(kernel, call, 1)
         raise _error(errno.EEXIST)
-    if is_new_in_ours(kernel, call, 1):
-        raise _error(errno.EPERM)
     if _status(kernel, call, 1, parent=True).st_dev == os.stat("/proc").st_dev:
         raise _error(errno.ENOENT)  # nothing can be made there
     _check_same_mount(kernel, call, 1)
@@ -467,14 +477,14 @@ def _do_rename(kernel: Subsystems, call: Call) -> int | Verdict:
     """
     flags = call.args[BY_NUMBER[call.nr].flags] if BY_NUMBER[call.nr].flags >= 0 else 0
     old = find(kernel, call, 0, may_have_slash=True)
-    new = find(kernel, call, 1, may_have_slash=True)
+    new = _find_target(kernel, call, errno.EPERM)
     if old is None and new is None:
         return PASS_ON
     check_flags(call, RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT)
     if flags & RENAME_EXCHANGE and flags & (RENAME_NOREPLACE | RENAME_WHITEOUT):
         raise _error(errno.EINVAL)
     for which, found in enumerate((old, new)):
-        if found is None and not is_new_in_ours(kernel, call, which):
+        if found is None:
             _check_same_mount(kernel, call, which)
     is_directory = old is None and stat.S_ISDIR(_status(kernel, call, 0).st_mode)
     if new is not None and flags & RENAME_NOREPLACE:

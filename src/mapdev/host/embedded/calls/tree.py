@@ -1,4 +1,4 @@
-"""Handles calls that matter where the host shows more than nodes: chdir, getcwd, statfs.
+"""Handles calls that matter where the host shows more than nodes: chdir, getcwd, inotify.
 
 A directory that is ours alone is, to the kernel, a removed one of the host: its path and its file
 system are told here.
@@ -14,9 +14,13 @@ import os
 from mapdev.host.embedded.calls.directory import change_directory
 from mapdev.host.embedded.calls.path import find
 from mapdev.host.embedded.calls.verdict import PASS_ON, Handler, Result
-from mapdev.host.embedded.libc import statfs
+from mapdev.host.embedded.files.node import R_OK, may_access
+from mapdev.host.embedded.libc import fetch_descriptor, inotify_add_watch, statfs
 from mapdev.host.embedded.subsystems import Subsystems
 from mapdev.host.embedded.syscalls.notify import Call
+from mapdev.host.embedded.syscalls.table import BY_NUMBER
+from mapdev.host.numbers import AT_FDCWD
+from mapdev.linux.kernfs import KernfsNode
 
 
 def _do_chdir(kernel: Subsystems, call: Call) -> Result:
@@ -66,9 +70,35 @@ def _do_fstatfs(kernel: Subsystems, call: Call) -> Result:
     return PASS_ON if node is None else _put_statfs(call, node.path)
 
 
+def _do_inotify_add_watch(kernel: Subsystems, call: Call) -> Result:
+    """Have the client's inotify instance watch a shadow in place of a name of the tree."""
+    meaning = BY_NUMBER[call.nr]
+    text = kernel.paths.read(call.tid, call.args[1])
+    follow = meaning.follows_link(call.args)
+    found = kernel.paths.find(call.tid, AT_FDCWD, text, follow, listed=True) if text else None
+    if found is None or found.open_file is not None or found.is_real:
+        return PASS_ON
+    node = found.directory or found.device.inode.i_private
+    if not isinstance(node, KernfsNode):
+        node = kernel.paths.overlay.nodes[found.device.node]
+    if not may_access(found.device, call.tid, R_OK):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+    number = call.args[0] & 0xFFFFFFFF
+    try:
+        own = fetch_descriptor(call.tid, number)
+    except PermissionError:
+        return PASS_ON  # in a container, maybe: the real directory then
+    try:
+        mask = call.args[2] & 0xFFFFFFFF
+        return inotify_add_watch(own, kernel.shadows.path(node), mask)
+    finally:
+        os.close(own)
+
+
 HANDLERS: dict[str, Handler] = {
     "chdir": _do_chdir,
     "getcwd": _do_getcwd,
+    "inotify_add_watch": _do_inotify_add_watch,
     "statfs": _do_statfs,
     "fstatfs": _do_fstatfs,
 }

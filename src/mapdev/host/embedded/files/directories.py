@@ -33,7 +33,7 @@ from mapdev.host.embedded.files.descriptors import FdAllocator
 from mapdev.host.embedded.files.node import R_OK, may_access
 from mapdev.host.embedded.files.overlay import Overlay
 from mapdev.host.embedded.libc import fetch_descriptor, getdents64
-from mapdev.host.embedded.processes import read_file
+from mapdev.host.embedded.processes import read_file, writable_place
 from mapdev.host.embedded.syscalls.notify import Call
 from mapdev.linux.kernfs import KernfsNode
 
@@ -114,7 +114,7 @@ class Directories:
     def own(self, node: KernfsNode) -> int:
         """Return our descriptor of the removed directory that stands for one that is ours alone."""
         if node not in self._removed:
-            path = f"{_place()}/mapdev-{os.getpid()}-{node.ino}"
+            path = f"{writable_place()}/mapdev-{os.getpid()}-{node.ino}"
             os.mkdir(path, 0o700)
             try:
                 fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -278,11 +278,3 @@ def _real(listing: Listing, size: int) -> list[_Entry]:
 
 def _kind(node: KernfsNode) -> int:
     return node.mode >> 12
-
-
-def _place() -> str:
-    """Return a directory in which we may make one."""
-    for path in ("/dev/shm", os.environ.get("TMPDIR", "/tmp"), "/tmp", "/var/tmp"):
-        if os.access(path, os.W_OK | os.X_OK):
-            return path
-    return "."

@@ -104,6 +104,7 @@ _S = Syscall
 _FD = (0,)
 _PATH = ((CWD, 0),)
 _AT = ((0, 1),)
+_DONT_FOLLOW = 0x02000000  # IN_DONT_FOLLOW
 _NOFOLLOW, _EMPTY = AT_SYMLINK_NOFOLLOW, AT_EMPTY_PATH
 
 SYSCALLS: tuple[Syscall, ...] = (
@@ -242,6 +243,8 @@ SYSCALLS: tuple[Syscall, ...] = (
     _S("unshare", "mapping", "always", is_quick=False),
     _S("getcwd", "tree", "always", is_quick=False, of_tree=True),
     _S("statfs", "tree", "path", paths=_PATH, of_tree=True),
+    _S("inotify_add_watch", "tree", "path", paths=((CWD, 1),), flags=2, nofollow=_DONT_FOLLOW,
+       of_tree=True),
     _S("socket", "netlink", "program", is_quick=False, of_tree=True),
     _S("fstatfs", "tree", "descriptor", fds=_FD, is_quick=False, of_tree=True),
 )  # fmt: skip
