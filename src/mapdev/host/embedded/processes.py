@@ -74,6 +74,12 @@ def is_single_threaded(tid: int) -> bool:
         return True
 
 
+def tracer_of(tid: int) -> int:
+    """Return the thread that traces thread `tid`, 0: none does, or it is gone."""
+    text = _status(tid)
+    return int(_field(text, b"TracerPid:")) if text else 0
+
+
 def threads_traced_by_us(pid: int) -> list[int]:
     """Return the threads of process `pid` of which the calling thread is the tracer."""
     tracer = f"\nTracerPid:\t{threading.get_native_id()}\n".encode()

@@ -224,6 +224,10 @@ class Server(Loop):
         kernel = self._kernel
         if kernel.spaces.by_tgid:
             kernel.spaces.calls(call.tid)
+        if call.tid in kernel.injector.recruits.pending:
+            from mapdev.host.embedded.faults.start import take_in  # here, for a quick start
+
+            self._try(take_in, kernel.injector, kernel.operations, call)
         native = call.arch == ARCH.AUDIT_ARCH and call.nr in HANDLERS
         handler = HANDLERS[call.nr] if native else foreign_open
         wait = self.carry_out(call, handler, kernel, call)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 
 AUDIT_ARCH = 0xC00000B7
 SYSCALL_INSTRUCTION_SIZE = 4  # bytes: svc #0
@@ -29,6 +30,35 @@ BATCH = bytes.fromhex(
 )
 BATCH_END = 40
 BATCH_FIRST, BATCH_LAST = 19, 20  # x19, x20
+
+
+def clone_and_repeat(flags: int, helpers_call: int, number: int, args: Sequence[int]) -> bytes:
+    """Return code to follow an `svc` instruction: start a thread and make the call again.
+
+    Parameters as for x86-64.
+    """
+    code = _load(0, flags)
+    for register in range(1, 5):
+        code += _load(register, 0)
+    code += [*_load(8, 220), 0xD4000001]  # svc
+    again = [word for register, value in enumerate(args) for word in _load(register, value)]
+    again += _load(8, number)
+    code.append(0xB4000000 | len(again) + 2 << 5)  # cbz x0
+    code += again
+    code.append(0x14000000 | -1 - len(code) & 0x3FFFFFF)  # b
+    code += _load(8, helpers_call)
+    code.append(0x14000000 | -1 - len(code) & 0x3FFFFFF)
+    return struct.pack(f"<{len(code)}I", *code)
+
+
+def _load(register: int, value: int) -> list[int]:
+    """Return instructions that load a number: movz and movk."""
+    words = [0xD2800000 | (value & 0xFFFF) << 5 | register]
+    for shift in range(1, 4):
+        if part := value >> 16 * shift & 0xFFFF:
+            words.append(0xF2800000 | shift << 21 | part << 5 | register)
+    return words
+
 
 MAP_32BIT = 0
 EPOLL_EVENT_SIZE = 16  # struct epoll_event, which is aligned here

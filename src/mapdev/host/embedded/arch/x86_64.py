@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 
 AUDIT_ARCH = 0xC000003E
 SYSCALL_INSTRUCTION_SIZE = 2  # bytes: 0f 05
@@ -28,6 +29,26 @@ BATCH = bytes.fromhex(
 )
 BATCH_END = 47
 BATCH_FIRST, BATCH_LAST = 5, 2  # rbx, r13
+
+
+def clone_and_repeat(flags: int, helpers_call: int, number: int, args: Sequence[int]) -> bytes:
+    """Return code to follow a `syscall` instruction: start a thread and make the call again.
+
+    The thread goes back to that instruction too, with another call. No stack is used.
+
+    :param flags: of clone(2).
+    :param helpers_call: the number of the thread's call.
+    :param number: that of the call which is repeated, with `args`.
+    """
+    code = b"\xbf%b" % flags.to_bytes(4, "little")  # mov edi
+    code += bytes.fromhex("31f6 31d2 4531d2 4531c0 b838000000 0f05 85c0 7443")
+    for opcode, value in zip(("48bf", "48be", "48ba", "49ba", "49b8", "49b9"), args, strict=True):
+        code += bytes.fromhex(opcode) + value.to_bytes(8, "little")  # mov rdi, ..., mov r9
+    for call in (number, helpers_call):
+        code += b"\xb8%b" % call.to_bytes(4, "little")  # mov eax
+        code += b"\xeb%b" % (-2 - len(code) - 2).to_bytes(1, "little", signed=True)  # jmp
+    return code
+
 
 MAP_32BIT = 0x40
 EPOLL_EVENT_SIZE = 12  # struct epoll_event, which is packed here

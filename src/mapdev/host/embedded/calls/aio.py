@@ -149,7 +149,7 @@ def _sync(kernel: Subsystems, call: Call, syncs: Syncs, done: int, end: int | No
             raise
         done += 1
     why = "what it asks of a device by io_submit can't be done"
-    with Injection(kernel.injector, call, why) as injection:
+    with Injection(kernel.injector, call, why, own=True) as injection:
         context, count, pointers = call.args[:3]
         thread = injection.thread
         for request, _ in syncs:

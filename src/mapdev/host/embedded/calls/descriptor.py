@@ -53,7 +53,7 @@ def _duplicate(kernel: Subsystems, call: Call, command: int, at_least: int) -> V
     """Answer `call` with a duplicate of its descriptor, numbered in the device range."""
     fd = call.args[0] & 0xFFFFFFFF
     why = "a device's descriptor can't be duplicated in it"
-    with Injection(kernel.injector, call, why) as injection:
+    with Injection(kernel.injector, call, why, own=True) as injection:
         injection.result = _fcntl(kernel, injection.thread, fd, command, at_least)
     return ANSWERED
 

@@ -85,7 +85,9 @@ def change_directory(kernel: Subsystems, call: Call, found: Found) -> Result:
     else:
         assert found.directory is not None
         number = call.add_descriptor(kernel.directories.own(found.directory), None, cloexec=True)
-    with Injection(kernel.injector, call, "it can't go to a directory of mapdev's") as injection:
+    with Injection(
+        kernel.injector, call, "it can't go to a directory of mapdev's", own=True
+    ) as injection:
         try:
             injection.result = injection.thread.syscall("fchdir", number, descriptor=0)
         finally:

@@ -166,7 +166,9 @@ def _getdents(is_old: bool) -> Handler:
 
 def _set_position(kernel: Subsystems, call: Call, fd: int, listing: Listing) -> Result:
     """Move the position of the client's directory by a call of its own: we can't get a copy."""
-    with Injection(kernel.injector, call, "it can't list a directory of mapdev's") as injection:
+    with Injection(
+        kernel.injector, call, "it can't list a directory of mapdev's", own=True
+    ) as injection:
         injection.thread.syscall("lseek", fd, listing.end, os.SEEK_SET, descriptor=0)
         injection.result = len(listing.data)
     return ANSWERED

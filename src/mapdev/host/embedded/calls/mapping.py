@@ -20,7 +20,7 @@ from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Verdi
 from mapdev.host.embedded.faults.start import start_fault_handler
 from mapdev.host.embedded.files.open_file import OpenFile
 from mapdev.host.embedded.inject.batch import SIZE
-from mapdev.host.embedded.inject.injection import Injection
+from mapdev.host.embedded.inject.injection import CalledAgain, Injection
 from mapdev.host.embedded.inject.thread import StoppedThread
 from mapdev.host.embedded.inject.tracee import ClientGone
 from mapdev.host.embedded.mm.remote_mmap import (
@@ -372,7 +372,7 @@ def _closed_unless_mapped(space: MmAreas, task: TaskStruct, vma: DeviceArea) -> 
     """
     try:
         yield
-    except (OSError, ClientGone):
+    except (OSError, ClientGone, CalledAgain):
         if space.fault_handler is not None:
             space.fault_handler.forget(vma)
         space.tell(task, vma, "close")
@@ -399,7 +399,9 @@ def _place(
 
 
 def _do_remap_file_pages(kernel: Subsystems, call: Call) -> int | Verdict:
-    """Refuse to point a device's area at other frames."""
+    """Refuse to point a device's area at other frames; keep the call of a thread of the host's."""
+    if kernel.injector.recruits.pending and kernel.injector.recruits.arrives(call, call.task.tgid):
+        return ANSWERED
     if not kernel.mappings.shows_device(call.tid, call.args[0]):
         return PASS_ON
     raise _error(errno.EINVAL)

@@ -35,8 +35,15 @@ def _do_fork(kernel: Subsystems, call: Call) -> Verdict:
     name, args = NAME_OF[call.nr], call.args[:5]
     if name == "clone":
         args[0] &= ~_UNFIT
-    why = "the device mappings of its children are not followed"
-    with Injection(kernel.injector, call, why) as injection:
+    faults = any(area.faults for area in space)
+    why = "it can't fork" if faults else "the device mappings of its children are not followed"
+    try:
+        injection = Injection(kernel.injector, call, why, own=True).__enter__()
+    except PermissionError:
+        if faults:
+            raise  # nobody would bring pages into the child, which would see others
+        return PASS_ON
+    with injection:
         injection.result, child = injection.thread.fork(name, *args)
         with child:
             task = EmbeddedClient(kernel.machine, child.tid)

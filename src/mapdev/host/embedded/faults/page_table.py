@@ -26,7 +26,8 @@ from mapdev.host.embedded.faults.userfault import (
 )
 from mapdev.host.embedded.inject.batch import CALL, Request
 from mapdev.host.embedded.inject.injector import Injector
-from mapdev.host.embedded.inject.tracee import ClientGone
+from mapdev.host.embedded.inject.thread import StoppedThread
+from mapdev.host.embedded.inject.tracee import ClientGone, NotStoppable
 from mapdev.host.embedded.inject.worker import Worker
 from mapdev.host.embedded.mm.fault_handler import FaultHandler
 from mapdev.host.embedded.mm.remote_mmap import may_be_written
@@ -92,6 +93,16 @@ class ClientPageTable:
         :raises OSError: ENOMEM they can be nowhere else.
         """
         self._in_client(self.worker.move, start, end)
+
+    def stand_in(self) -> StoppedThread:
+        """Return a new thread of the client, stopped, for calls that another can't make.
+
+        :raises OSError: EPERM a debugger holds the worker, EAGAIN no more threads are allowed.
+        """
+        try:
+            return self.worker.stand_in()
+        except NotStoppable:
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM)) from None
 
     def _heard(self) -> None:
         """The worker speaks unasked: something that was posted has failed, or it has ended."""

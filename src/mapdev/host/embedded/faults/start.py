@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 
 from mapdev.host.core.operations import Operations
@@ -10,8 +11,11 @@ from mapdev.host.embedded.faults.handler import UserfaultHandler
 from mapdev.host.embedded.faults.userfault import Userfault, make_in
 from mapdev.host.embedded.inject.injector import Injector
 from mapdev.host.embedded.inject.thread import StoppedThread
+from mapdev.host.embedded.inject.tracee import ClientGone
 from mapdev.host.embedded.mm.fault_handler import FaultHandler
 from mapdev.host.embedded.mm.vma_tree import MmAreas
+from mapdev.host.embedded.syscalls.notify import Call
+from mapdev.linux.log import log
 
 _REFUSED = (errno.EPERM, errno.EACCES, errno.ENOSYS)
 
@@ -56,3 +60,28 @@ def start_fault_handler(
         )  # fmt: skip
     space.fault_handler = fault_handler
     return fault_handler
+
+
+def take_in(injector: Injector, operations: Operations, call: Call) -> None:
+    """Start a fault handler by a recruit, when the thread that has started it makes `call` again.
+
+    It need not fault anything: it has the worker by which calls are made in the process.
+    """
+    recruit = injector.recruits.called_again(call)
+    space = injector.spaces.of(call.tid)
+    if recruit is None or space is None:
+        return
+    thread = injector.stopped(recruit)
+    try:
+        thread.seize()
+        thread.stop()
+        if space.fault_handler is None:
+            start_fault_handler(injector, operations, thread, space)
+    except OSError as error:
+        log.warning("%d: no thread of mapdev can be in it (%s)", space.tgid, error.strerror)
+    except ClientGone:
+        return
+    else:
+        injector.recruits.succeeded(space.tgid)
+    with contextlib.suppress(ClientGone):
+        thread.leave()

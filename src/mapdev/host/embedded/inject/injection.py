@@ -25,7 +25,7 @@ from mapdev.host.embedded.inject.thread import StoppedThread
 from mapdev.host.embedded.inject.tracee import ClientGone, NotStoppable
 from mapdev.host.embedded.limits import limit_of
 from mapdev.host.embedded.mm.vma_tree import MmAreas
-from mapdev.host.embedded.processes import is_single_threaded
+from mapdev.host.embedded.processes import is_single_threaded, tracer_of
 from mapdev.host.embedded.syscalls.notify import Call
 from mapdev.host.numbers import MADV_DONTFORK
 from mapdev.linux.numbers import (
@@ -37,23 +37,34 @@ from mapdev.linux.numbers import (
 )
 
 
+class CalledAgain(Exception):  # noqa: N818 - an event
+    """The thread makes its call again, with which all begins anew; this one is answered."""
+
+
 class Injection:
     """Holds the thread of `call` by ptrace and makes system calls in it.
 
-    :param why: what can't be done if the thread can't be stopped, for the log.
+    If a debugger holds the thread, another thread makes them, where any can (`own`).
+
+    :param why: what can't be done if no thread can be stopped, for the log.
+    :param own: the thread's own table of descriptors matters: no other thread will do.
     :param later: trace it when it is needed first: from then on it dies with us, so not while a
         driver takes its time.
     :raises OSError: EPERM another tracer holds the thread; then, if `later`.
     """
 
-    def __init__(self, injector: Injector, call: Call, why: str, later: bool = False) -> None:
+    def __init__(
+        self, injector: Injector, call: Call, why: str, later: bool = False, own: bool = False
+    ) -> None:
         self.result = -errno.EIO  # unless the block says otherwise before it loses the client
         self.injector = injector
         self._call = call
         self._why = why
         self._memory_fd: MemoryFd | None = None
         self._later = later
+        self._own = own
         self._is_seized = False
+        self._is_stand_in = False
         self._thread: StoppedThread = injector.stopped(call)
 
     def __enter__(self) -> Self:
@@ -81,6 +92,7 @@ class Injection:
         """
         if not self._thread.is_stopped:
             self._seize()
+        if not self._thread.is_stopped:
             self._thread.stop()
         return self._thread
 
@@ -91,9 +103,37 @@ class Injection:
             self._thread.seize()
             self._is_seized = True
         except NotStoppable:
+            self._take_another_thread()
+
+    def _take_another_thread(self) -> None:
+        """Have a thread make the calls that no debugger holds.
+
+        :raises CalledAgain: none is there yet.
+        :raises OSError: EPERM there can be none.
+        """
+        tid, tracer = self._call.tid, tracer_of(self._call.tid)
+        space = None if self._own or not tracer else self.injector.spaces.of(tid)
+        if space is not None and space.fault_handler is not None:
+            with contextlib.suppress(PermissionError):
+                self._thread = space.fault_handler.stand_in()
+                self._is_seized = self._is_stand_in = True
+                return
+        elif space is not None and self.injector.recruits.begin(self._call, space.tgid):
+            raise CalledAgain
+        if not tracer:
+            text = (
+                f"may not be traced by mapdev, so {self._why}: it runs as another user, or Yama "
+                "forbids it; see `mapdev doctor`"
+            )
+        elif self._own:
             text = f"is held by a debugger, so {self._why}; detach the debugger first"
-            self.injector.messages.say_once("traced", self._call.tid, text)
-            raise OSError(errno.EPERM, os.strerror(errno.EPERM)) from None
+        else:
+            text = (
+                f"is held by a debugger and had several threads before it mapped a device, so "
+                f"{self._why}; map it in a process of one thread, or attach the debugger later"
+            )
+        self.injector.messages.say_once("traced", tid, text)
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
     def __exit__(
         self,
@@ -101,10 +141,17 @@ class Injection:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> bool:
+        if isinstance(error, CalledAgain):
+            return True
         if isinstance(error, OSError):
             self.result = -(error.errno or errno.EIO)
         try:
-            if self._is_seized:
+            if self._is_stand_in:
+                if self._memory_fd is not None:
+                    self._memory_fd.give_back()
+                self._thread.leave()
+                self._call.answer(self.result)
+            elif self._is_seized:
                 thread = self.thread  # stopped: a result is nothing but a number then, even -512
                 try:
                     if self._memory_fd is not None:

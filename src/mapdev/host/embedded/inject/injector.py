@@ -11,6 +11,7 @@ import os
 from typing import TYPE_CHECKING
 
 from mapdev.host.embedded.inject.batch import Batch
+from mapdev.host.embedded.inject.recruit import Recruits
 from mapdev.host.embedded.listeners import Listeners
 from mapdev.host.embedded.messages import Messages
 from mapdev.host.embedded.mm.mappings import Mappings
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from mapdev.host.embedded.inject.thread import StoppedThread
     from mapdev.host.embedded.inject.tracee import Tracee
 
-# A call that the filter always hands over and that has no effect before we answer it.
-HELPERS_CALL = "remap_file_pages"
 _PATIENCE = 0.02  # seconds between two looks whether the helper was killed, or stopped
 
 
@@ -33,6 +32,7 @@ class Injector:
     :ivar mappings: of all clients; `leases`, `spaces` and `window` are its.
     :ivar secret: 32 bits that mark the host's own calls in clients, see `filter`.
     :ivar batch: makes lists of calls in clients.
+    :ivar recruits: threads in processes that a debugger holds.
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class Injector:
         self.messages = messages
         self.secret = int.from_bytes(os.urandom(4), "little") | 1
         self.batch = Batch()
+        self.recruits = Recruits(listeners)
         self._listeners = listeners
 
     def stopped(self, call: Call) -> StoppedThread:

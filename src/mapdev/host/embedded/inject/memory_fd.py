@@ -13,7 +13,8 @@ import errno
 import os
 
 from mapdev.host.embedded.inject.batch import Request
-from mapdev.host.embedded.inject.injector import HELPERS_CALL, Injector
+from mapdev.host.embedded.inject.injector import Injector
+from mapdev.host.embedded.inject.recruit import HELPERS_CALL
 from mapdev.host.embedded.inject.thread import StoppedThread
 from mapdev.host.embedded.inject.tracee import ClientGone
 from mapdev.host.embedded.syscalls.notify import Call

@@ -22,7 +22,8 @@ from collections.abc import Callable, Sequence
 
 from mapdev.host.embedded.arch import ARCH, NUMBER_OF
 from mapdev.host.embedded.inject.batch import CALL, CallError, Request, is_error, pack
-from mapdev.host.embedded.inject.injector import HELPERS_CALL, Injector
+from mapdev.host.embedded.inject.injector import Injector
+from mapdev.host.embedded.inject.recruit import HELPERS_CALL
 from mapdev.host.embedded.inject.thread import StoppedThread, set_to_work
 from mapdev.host.embedded.inject.tracee import (
     PTRACE_DETACH,
@@ -191,6 +192,29 @@ class Worker:
             raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)) from None
         self.page = page
         self.run([("munmap", (old, 2 * PAGE_SIZE), None)])
+
+    def stand_in(self) -> StoppedThread:
+        """Start another thread, to make calls in place of one that can't be stopped; it is stopped.
+
+        It has all signals blocked, and ends by `StoppedThread.leave`.
+
+        :raises NotStoppable: a debugger holds the worker too.
+        :raises OSError: EAGAIN the client may have no more threads.
+        :raises ClientGone: as above.
+        """
+        self.settle()
+        Tracee(self.tid).seize()
+        self._send(pack([(HELPERS_CALL, (), None)], 0))  # without a mark: it is handed over
+        worker = self._injector.stopped(self._injector.call_of(Tracee(self.tid)))
+        worker.stop()
+        try:
+            helper = worker.start_helper(HELPERS_CALL)
+            stand_in = self._injector.stopped(self._injector.call_of(helper))
+        finally:
+            if not worker.gone:
+                worker.become_worker(self.page, _SOCKET)
+        stand_in.stop()
+        return stand_in
 
     def _map_pages(self, place: int, flags: int) -> int:
         how = PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | flags, ULONG_MAX, 0

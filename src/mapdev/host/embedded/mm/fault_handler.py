@@ -7,10 +7,13 @@ list of areas nor the calls on it depend on how touches are noticed and pages ma
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from mapdev.host.embedded.mm.vma import DeviceArea
 from mapdev.linux.mm import TaskStruct
+
+if TYPE_CHECKING:
+    from mapdev.host.embedded.inject.thread import StoppedThread
 
 
 class FaultHandler(Protocol):
@@ -26,6 +29,9 @@ class FaultHandler(Protocol):
 
     def make_way(self, start: int, end: int) -> None:
         """Take those two pages out of [`start`, `end`), where the client wants something else."""
+
+    def stand_in(self) -> StoppedThread:
+        """Return a new thread of the client, stopped, for calls that another can't make."""
 
     def adopt(self, area: DeviceArea) -> int:
         """Get ready to map memory in `area`; return the index of its lease."""
