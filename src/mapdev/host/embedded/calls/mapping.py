@@ -34,7 +34,7 @@ from mapdev.host.embedded.mm.remote_mmap import (
 from mapdev.host.embedded.mm.vma import DeviceArea
 from mapdev.host.embedded.mm.vma_tree import MmAreas
 from mapdev.host.embedded.mm.window import Window
-from mapdev.host.embedded.processes import read_file
+from mapdev.host.embedded.processes import read_file, tracer_of
 from mapdev.host.embedded.subsystems import Subsystems
 from mapdev.host.embedded.syscalls.notify import Call
 from mapdev.host.numbers import CLONE_NEWNS, MADV_DONTFORK, MLOCK_ONFAULT, ULONG_MAX
@@ -229,6 +229,8 @@ class _Mapping:
         """
         window, space = self._kernel.window, self._space
         if space.room_end is None:
+            if tracer_of(self._call.tid):
+                return None  # so that it is stopped, if it can be, before the driver is asked
             space.room_end = _end_of_room(self._call.tid, window)
         place = next(iter(places(window, space, length)), None)
         return place if place is not None and place + length <= space.room_end else None
