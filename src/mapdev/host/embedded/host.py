@@ -118,7 +118,9 @@ class EmbeddedHost(Host):
         self.subsystems = Subsystems(
             machine=self.machine,
             operations=operations,
-            files=OpenFiles(table, fd_allocator, operations, mappings, locks, waiting, watcher),
+            files=OpenFiles(
+                table, fd_allocator, operations, mappings, locks, waiting, watcher, messages
+            ),
             paths=Paths(table, mappings, self.machine.read_user, messages, overlay, directories),
             directories=directories,
             shadows=Shadows(overlay, watcher),

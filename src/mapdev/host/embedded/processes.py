@@ -126,6 +126,20 @@ def yama_forbids() -> str:
     return ""
 
 
+def hides_descriptor(tid: int, fd: int) -> bool:
+    """Say whether we may not see what a descriptor of thread `tid` is.
+
+    Source: fs/proc/base.c (proc_fd_access_allowed): its user, its capabilities, PR_SET_DUMPABLE
+    """
+    try:
+        os.readlink(f"/proc/{tid}/fd/{fd}")
+    except PermissionError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
 def descriptor_flags(tid: int, fd: int) -> int:
     """Return the open flags of a descriptor of thread `tid`.
 

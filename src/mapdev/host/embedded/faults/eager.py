@@ -85,6 +85,9 @@ class EagerHandler(UserfaultHandler):
                 if not self._bring_now(area, page, is_write, task):
                     self._hide(area, page, page + PAGE_SIZE)
 
+    def _wake(self, start: int, end: int) -> None:
+        """Do nothing: nobody waits."""
+
     def _hide(self, area: DeviceArea, start: int, end: int) -> None:
         """Have touches of [`start`, `end`) be SIGBUS, as they are beyond the end of memory."""
         self.worker.run([self._mmap(area, start, end, self._mappings.nr_frames)])

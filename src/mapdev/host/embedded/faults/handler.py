@@ -137,7 +137,7 @@ class UserfaultHandler(ClientPageTable):
         if fault.is_protection:
             self._refuse(fault.tid, area, page, self._allow_write(area, page, task))
         elif area.is_mapped(page, page + PAGE_SIZE):
-            self._userfault.wake(page, page + PAGE_SIZE)  # another thread's fault was first
+            self._wake(page, page + PAGE_SIZE)  # another thread's fault was first
         else:
             self._refuse(fault.tid, area, page, self.bring(area, page, fault.is_write, task))
 
@@ -193,7 +193,7 @@ class UserfaultHandler(ClientPageTable):
         for run in fresh:
             if told and not (written is not None and run.addr <= written < run.end):
                 self._protect(run.addr, run.end)
-            self._userfault.wake(run.addr, run.end)
+            self._wake(run.addr, run.end)
 
     def _ask(self, area: DeviceArea, vmf: VmFault, is_write: bool, task: TaskStruct) -> int:
         page = vmf.address
@@ -273,7 +273,7 @@ class UserfaultHandler(ClientPageTable):
                 return
             answer = VM_FAULT_RETRY
         if answer & VM_FAULT_RETRY:
-            self._userfault.wake(page, page + PAGE_SIZE)
+            self._wake(page, page + PAGE_SIZE)
 
     def _hole(self, area: DeviceArea, page: int) -> list[Request]:
         """Return a call that maps a page beyond the end of memory: a touch of it is SIGBUS."""
@@ -282,7 +282,7 @@ class UserfaultHandler(ClientPageTable):
     def _fail_in_kernel(self, area: DeviceArea, page: int) -> None:
         """Let the system call that waits for `page` fail with EFAULT; nobody can stop it there."""
         self.worker.run(self._hole(area, page))
-        self._userfault.wake(page, page + PAGE_SIZE)
+        self._wake(page, page + PAGE_SIZE)
         self.stale.append((page, time.monotonic() + _ENOUGH))
 
     def _send_signal(self, tid: int, area: DeviceArea, page: int, what: FaultSignal) -> None:

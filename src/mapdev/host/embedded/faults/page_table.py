@@ -20,7 +20,11 @@ from mapdev.host.embedded.faults.userfault import (
     MODE_MINOR,
     MODE_MISSING,
     MODE_WP,
+    PROTECT,
+    REGISTER,
+    UFFDIO_REGISTER,
     UFFDIO_WAKE,
+    UFFDIO_WRITEPROTECT,
     WAKE_RANGE,
     Userfault,
 )
@@ -205,7 +209,7 @@ class ClientPageTable:
             self._userfault.register(run.addr, run.end, MODE_MISSING | MODE_MINOR)
             where = run.addr, run.end - run.addr
             self.worker.run([("munlock", where, None), ("madvise", (*where, MADV_DONTNEED), None)])
-            self._userfault.wake(run.addr, run.end)
+            self._wake(run.addr, run.end)
 
     def _renew(self, area: DeviceArea, start: int, end: int) -> None:
         """Fill [`start`, `end`) anew, which the client may touch in between."""
@@ -272,10 +276,30 @@ class ClientPageTable:
         return "mmap", arguments, 4
 
     def _protect(self, start: int, end: int) -> None:
-        if self._userfault.can_protect:
+        if not self._userfault.can_protect:
+            return
+        if self.worker.has_posts:
+            self._post_ioctl(UFFDIO_REGISTER, REGISTER.pack(start, end - start, MODE_WP, 0))
+            self._post_ioctl(UFFDIO_WRITEPROTECT, PROTECT.pack(start, end - start, 1))
+        else:
             self._userfault.register(start, end, MODE_WP)
             self._userfault.write_protect(start, end, on=True)
-            self._protected.update(range(start, end, PAGE_SIZE))
+        self._protected.update(range(start, end, PAGE_SIZE))
+
+    def _wake(self, start: int, end: int) -> None:
+        """Let those who wait in [`start`, `end`) go on, when the worker has mapped what is there.
+
+        That may take long if a debugger holds the worker; they would touch it again and again.
+        """
+        if self.worker.has_posts:
+            self._post_ioctl(UFFDIO_WAKE, WAKE_RANGE.pack(start, end - start))
+        else:
+            self._userfault.wake(start, end)
+
+    def _post_ioctl(self, request: int, data: bytes) -> None:
+        """Have the worker make a request of the userfaultfd after what it has to do already."""
+        where, mark = self.worker.behind(1), self._mark
+        self.worker.post(CALL.pack(_IOCTL, self._wakes | mark, request, where, 0, 0, mark), data)
 
 
 def _how(area: DeviceArea) -> int:

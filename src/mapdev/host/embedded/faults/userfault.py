@@ -19,8 +19,8 @@ from mapdev.host.embedded.libc import pidfd_getfd
 from mapdev.linux.numbers import PAGE_SIZE
 
 UFFD_USER_MODE_ONLY = 1
-_UFFDIO_API, _UFFDIO_REGISTER, UFFDIO_WAKE = 0xC018AA3F, 0xC020AA00, 0x8010AA02
-_UFFDIO_UNREGISTER, _UFFDIO_WRITEPROTECT = 0x8010AA01, 0xC018AA06
+_UFFDIO_API, UFFDIO_REGISTER, UFFDIO_WAKE = 0xC018AA3F, 0xC020AA00, 0x8010AA02
+_UFFDIO_UNREGISTER, UFFDIO_WRITEPROTECT = 0x8010AA01, 0xC018AA06
 _UFFDIO_COPY = 0xC028AA03
 _UFFD_API = 0xAA
 _FEATURE_THREAD_ID, _FEATURE_MINOR_SHMEM, _FEATURE_WP_SHMEM = 1 << 8, 1 << 10, 1 << 12
@@ -32,6 +32,7 @@ _EVENT_PAGEFAULT = 0x12
 _MESSAGE = struct.Struct("<B7xQQI4x")  # struct uffd_msg of a page fault: event, flags, address, tid
 _AT_ONCE = 64
 _THREE, _FOUR, _FIVE = struct.Struct("<QQQ"), struct.Struct("<QQQQ"), struct.Struct("<QQQQQ")
+PROTECT, REGISTER = _THREE, _FOUR  # struct uffdio_writeprotect, uffdio_register
 WAKE_RANGE = struct.Struct("<QQ")  # struct uffdio_range, in bytes: start and length
 _NOWHERE = 1 << 16  # an address at which we have nothing: below all that the kernel places
 
@@ -112,7 +113,7 @@ class UserFault:
         """
         request = bytearray(_FOUR.pack(start, end - start, mode, 0))
         try:
-            fcntl.ioctl(self.fd, _UFFDIO_REGISTER, request)
+            fcntl.ioctl(self.fd, UFFDIO_REGISTER, request)
         except OSError as error:
             if error.errno == errno.EBUSY and not mode & MODE_WP:
                 # Linux 7 takes no kind away from what is registered already, but adds to it.
@@ -124,7 +125,7 @@ class UserFault:
     def write_protect(self, start: int, end: int, on: bool) -> None:
         """Write-protect pages, so that the next write is reported, or take the protection off."""
         request = bytearray(_THREE.pack(start, end - start, int(on)))
-        fcntl.ioctl(self.fd, _UFFDIO_WRITEPROTECT, request)
+        fcntl.ioctl(self.fd, UFFDIO_WRITEPROTECT, request)
 
     def wake(self, start: int, end: int) -> None:
         """Let threads that wait for a page in [`start`, `end`) try again."""

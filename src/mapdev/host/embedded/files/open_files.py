@@ -14,7 +14,7 @@ import socket
 import stat
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 from mapdev.host.core.device import Device
 from mapdev.host.core.files import access_mode, new_file
@@ -27,7 +27,9 @@ from mapdev.host.embedded.files.display import Display
 from mapdev.host.embedded.files.locks import Locks
 from mapdev.host.embedded.files.node import R_OK, W_OK, may_access, owns
 from mapdev.host.embedded.files.open_file import FileTable, OpenFile
+from mapdev.host.embedded.messages import Messages
 from mapdev.host.embedded.mm.mappings import Mappings
+from mapdev.host.embedded.processes import hides_descriptor, yama_forbids
 from mapdev.host.embedded.syscalls.notify import Call
 from mapdev.host.embedded.watcher import Watcher
 from mapdev.linux.fs import File
@@ -54,8 +56,10 @@ class OpenFiles:
         locks: Locks,
         waiting: Waiting,
         watcher: Watcher,
+        messages: Messages,
     ) -> None:
         self.table = table
+        self._messages = messages
         self._numbers = numbers
         self._base = numbers.base
         self._operations = operations
@@ -73,13 +77,16 @@ class OpenFiles:
         """Return the device's open file that a descriptor argument of `call` means, if any.
 
         :raises OSError: EBADF the number is the one at which physical memory is lent. The kernel
-            must not look: by then it may be lent to another thread of the client.
+            must not look: by then it may be lent to another thread of the client. EIO the host may
+            not see what it is and the kernel would find a socket there.
         """
         fd = call.args[argument] & 0xFFFFFFFF
         if fd == self._numbers.scratch and not self._is_clients_own(call.tid, fd):
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         open_file = self.table.at(call.tid, fd)
         if open_file is None:
+            if fd >= self._base and len(self.table) and hides_descriptor(call.tid, fd):
+                self._refuse_hidden(call.tid)
             return None
         call.file, call.owner = open_file, open_file.device.owner
         if self._spaces.by_tgid and self._spaces.unseen:
@@ -87,6 +94,15 @@ class OpenFiles:
         if fd < self._base:
             open_file.ready.edge = True  # the filter does not show what epoll_ctl does with it
         return open_file
+
+    def _refuse_hidden(self, tid: int) -> NoReturn:
+        why = yama_forbids() or "it runs as another user, or has made itself undumpable"
+        self._messages.say_once(
+            "hidden descriptor", tid,
+            f"uses a descriptor of a device, but mapdev may not see it any more ({why}): it gets "
+            "EIO. Run mapdev as that user or as root",
+        )  # fmt: skip
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     def _is_clients_own(self, tid: int, fd: int) -> bool:
         try:

@@ -17,7 +17,6 @@ import signal
 import struct
 import threading
 import time
-from collections.abc import Callable
 
 from mapdev.host.embedded.arch import ARCH
 from mapdev.host.embedded.libc import ptrace
@@ -231,20 +230,17 @@ class Tracee:
 
 
 class Wakeful(Tracee):
-    """Keeps an injected thread running while SIGSTOP holds its process; traces it only then.
+    """Keeps an injected thread running while SIGSTOP holds its process; traces it only then."""
 
-    :param warn: called when it can't, since another tracer holds it.
-    """
-
-    def __init__(self, tid: int, warn: Callable[[], None]) -> None:
+    def __init__(self, tid: int) -> None:
         super().__init__(tid)
-        self._warn = warn
         self._is_held = False
 
     def keep_going(self) -> None:
         """See that the thread goes on; to be called again and again; does not wait.
 
         :raises ClientGone: it died.
+        :raises NotStoppable: another tracer has stopped it.
         """
         if not self._is_held:
             state = state_of(self.tid)
@@ -252,11 +248,7 @@ class Wakeful(Tracee):
                 raise ClientGone
             if state not in "Tt":
                 return
-            try:
-                self.seize()
-            except NotStoppable:
-                self._warn()
-                return
+            self.seize()
             self._is_held = True
         super().keep_going()
 

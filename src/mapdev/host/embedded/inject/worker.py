@@ -18,6 +18,7 @@ import itertools
 import os
 import select
 import socket
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from mapdev.host.embedded.arch import ARCH, NUMBER_OF
@@ -57,7 +58,8 @@ class Worker:
     """A worker thread of a client, and the host's end of its socket.
 
     :ivar tid: its number.
-    :ivar has_posts: it may not have made yet what was posted.
+    :ivar has_posts: it may not have made yet what was posted, or what it was to make while a
+        debugger held it.
     :param failed: called with the error of something posted.
     :ivar page: the two pages of memory that it has: one to work in, one of code.
     """
@@ -78,10 +80,13 @@ class Worker:
         self._sent = b""
         self.has_posts = False
         self.failed = failed
+        self._late: deque[bytes] = deque()  # calls whose answer nobody waits for any more
         self._numbers = {_SOCKET}
 
     def run(self, requests: Sequence[Request]) -> None:
         """Have calls made one after another, up to the first that fails.
+
+        If a debugger has stopped the worker, they are made when that lets it go on: nobody waits.
 
         :raises CallError: that of the call that failed.
         :raises ClientGone: the client is gone, or about to go.
@@ -105,6 +110,8 @@ class Worker:
             self.socket.send(message, _AT_ONCE_OR_NOT)
         except BlockingIOError:  # so many threads wait, and the process is stopped
             self.settle()
+            if self.has_posts:  # a debugger has stopped it
+                raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS)) from None
             self.post(calls, left_over)
         except OSError:
             raise ClientGone from None
@@ -115,7 +122,7 @@ class Worker:
         return self.page + nr_calls * CALL.size
 
     def settle(self) -> None:
-        """Wait until all is made that was posted.
+        """Wait until all is made that was posted, unless a debugger has stopped the worker.
 
         :raises ClientGone: the client is gone, or about to go: it is if something failed.
         """
@@ -136,7 +143,7 @@ class Worker:
             answer = b""
         if not answer:
             raise ClientGone
-        return _error_in(answer, 0, b"")
+        return _error_in(answer, 0, self._late.popleft() if self._late else b"")
 
     def lend(self, description: int) -> int:
         """Put a copy of our descriptor into the worker's table and return its number there.
@@ -146,8 +153,12 @@ class Worker:
         """
         number = next(number for number in itertools.count() if number not in self._numbers)
         self._send(pack([(HELPERS_CALL, (), None)], 0))  # without a mark: it is handed over
-        thread = self._thread()
-        call = self._injector.call_of(thread)
+        thread = Wakeful(self.tid)
+        try:
+            call = self._injector.call_of(thread)
+        except NotStoppable:
+            self._late.append(b"")
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM)) from None
         try:
             call.add_descriptor(description, number, cloexec=True)
         except OSError as error:
@@ -232,20 +243,27 @@ class Worker:
         except OSError:
             raise ClientGone from None
 
-    def _thread(self) -> Wakeful:
-        return Wakeful(self.tid, lambda: self._injector.messages.say_of(
-            "stopped", tgid_of(self.tid), "is stopped by a debugger in the middle of a page fault; "
-            "all other clients wait for it to be continued or killed"))  # fmt: skip
-
     def _receive(self, before: int, thread: Wakeful | None = None) -> int:
-        """Return the result of the last call that was sent."""
-        self._wait(thread or self._thread())
-        try:
-            answer = self.socket.recv(_MESSAGE)
-        except OSError:
-            answer = b""
-        if not answer:
-            raise ClientGone
+        """Return the result of the last call that was sent; 0 if a debugger holds the worker."""
+        while True:
+            try:
+                self._wait(thread or Wakeful(self.tid))
+            except NotStoppable:
+                self._late.append(self._sent)
+                self.has_posts = True
+                return 0
+            try:
+                answer = self.socket.recv(_MESSAGE)
+            except OSError:
+                answer = b""
+            if not answer:
+                raise ClientGone
+            if not self._late:
+                break
+            if error := _error_in(answer, 0, self._late.popleft()):
+                self.failed(error)
+                raise ClientGone
+        self.has_posts = False  # all before it has been made too
         error = _error_in(answer, before, self._sent)
         if answer[8 : CALL.size] != self._sent[8 : CALL.size]:  # of what was posted before
             self.failed(error or OSError(errno.EIO, os.strerror(errno.EIO)))
@@ -256,11 +274,23 @@ class Worker:
         return result
 
     def _wait(self, thread: Wakeful) -> None:
-        """Wait for an answer, which must come though the process may be stopped (SIGSTOP)."""
+        """Wait for an answer, which must come though the process may be stopped (SIGSTOP).
+
+        :raises NotStoppable: a debugger holds the worker.
+        """
         poller = select.poll()
         poller.register(self.socket, select.POLLIN)
-        while not poller.poll(_PATIENCE):
-            thread.keep_going()
+        patience = 0 if self._late else _PATIENCE
+        while not poller.poll(patience):
+            try:
+                thread.keep_going()
+            except NotStoppable:
+                self._injector.messages.say_of(
+                    "stopped", tgid_of(self.tid), "is stopped by a debugger in the middle of a "
+                    "page fault; who looks at that page waits until it is continued or killed"
+                )  # fmt: skip
+                raise
+            patience = _PATIENCE
         thread.let_go()
 
 
