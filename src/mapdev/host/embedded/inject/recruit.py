@@ -37,12 +37,12 @@ from mapdev.host.numbers import (
     CLONE_UNTRACED,
     CLONE_VM,
 )
+from mapdev.linux.errnos import ERESTARTNOINTR
 
 # A call that the filter always hands over and that has no effect before we answer it.
 HELPERS_CALL = "remap_file_pages"
 _FLAGS = (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM
           | CLONE_UNTRACED)  # fmt: skip
-_ERESTARTNOINTR = 513
 _PATIENCE = 0.02  # seconds between two looks whether the process has been killed
 _MOST_TRIES = 100
 
@@ -83,7 +83,7 @@ class Recruits:
             return False  # its code is shared, or may not be written here
         self._tries[tgid] = self._tries.get(tgid, 0) + 1
         self.pending[call.tid] = _Recruit(call, tgid, code, saved)
-        call.fail(_ERESTARTNOINTR)
+        call.fail(ERESTARTNOINTR)
         return True
 
     def arrives(self, call: Call, tgid: int) -> bool:
