@@ -80,6 +80,12 @@ def tracer_of(tid: int) -> int:
     return int(_field(text, b"TracerPid:")) if text else 0
 
 
+def blocked_signals(tid: int) -> int:
+    """Return which signals thread `tid` blocks, signal N as bit N - 1; none if it is gone."""
+    text = _status(tid)
+    return int(_field(text, b"SigBlk:"), 16) if text else 0
+
+
 def threads_traced_by_us(pid: int) -> list[int]:
     """Return the threads of process `pid` of which the calling thread is the tracer."""
     tracer = f"\nTracerPid:\t{threading.get_native_id()}\n".encode()

@@ -32,22 +32,41 @@ BATCH_END = 40
 BATCH_FIRST, BATCH_LAST = 19, 20  # x19, x20
 
 
-def clone_and_repeat(flags: int, helpers_call: int, number: int, args: Sequence[int]) -> bytes:
+def clone_and_repeat(
+    flags: int, helpers_call: int, number: int, args: Sequence[int], blocked: int
+) -> bytes:
     """Return code to follow an `svc` instruction: start a thread and make the call again.
 
     Parameters as for x86-64.
     """
-    code = _load(0, flags)
+    code: list[int] = []
+    masks = []  # where the address of a mask is taken
+
+    def block() -> None:  # rt_sigprocmask(SIG_SETMASK, a mask, 0, 8)
+        code.extend([*_load(0, 2), *_load(2, 0), *_load(3, 8), *_load(8, 135)])
+        masks.append(len(code))
+        code.extend([0x10000001, 0xD4000001])  # adr x1; svc
+
+    def call_again(number: int) -> None:
+        code.extend(_load(8, number))
+        code.append(0x14000000 | -1 - len(code) & 0x3FFFFFF)  # b
+
+    block()
+    code += _load(0, flags)
     for register in range(1, 5):
         code += _load(register, 0)
-    code += [*_load(8, 220), 0xD4000001]  # svc
-    again = [word for register, value in enumerate(args) for word in _load(register, value)]
-    again += _load(8, number)
-    code.append(0xB4000000 | len(again) + 2 << 5)  # cbz x0
-    code += again
-    code.append(0x14000000 | -1 - len(code) & 0x3FFFFFF)  # b
-    code += _load(8, helpers_call)
-    code.append(0x14000000 | -1 - len(code) & 0x3FFFFFF)
+    code += [*_load(8, 220), 0xD4000001]  # clone
+    jump = len(code)
+    code.append(0xB4000000)  # cbz x0
+    block()
+    for register, value in enumerate(args):
+        code += _load(register, value)
+    call_again(number)
+    code[jump] |= len(code) - jump << 5
+    call_again(helpers_call)
+    for at, mask in zip(masks, ((1 << 64) - 1, blocked), strict=True):
+        code[at] |= len(code) - at << 5  # in words: two lower bits of the distance are 0
+        code += [mask & 0xFFFFFFFF, mask >> 32]
     return struct.pack(f"<{len(code)}I", *code)
 
 

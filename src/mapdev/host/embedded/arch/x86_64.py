@@ -31,23 +31,46 @@ BATCH_END = 47
 BATCH_FIRST, BATCH_LAST = 5, 2  # rbx, r13
 
 
-def clone_and_repeat(flags: int, helpers_call: int, number: int, args: Sequence[int]) -> bytes:
+def clone_and_repeat(
+    flags: int, helpers_call: int, number: int, args: Sequence[int], blocked: int
+) -> bytes:
     """Return code to follow a `syscall` instruction: start a thread and make the call again.
 
-    The thread goes back to that instruction too, with another call. No stack is used.
+    The thread goes back to that instruction too, with another call. It has all signals blocked,
+    since it must run no handler: it uses no stack, for that is the other thread's.
 
     :param flags: of clone(2).
     :param helpers_call: the number of the thread's call.
     :param number: that of the call which is repeated, with `args`.
+    :param blocked: the signals that are blocked.
     """
-    code = b"\xbf%b" % flags.to_bytes(4, "little")  # mov edi
-    code += bytes.fromhex("31f6 31d2 4531d2 4531c0 b838000000 0f05 85c0 7443")
+    code = bytearray()
+    masks = []  # where the distance to a mask belongs
+
+    def block() -> None:  # rt_sigprocmask(SIG_SETMASK, a mask, 0, 8)
+        code.extend(bytes.fromhex("b80e000000 bf02000000 488d35"))
+        masks.append(len(code))
+        code.extend(bytes.fromhex("00000000 31d2 41ba08000000 0f05"))
+
+    def call_again(number: int) -> None:
+        code.extend(b"\xb8" + number.to_bytes(4, "little") + b"\xe9")  # mov eax; jmp
+        code.extend((-2 - len(code) - 4).to_bytes(4, "little", signed=True))
+
+    block()
+    code += b"\xbf" + flags.to_bytes(4, "little")  # mov edi
+    code += bytes.fromhex("31f6 31d2 4531d2 4531c0 b838000000 0f05 85c0 0f84")  # clone; jz
+    jump = len(code)
+    code += bytes(4)
+    block()
     for opcode, value in zip(("48bf", "48be", "48ba", "49ba", "49b8", "49b9"), args, strict=True):
         code += bytes.fromhex(opcode) + value.to_bytes(8, "little")  # mov rdi, ..., mov r9
-    for call in (number, helpers_call):
-        code += b"\xb8%b" % call.to_bytes(4, "little")  # mov eax
-        code += b"\xeb%b" % (-2 - len(code) - 2).to_bytes(1, "little", signed=True)  # jmp
-    return code
+    call_again(number)
+    code[jump : jump + 4] = (len(code) - jump - 4).to_bytes(4, "little")
+    call_again(helpers_call)
+    for at, mask in zip(masks, ((1 << 64) - 1, blocked), strict=True):
+        code[at : at + 4] = (len(code) - at - 4).to_bytes(4, "little")
+        code += mask.to_bytes(8, "little")
+    return bytes(code)
 
 
 MAP_32BIT = 0x40

@@ -121,6 +121,10 @@ class Injection:
         elif space is not None and self.injector.recruits.begin(self._call, space.tgid):
             raise CalledAgain
         if not tracer:
+            with contextlib.suppress(NotStoppable):
+                self._thread.seize()  # the debugger has ended just now
+                self._is_seized = True
+                return
             text = (
                 f"may not be traced by mapdev, so {self._why}: it runs as another user, or Yama "
                 "forbids it; see `mapdev doctor`"

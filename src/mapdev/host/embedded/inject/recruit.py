@@ -2,15 +2,15 @@
 
 A thread has one tracer: under gdb or strace the host can't stop it to make system calls in it. But
 it can write to its code (/proc/TID/mem) while the thread waits in its call. So the call ends with
--ERESTARTNOINTR, and behind the `syscall` instruction the thread finds `ARCH.clone_and_repeat`: it
+-ERESTART, and behind the `syscall` instruction the thread finds `ARCH.clone_and_repeat`: it
 starts another thread, of which its tracer is not told (CLONE_UNTRACED), and makes its call again.
 The new thread, the recruit, makes a call that the host has waited for. When both have arrived, the
 code is as it was; the recruit starts a worker and ends. From then on that is where threads come
 from that make system calls for the host in this process (`Worker.stand_in`).
 
 While the code is another one, no thread but these two must run it: so this is done in processes of
-one thread only. A signal may make the kernel repeat the call at once, before the code has run; then
-no recruit comes, and the host begins again.
+one thread only. A signal handler could run in between: if a signal is pending, the kernel has the
+call repeated after it first (-ERESTARTNOINTR), with the code as it is.
 
 Objects: one `Recruits` for a host. A process has at most one pending recruit, which is forgotten
 when its thread calls again. Used in the host's thread only.
@@ -26,8 +26,13 @@ from collections.abc import Callable
 
 from mapdev.host.embedded.arch import ARCH, NUMBER_OF
 from mapdev.host.embedded.listeners import Listeners
-from mapdev.host.embedded.processes import is_single_threaded, live_threads
+from mapdev.host.embedded.processes import (
+    blocked_signals,
+    is_single_threaded,
+    live_threads,
+)
 from mapdev.host.embedded.syscalls.notify import Call
+from mapdev.host.embedded.thread_status import ThreadStatus
 from mapdev.host.numbers import (
     CLONE_FILES,
     CLONE_FS,
@@ -44,7 +49,7 @@ HELPERS_CALL = "remap_file_pages"
 _FLAGS = (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM
           | CLONE_UNTRACED)  # fmt: skip
 _PATIENCE = 0.02  # seconds between two looks whether the process has been killed
-_MOST_TRIES = 100
+_FEW_TRIES, _MOST_TRIES = 10, 100
 
 
 class _Recruit:
@@ -73,17 +78,22 @@ class Recruits:
         self._tries: dict[int, int] = {}  # by process
 
     def begin(self, call: Call, tgid: int) -> bool:
-        """Have the thread of `call` start a recruit and make its call again; False if it can't."""
-        code = ARCH.clone_and_repeat(_FLAGS, NUMBER_OF[HELPERS_CALL], call.nr, call.args)
-        if self._tries.get(tgid, 0) >= _MOST_TRIES or not is_single_threaded(call.tid):
+        """Have the thread of `call` make it again, and start a recruit; False if it can't."""
+        tries = self._tries[tgid] = self._tries.get(tgid, 0) + 1
+        if tries > _MOST_TRIES or not is_single_threaded(call.tid):
             return False
+        if tries < _FEW_TRIES and _has_signal(call.tid):  # there may always be one
+            call.fail(ERESTARTNOINTR)
+            return True
+        code = ARCH.clone_and_repeat(
+            _FLAGS, NUMBER_OF[HELPERS_CALL], call.nr, call.args, blocked_signals(call.tid)
+        )
         try:
             saved = _exchange(call.tid, call.ip, lambda _: code, len(code))
         except OSError:
             return False  # its code is shared, or may not be written here
-        self._tries[tgid] = self._tries.get(tgid, 0) + 1
         self.pending[call.tid] = _Recruit(call, tgid, code, saved)
-        call.fail(ERESTARTNOINTR)
+        call.fail(errno.ERESTART)  # means nothing to the kernel
         return True
 
     def arrives(self, call: Call, tgid: int) -> bool:
@@ -116,6 +126,16 @@ class Recruits:
     def succeeded(self, tgid: int) -> None:
         """Forget how often it was tried in a process."""
         self._tries.pop(tgid, None)
+
+
+def _has_signal(tid: int) -> bool:
+    """Say whether a signal is pending for a process of one thread, so that a call is restarted."""
+    status = ThreadStatus(tid)
+    try:
+        pending = status.read()
+    finally:
+        status.close()
+    return pending is not None and (pending.private or pending.shared)
 
 
 def _exchange(tid: int, addr: int, change: Callable[[bytes], bytes], size: int) -> bytes:
