@@ -16,10 +16,9 @@ from vm_image import PROJECT
 from mapdev.support.tools import UnavailableError, need
 
 # What depends on the processor or its kernel: the layout of the contract, calls with their copies,
-# page tables (frames and pages, faults, forks), how pages are cached. The first are short; without
-# KVM all of tests/kernel would take as long as on x86.
-TESTS = ("test_calls.py", "test_mmap.py", "test_faults.py", "test_fork.py", "test_failed_mmap.py",
-         "test_cache_modes.py")  # fmt: skip
+# page tables (frames and pages, faults, forks), how pages are cached. Not test_failed_mmap.py: the
+# race that it waits for between two threads does not come about in this machine.
+TESTS = ("test_calls.py", "test_mmap.py", "test_faults.py", "test_fork.py", "test_cache_modes.py")
 TIMEOUT = 900  # seconds
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="it is cross-compiled there")
 
