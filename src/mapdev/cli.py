@@ -26,6 +26,7 @@ EX_BROKEN_PIPE = 128 + 13  # SIGPIPE
 _OTHERS = {
     "vm": "mapdev.vm.command:main", "module": "mapdev.module.command:main",
     "maps": "mapdev.watch.processes:maps", "pages": "mapdev.watch.processes:pages",
+    "skeleton": "mapdev.skeleton.command:main",
     "frames": "mapdev.watch.command:frames", "watch": "mapdev.watch.command:watch",
     "record": "mapdev.watch.command:record", "replay": "mapdev.watch.command:replay",
     "record-tree": "mapdev.inspect.sysfs:main",
@@ -99,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("vm", help="run a program under another kernel, in a virtual machine")
     commands.add_parser("module", help="build, load and unload the kernel host's module")
     commands.add_parser("record-tree", help="describe a device of this machine, for `run --tree`")
+    commands.add_parser("skeleton", help="write a kernel module in C, begun from a driver")
     commands.add_parser("maps", help="list the areas of a process, with all flags spelt out")
     commands.add_parser("pages", help="show the pages of a process, their frames and who maps them")
     commands.add_parser("frames", help="list the page frames of a running host")

@@ -1,0 +1,169 @@
+"""`mapdev skeleton`: what becomes of a driver's methods, ioctls and structures in C."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mapdev import Driver, ioctl
+from mapdev.drivers.contiguous import Contiguous
+from mapdev.drivers.lazy import Lazy
+from mapdev.drivers.vmalloc import Vmalloc
+from mapdev.linux import (
+    _IO,
+    _IOW,
+    _IOWR,
+    PAGE_SIZE,
+    File,
+    VmAreaStruct,
+    VmOperationsStruct,
+    remap_pfn_range,
+)
+from mapdev.skeleton.module import write
+
+
+def body(source: str, function: str) -> str:
+    """Return what is between the braces of a function."""
+    _, _, rest = source.partition(f"{function}(")
+    return rest[rest.index("{") + 2 : rest.index("\n}")]
+
+
+def test_contiguous_is_whole() -> None:
+    skeleton = write(Contiguous)
+    assert skeleton.left == [] and set(skeleton.files) == {
+        "contiguous.c", "contiguous.h", "Kbuild", "Makefile", "test_contiguous.py"
+    }  # fmt: skip
+    source = skeleton.files["contiguous.c"]
+    assert "TODO:" not in source
+    assert body(source, "contiguous_mmap") == (
+        "\tstruct contiguous *dev = &the_contiguous;\n\tunsigned long pfn;\n\tint ret;\n\n"
+        "\tret = contiguous_check_range(dev, vma);\n\tif (ret)\n\t\treturn ret;\n"
+        "\tpfn = (virt_to_phys((void *)dev->address) >> PAGE_SHIFT) + vma->vm_pgoff;\n"
+        "\tret = remap_pfn_range(vma, vma->vm_start, pfn, vma->vm_end - vma->vm_start, "
+        "vma->vm_page_prot);\n\tif (ret)\n\t\treturn ret;\n\treturn 0;"
+    )
+    assert "\tmemory = (unsigned long)kzalloc(size, GFP_KERNEL);\n\tif (!memory)\n" in source
+    assert "static unsigned long size = 65536;\nmodule_param(size, ulong, 0444);" in source
+    assert "kfree((void *)the_contiguous.address);" in body(source, "contiguous_module_exit")
+
+
+def test_vmalloc_maps_page_by_page() -> None:
+    source = write(Vmalloc).files["vmalloc.c"]
+    assert "\tfor (user = vma->vm_start; user < vma->vm_end; user += PAGE_SIZE) {\n" in source
+    assert "\t\tpfn = vmalloc_to_pfn((void *)address);\n" in source
+    assert "vfree((void *)the_vmalloc.address);" in source
+    written = body(source, "ssize_t vmalloc_write")
+    assert "\tcount = min_t(size_t, count, dev->size - *ppos);\n\tif (!count)\n" in written
+    assert "if (copy_from_user((void *)(dev->address + *ppos), buf, count))" in written
+    assert "return simple_read_from_buffer(buf, count, ppos, (void *)dev->address" in source
+
+
+def test_what_has_no_counterpart_is_left_to_do_and_fails() -> None:
+    skeleton = write(Lazy)
+    source = skeleton.files["lazy.c"]
+    assert "fault" in skeleton.left and "probe" in skeleton.left and "mmap" not in skeleton.left
+    assert "\tvma->vm_ops = &lazy_vm_ops;" in body(source, "int lazy_mmap")
+    assert ".fault = lazy_vm_fault," in source
+    fault = body(source, "lazy_vm_fault")
+    assert "if (vmf->pgoff >= (dev->size >> PAGE_SHIFT))\n\t\treturn VM_FAULT_SIGBUS;" in fault
+    assert " *       vmf.page = self.page(vmf.pgoff)\n" in fault
+    assert fault.endswith("\treturn VM_FAULT_SIGBUS;")
+    assert body(source, "int lazy_probe").endswith("\treturn -ENOSYS;")
+
+
+class Inner(ctypes.Structure):
+    _fields_ = (("a", ctypes.c_uint8), ("b", ctypes.c_uint16 * 3))
+
+
+class SomeThing(ctypes.Structure):
+    _pack_ = 1
+    _fields_ = (("inner", Inner * 2), ("bits", ctypes.c_uint32, 5), ("c", ctypes.c_int64))
+
+
+class Odd(Driver):
+    """Has ioctls, areas with operations, and a loop in its mmap."""
+
+    def probe(self, count: int = 3, name: str = "text") -> None:
+        self.count = count
+        self.ops = VmOperationsStruct(open=self.opened, close=self.closed)
+
+    @ioctl(_IO("x", 1))
+    def reset(self, file: File, arg: int) -> None: ...
+
+    @ioctl(_IOWR("x", 2, SomeThing), SomeThing)
+    def swap(self, file: File, arg: SomeThing) -> None: ...
+
+    @ioctl(_IOW("x", 3, ctypes.c_uint32), ctypes.c_uint32)
+    def set(self, file: File, arg: ctypes.c_uint32) -> None: ...
+
+    def opened(self, vma: VmAreaStruct) -> None:
+        self.count += 1
+
+    def closed(self, vma: VmAreaStruct) -> None:
+        self.count -= 1
+
+    def mmap(self, file: File, vma: VmAreaStruct) -> None:
+        for index in range(self.count):
+            if index > 2 and not self.count:
+                raise OSError(errno.ENXIO, "*/ too many")
+            remap_pfn_range(vma, vma.vm_start, index, PAGE_SIZE, vma.vm_page_prot)
+        print("*/")
+
+
+def test_ioctls_and_structures() -> None:
+    files = write(Odd).files
+    assert (
+        "struct inner {\n\t__u8 a;\n\t__u16 b[3];\n};\n\nstruct some_thing {\n"
+        "\tstruct inner inner[2];\n\t__u32 bits : 5;\n\t__s64 c;\n} __attribute__((packed));\n"
+    ) in files["odd.h"]
+    for line in (
+        "#define ODD_RESET _IO('x', 1)", "#define ODD_SWAP _IOWR('x', 2, struct some_thing)",
+        "#define ODD_SET _IOW('x', 3, __u32)",
+    ):  # fmt: skip
+        assert line in files["odd.h"].splitlines()
+    source = files["odd.c"]
+    assert source.count("\tcase ODD_") == 3 and ".unlocked_ioctl = odd_ioctl," in source
+    assert "static unsigned long count = 3;" in source and "unsigned long name" not in source
+
+
+def test_loops_conditions_and_areas() -> None:
+    source = write(Odd).files["odd.c"]
+    mmap = body(source, "int odd_mmap")
+    assert "\tfor (index = 0; index < dev->count; index++) {\n" in mmap
+    assert "\t\tif ((index > 2) && !dev->count)\n\t\t\treturn -ENXIO;\n\t\tret = remap" in mmap
+    assert "TODO" not in body(source, "int odd_probe")  # the table of operations is there anyway
+    assert mmap.count("*/") == 1  # what is in a comment does not end it
+    assert body(source, "void odd_vm_open").strip().endswith("dev->count += 1;")
+    assert ".open = odd_vm_open,\n\t.close = odd_vm_close," in source
+
+
+def test_the_command(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mapdev.cli", "skeleton"]
+
+    def run(*args: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*command, *args], capture_output=True, text=True, timeout=60)
+
+    done = run("lazy", "-o", str(tmp_path / "new" / "dir"))
+    assert done.returncode == 0 and "left to do: page, fault" in done.stdout
+    assert (tmp_path / "new" / "dir" / "Kbuild").read_text() == "obj-m := lazy.o\n"
+    for args, status, says in (
+        (("nothing", "-o", "x"), 2, "no driver is called 'nothing'"),
+        (("lazy",), 2, "-o"),
+        (("lazy", "-o", "/dev/null/x"), 1, "/dev/null"),
+    ):
+        done = run(*args)
+        assert done.returncode == status and says in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["contiguous", "vmalloc", "lazy"])
+def test_the_c_is_laid_out_as_the_kernels(name: str) -> None:
+    driver = {"contiguous": Contiguous, "vmalloc": Vmalloc, "lazy": Lazy}[name]
+    source = write(driver).files[f"{name}.c"]
+    assert "  " not in source.replace("\t", "").replace(" *  ", "") or "TODO" in source
+    assert not any(line != line.rstrip() for line in source.splitlines())
+    assert "\n\n\n" not in source and "\n\n}" not in source
