@@ -24,6 +24,7 @@ WHEN = {
     "two descriptors": "a descriptor is low or in the range",
     "path or descriptor": "always; with AT_EMPTY_PATH if the descriptor is low or in the range",
     "area": "address in the window",
+    "address": "address in the window",
     "unless ours": "always",
 }
 # Those of which the filter looks at more than that.
@@ -31,7 +32,9 @@ PROGRAMS = {
     "fcntl": "descriptor is in the range; low, but for F_GETFD and F_SETFD",
     "mmap": "descriptor is low or in the range, without MAP_ANONYMOUS and MAP_DENYWRITE; "
     "MAP_FIXED into the window",
-    "clone": "without CLONE_VM",
+    "clone": "without CLONE_THREAD, or a number goes into the window",
+    "ioctl": "descriptor is low or in the range; always for commands of a userfaultfd",
+    "ptrace": "PEEKTEXT, PEEKDATA, POKETEXT and POKEDATA",
     "socket": "of the kind NETLINK_KOBJECT_UEVENT",
     "connect": "descriptor is in the range, or the address is not as long as one of the internet",
 }

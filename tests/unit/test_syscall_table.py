@@ -18,7 +18,7 @@ from mapdev.host.embedded.syscalls.table import BY_NUMBER, NO_FLAGS, SYSCALLS, S
 ARCHES = {name: importlib.import_module(f"mapdev.host.embedded.arch.{name}") for name in SUPPORTED}
 FAMILIES = sorted({call.family for call in SYSCALLS})
 # Those that the host makes itself, in a client or for its own purposes.
-OURS = {"close", "close_range", "fchdir", "seccomp", "userfaultfd"}
+OURS = {"close", "close_range", "exit_group", "fchdir", "kcmp", "seccomp", "userfaultfd"}
 each_call = pytest.mark.parametrize("call", SYSCALLS, ids=lambda call: call.name)
 
 
@@ -73,6 +73,7 @@ def test_numbers_are_those_of_the_headers(name: str) -> None:
 @each_call
 def test_arguments(call: Syscall) -> None:
     named = [*call.fds, *(index for pair in call.paths for index in pair if index is not None)]
+    named += call.addresses
     named += [call.flags] if call.flags != NO_FLAGS else []
     assert all(0 <= index < 6 for index in named)
     assert len(set(named)) == len(named)
@@ -97,6 +98,7 @@ def test_the_filter_can_decide(call: Syscall) -> None:
     assert bool(call.paths) == (call.when in ("path", "path or descriptor"))
     assert (call.when == "path or descriptor") <= bool(call.empty)
     assert (call.when == "area") == (call.family == "area")
+    assert (call.when == "address") == bool(call.addresses)
 
 
 @each_call
@@ -121,6 +123,14 @@ def test_the_filter_compares_each_number(name: str) -> None:
     for call in SYSCALLS:
         if call.name in arch.SYSCALLS:
             assert arch.SYSCALLS[call.name] in equal_jumps
+
+
+@pytest.mark.parametrize("name", SUPPORTED)
+def test_no_jump_of_the_filter_is_too_far(name: str) -> None:
+    """The jumps of a comparison have 8 bits; packing more would fail: all fit, with some to spare."""
+    program = build(ARCHES[name], Descriptors.below(1024), Window(1 << 44, 5 << 44, 1 << 47), 1)
+    jumps = [program[at + 2 : at + 4] for at in range(0, len(program), 8) if program[at] != 0x05]
+    assert max(max(pair) for pair in jumps) < 200
 
 
 def test_the_fast_path_leaves_alone_what_it_must() -> None:

@@ -263,8 +263,35 @@ static void epoll_woken(void)
 	say_wait("nothing", epoll, 20);
 }
 
+/* What stands in the place of the epoll instance: which error is first? */
+static void epoll_instances(void)
+{
+	int epoll = epoll_create1(0), fd = open_device(O_RDWR), path = open_device(O_PATH);
+	int plain = open("/dev/null", O_RDWR), plain_path = open("/dev/null", O_PATH);
+	struct epoll_event event;
+
+	say("path=%s", status(control(plain_path, EPOLL_CTL_ADD, fd, EPOLLIN)));
+	say(" device_path=%s", status(control(path, EPOLL_CTL_ADD, fd, EPOLLIN)));
+	say(" both_path=%s", status(control(path, EPOLL_CTL_ADD, path, EPOLLIN)));
+	say(" plain=%s", status(control(plain, EPOLL_CTL_ADD, fd, EPOLLIN)));
+	say(" device=%s", status(control(fd, EPOLL_CTL_ADD, fd, EPOLLIN)));
+	say(" closed=%s", status(control(999, EPOLL_CTL_ADD, fd, EPOLLIN)));
+	say(" plain_of_path=%s", status(control(plain, EPOLL_CTL_ADD, path, EPOLLIN)));
+	say(" itself=%s", status(control(epoll, EPOLL_CTL_ADD, epoll, EPOLLIN)));
+	say(" null=%s", status(epoll_ctl(plain_path, EPOLL_CTL_ADD, fd, NULL)));
+	say(" del_null=%s", status(epoll_ctl(plain_path, EPOLL_CTL_DEL, fd, NULL)));
+	say(" op=%s", status(control(plain_path, 9, fd, EPOLLIN)));
+	say(" wait_path=%s", status(epoll_wait(plain_path, &event, 1, 0)));
+	say(" wait_device=%s", status(epoll_wait(fd, &event, 1, 0)));
+	say(" wait_device_path=%s", status(epoll_wait(path, &event, 1, 0)));
+	say(" exclusive=%s", status(control(epoll, EPOLL_CTL_ADD, fd,
+					    EPOLLIN | EPOLLEXCLUSIVE | EPOLLONESHOT)));
+	say(" exclusive_mod=%s", status(control(epoll, EPOLL_CTL_MOD, fd, EPOLLIN | EPOLLEXCLUSIVE)));
+}
+
 const struct row epoll_rows[] = {
 	ROW(epoll_add),
+	ROW(epoll_instances),
 	ROW(epoll_each_bit),
 	ROW(epoll_level),
 	ROW(epoll_edge),

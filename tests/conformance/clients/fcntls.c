@@ -270,6 +270,45 @@ static void fcntl_same_file(void)
 	say(" query_other=%s", amount(sys_fcntl(fd, F_DUPFD_QUERY, other)));
 }
 
+/* Questions about locks: of each type, with and without what would be in the way. */
+static void fcntl_lock_questions(void)
+{
+	static const struct { const char *name; int command; } kinds[] = {
+		{ "posix", F_GETLK }, { "ofd", F_OFD_GETLK },
+	};
+	static const struct { const char *name; short type; } types[] = {
+		{ "rd", F_RDLCK }, { "wr", F_WRLCK }, { "un", F_UNLCK }, { "bad", 7 },
+	};
+	int fd = open_device(O_RDWR), other = open_device(O_RDWR);
+	struct flock lock = { .l_type = F_WRLCK, .l_start = 5, .l_len = 3 };
+	size_t i, j, held;
+
+	for (held = 0; held < 2; held++) {
+		if (held)
+			say(" set=%s", status(fcntl(other, F_OFD_SETLK, &lock)));
+		for (i = 0; i < 2; i++)
+			for (j = 0; j < 4; j++) {
+				struct flock query = { .l_type = types[j].type, .l_len = 100 };
+
+				say(" %s_%s=%s", kinds[i].name, types[j].name,
+				    status(fcntl(fd, kinds[i].command, &query)));
+				say(":%d:%ld:%ld:%d", query.l_type, (long)query.l_start,
+				    (long)query.l_len, query.l_pid);
+			}
+	}
+	lock.l_pid = 1;
+	say(" ofd_pid=%s", status(fcntl(fd, F_OFD_GETLK, &lock)));
+	say(" set_pid=%s", status(fcntl(fd, F_OFD_SETLK, &lock)));
+	lock = (struct flock){ .l_type = F_UNLCK, .l_whence = 9 };
+	say(" whence=%s", status(fcntl(fd, F_OFD_GETLK, &lock)));
+	lock = (struct flock){ .l_type = F_RDLCK, .l_start = -1 };
+	say(" negative=%s", status(fcntl(fd, F_GETLK, &lock)));
+	say(" rdonly_wr=%s", status(fcntl(open_device(O_RDONLY), F_SETLK,
+					  &(struct flock){ .l_type = F_WRLCK })));
+	say(" path=%s", status(fcntl(open_device(O_PATH), F_OFD_GETLK, &lock)));
+	say(" null=%s", status(syscall(SYS_fcntl, fd, F_OFD_GETLK, NULL)));
+}
+
 const struct row fcntl_rows[] = {
 	ROW(fcntl_setfl),
 	ROW(fcntl_setfl_others),
@@ -277,6 +316,7 @@ const struct row fcntl_rows[] = {
 	ROW(fcntl_path),
 	ROW(fcntl_locks),
 	ROW(fcntl_ofd_locks),
+	ROW(fcntl_lock_questions),
 	ROW(fcntl_flock),
 	ROW(fcntl_leases),
 	ROW(fcntl_owner),

@@ -27,7 +27,7 @@ static const struct row *const themes[] = {
 	kernel_access_rows, lock_rows, advise_rows, remap_rows, unmap_rows, process_rows, fault_rows,
 	procfs_rows, special_rows, reading_rows, writing_rows, vector_rows, seeking_rows,
 	opening_rows, path_rows, fcntl_rows, ioctl_rows, polling_rows, epoll_rows, aio_rows,
-	lifetime_rows,
+	lifetime_rows, by_address_rows, kernel_write_rows, read_only_rows, shared_memory_rows,
 };
 
 /* All that the row before left behind must be gone, or it would be counted in the next one. A kernel

@@ -330,6 +330,136 @@ static void path_inotify(void)
 	say(" onlydir=%s", status(inotify_add_watch(notify, device_path(), IN_OPEN | IN_ONLYDIR)));
 }
 
+/* Attributes of each namespace, by path, link and descriptor. */
+static void path_xattr_namespaces(void)
+{
+	static const char *const names[] = {
+		"trusted.x", "trusted.", "security.x", "security.capability", "security.", "user.x", "user.",
+		"system.x", "system.posix_acl_access", "other.x", "x", "",
+	};
+	int fd = open_device(O_RDWR), path = open_device(O_PATH);
+	char value[64];
+	size_t i;
+
+	for (i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		say(" %s=%s", names[i], amount(getxattr(device_path(), names[i], value, sizeof(value))));
+		say("/%s", amount(lgetxattr(device_path(), names[i], NULL, 0)));
+		say("/%s", amount(fgetxattr(fd, names[i], value, sizeof(value))));
+		say("/%s", amount(fgetxattr(path, names[i], value, sizeof(value))));
+	}
+	say(" list=%s", amount(listxattr(device_path(), value, sizeof(value))));
+	say("/%s", amount(flistxattr(fd, NULL, 0)));
+	say("/%s", amount(flistxattr(path, NULL, 0)));
+	say(" null=%s", amount(getxattr(device_path(), NULL, value, sizeof(value))));
+	say(" slash=%s", amount(getxattr(path_with("", "/"), "user.x", value, sizeof(value))));
+}
+
+static const char *opens_how(int directory, const char *path, unsigned long long flags,
+			     unsigned long long resolve)
+{
+	unsigned long long how[3] = { flags, 0, resolve };
+	int fd = syscall(SYS_openat2, directory, path, how, sizeof(how));
+
+	if (fd < 0)
+		return error_name(errno);
+	close(fd);
+	return "ok";
+}
+
+/* Lookups that must not wait: what is known is found; what may take a while is EAGAIN. */
+static void path_resolve_cached(void)
+{
+	const unsigned long long cached = 0x20;	/* RESOLVE_CACHED */
+	int dev = open("/dev", O_RDONLY | O_DIRECTORY);
+	const char *name = strrchr(device_path(), '/') + 1;
+	char below[64], slash[64];
+
+	snprintf(below, sizeof(below), "%s/x", name);
+	snprintf(slash, sizeof(slash), "%s/", name);
+	opens(dev, name, O_RDWR);
+	watch();
+	say("rdwr=%s", opens_how(dev, name, O_RDWR, cached));
+	say(" path=%s", opens_how(dev, name, O_PATH, cached));
+	say(" trunc=%s", opens_how(dev, name, O_RDWR | O_TRUNC, cached));
+	say(" creat=%s", opens_how(dev, name, O_RDWR | O_CREAT, cached));
+	say(" tmpfile=%s", opens_how(dev, ".", O_RDWR | __O_TMPFILE | O_DIRECTORY, cached));
+	say(" nonblock=%s", opens_how(dev, name, O_RDWR | O_NONBLOCK, cached));
+	say(" beneath=%s", opens_how(dev, name, O_RDWR, cached | 0x08));
+	say(" no_links=%s", opens_how(dev, name, O_RDWR, cached | 0x04));
+	say(" below=%s", opens_how(dev, below, O_RDWR, cached));
+	say(" slash=%s", opens_how(dev, slash, O_RDWR, cached));
+	say(" directory=%s", opens_how(dev, name, O_RDONLY | O_DIRECTORY, cached));
+	say(" unknown=%s", opens_how(dev, name, O_RDWR, cached | 0x40));
+	say_ran("drv");
+}
+
+/* Below a link to the node: looked up as if the node were there. */
+static void path_below_links(void)
+{
+	struct stat s;
+	struct statfs f;
+
+	unlink("link.tmp");
+	unlink("second.tmp");
+	if (symlink(device_path(), "link.tmp") || symlink("link.tmp", "second.tmp"))
+		cannot("make symbolic links in the working directory");
+	watch();
+	say("open=%s", opens(AT_FDCWD, "link.tmp/x", O_RDWR));
+	say(" creat=%s", opens(AT_FDCWD, "link.tmp/x", O_RDWR | O_CREAT));
+	say(" deep=%s", opens(AT_FDCWD, "link.tmp/x/y", O_RDWR));
+	say(" dot=%s", opens(AT_FDCWD, "link.tmp/.", O_RDWR));
+	say(" dotdot=%s", opens(AT_FDCWD, "link.tmp/..", O_RDONLY));
+	say(" second=%s", opens(AT_FDCWD, "second.tmp/x", O_RDWR));
+	say(" second_itself=%s", opens(AT_FDCWD, "second.tmp", O_RDWR));
+	say(" stat=%s", status(stat("link.tmp/x", &s)));
+	say(" lstat=%s", status(lstat("link.tmp/x", &s)));
+	say(" statfs=%s", status(statfs("link.tmp/x", &f)));
+	say(" access=%s", status(access("link.tmp/x", F_OK)));
+	say(" mkdir=%s", status(mkdir("link.tmp/x", 0700)));
+	say(" unlink=%s", status(unlink("link.tmp/x")));
+	say(" rename=%s", status(rename("link.tmp/x", "other.tmp")));
+	say(" rename_to=%s", status(rename("second.tmp", "link.tmp/x")));
+	say(" symlink=%s", status(symlink("x", "link.tmp/x")));
+	say(" chdir=%s", status(chdir("link.tmp/x")));
+	say(" readlink=%s", amount(readlink("link.tmp/x", (char *)&s, 10)));
+	say(" truncate=%s", status(truncate("link.tmp/x", 0)));
+	say(" chmod=%s", status(chmod("link.tmp/x", 0600)));
+	say_ran("drv");
+	unlink("link.tmp");
+	unlink("second.tmp");
+}
+
+/* The file system of the node, by all ways to name it. */
+static void path_statfs_ways(void)
+{
+	struct statfs root = { 0 }, s = { 0 };
+	char link[64];
+	int fd = open_device(O_RDWR);
+
+	statfs("/dev", &root);
+	unlink("link.tmp");
+	if (symlink(device_path(), "link.tmp"))
+		cannot("make a symbolic link in the working directory");
+	watch();
+	say("path=%s", status(statfs(device_path(), &s)));
+	say(" as_dev=%d", s.f_type == root.f_type && s.f_bsize == root.f_bsize &&
+	    s.f_namelen == root.f_namelen && s.f_blocks == root.f_blocks);
+	say(" fd=%s", status(fstatfs(fd, &s)));
+	say(" as_dev=%d", s.f_type == root.f_type && s.f_bsize == root.f_bsize);
+	say(" link=%s", status(statfs("link.tmp", &s)));
+	say(" as_dev=%d", s.f_type == root.f_type);
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	say(" proc=%s", status(statfs(link, &s)));
+	say(" as_dev=%d", s.f_type == root.f_type);
+	say(" below=%s", status(statfs(path_with("", "/x"), &s)));
+	say(" bad=%s", status(syscall(SYS_statfs, device_path(), NULL)));
+	say(" bad_path=%s", status(syscall(SYS_statfs, NULL, &s)));
+	say(" dup=%s", status(fstatfs(fcntl(fd, F_DUPFD, 200), &s)));
+	say(" as_dev=%d", s.f_type == root.f_type);
+	say_ran("drv");
+	unlink("link.tmp");
+}
+
 const struct row path_rows[] = {
 	ROW(path_spellings),
 	ROW(path_below),
@@ -344,5 +474,9 @@ const struct row path_rows[] = {
 	ROW(path_xattrs),
 	ROW(path_statfs),
 	ROW(path_inotify),
+	ROW(path_xattr_namespaces),
+	ROW(path_resolve_cached),
+	ROW(path_below_links),
+	ROW(path_statfs_ways),
 	{ },
 };

@@ -39,6 +39,7 @@ PR_GET_CHILD_SUBREAPER = 37
 SECCOMP_SET_MODE_FILTER = 1
 SECCOMP_FILTER_FLAG_NEW_LISTENER = 1 << 3
 SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV = 1 << 5
+_KCMP_VM = 1
 
 
 def _error(what: str) -> OSError:
@@ -64,6 +65,28 @@ def get_child_subreaper() -> int:
 
 class _SockFprog(ctypes.Structure):
     _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
+
+
+def move_pages(pid: int, addr: int) -> int:
+    """Return the node of the page at `addr` of process `pid`, or a negative errno.
+
+    ENOENT it is not there, EFAULT there is no area, or one without pages.
+    """
+    page, status = ctypes.c_void_p(addr), ctypes.c_int(-errno.EFAULT)
+    result: int = _libc.syscall(
+        ctypes.c_long(NUMBER_OF["move_pages"]), ctypes.c_long(pid), ctypes.c_ulong(1),
+        ctypes.byref(page), None, ctypes.byref(status), ctypes.c_long(0),
+    )  # fmt: skip
+    return status.value if result >= 0 else -ctypes.get_errno()
+
+
+def shares_memory(pid: int, other: int) -> bool:
+    """Say whether two processes have one address space, as far as we may know (kcmp)."""
+    result: int = _libc.syscall(
+        ctypes.c_long(NUMBER_OF["kcmp"]), ctypes.c_long(pid), ctypes.c_long(other),
+        ctypes.c_long(_KCMP_VM), ctypes.c_long(0), ctypes.c_long(0),
+    )  # fmt: skip
+    return result == 0
 
 
 def seccomp_filter(program: bytes, flags: int) -> int:

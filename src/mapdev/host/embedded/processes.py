@@ -44,6 +44,19 @@ def _field(text: bytes, name: bytes) -> bytes:
     return text[at : text.index(b"\n", at)]
 
 
+def field_of(tid: int, name: bytes, file: str = "status") -> bytes:
+    """Return a field of a file in /proc/TID; nothing if there is none, or the thread is gone."""
+    try:
+        text = read_file(f"/proc/{tid}/{file}")
+    except OSError:
+        return b""
+    for line in text.splitlines():
+        key, _, value = line.partition(b":")
+        if key == name:
+            return value.strip()
+    return b""
+
+
 def is_thread_of(tid: int, tgid: int) -> bool:
     """Say whether `tid` is a thread of process `tgid`."""
     return os.path.lexists(f"/proc/{tgid}/task/{tid}")

@@ -80,6 +80,7 @@ def _load(register: int, value: int) -> list[int]:
 
 
 MAP_32BIT = 0
+CLONE_CHILD_TID = 4  # which argument of clone is the address of child_tid
 EPOLL_EVENT_SIZE = 16  # struct epoll_event, which is aligned here
 O_LARGEFILE = 0o400000  # what fcntl(F_GETFL) shows of every file; Python's os.O_LARGEFILE is 0
 
@@ -165,7 +166,13 @@ SYSCALLS = {
     "fdatasync": 83,
     "utimensat": 88,
     "exit": 93,
+    "exit_group": 94,
+    "set_tid_address": 96,
     "unshare": 97,
+    "futex": 98,
+    "set_robust_list": 99,
+    "ptrace": 117,
+    "shmat": 196,
     "socket": 198,
     "bind": 200,
     "listen": 201,
@@ -191,13 +198,22 @@ SYSCALLS = {
     "msync": 227,
     "mlock": 228,
     "munlock": 229,
+    "mlockall": 230,
+    "munlockall": 231,
+    "mincore": 232,
     "madvise": 233,
     "remap_file_pages": 234,
+    "mbind": 235,
+    "get_mempolicy": 236,
+    "move_pages": 239,
     "accept4": 242,
     "recvmmsg": 243,
     "syncfs": 267,
     "setns": 268,
     "sendmmsg": 269,
+    "process_vm_readv": 270,
+    "process_vm_writev": 271,
+    "kcmp": 272,
     "renameat2": 276,
     "seccomp": 277,
     "execveat": 281,
@@ -208,11 +224,18 @@ SYSCALLS = {
     "pwritev2": 287,
     "pkey_mprotect": 288,
     "statx": 291,
+    "rseq": 293,
     "io_uring_setup": 425,
     "clone3": 435,
     "close_range": 436,
     "openat2": 437,
     "pidfd_getfd": 438,
     "faccessat2": 439,
+    "process_madvise": 440,
+    "futex_waitv": 449,
     "fchmodat2": 452,
+    "futex_wake": 454,
+    "futex_wait": 455,
+    "futex_requeue": 456,
+    "mseal": 462,
 }

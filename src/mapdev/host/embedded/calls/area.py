@@ -50,7 +50,9 @@ from mapdev.linux.numbers import (
     PAGE_SIZE,
     PROT_SEM,
     VM_EXEC,
+    VM_IO,
     VM_LOCKED,
+    VM_PFNMAP,
     VM_READ,
     VM_SHARED,
     VM_SPECIAL,
@@ -94,6 +96,7 @@ def _on_areas(operation: OnAreas, aligned: bool = True) -> Handler:
 def _munmap(kernel: Subsystems, call: Call, space: MmAreas, start: int, end: int) -> Verdict:
     if end > kernel.window.task_size:
         return PASS_ON  # the kernel refuses it
+    space.check_not_sealed(start, end)
     if space.hides(start, end) and space.fault_handler is None:
         space.give_up_batch()
     if not space.hides(start, end):
@@ -117,7 +120,7 @@ def _mprotect(kernel: Subsystems, call: Call, space: MmAreas, start: int, end: i
     if prot & ~(_ACCESS | PROT_SEM):
         return PASS_ON  # the kernel refuses it
     task = call.task
-    for area in space.overlapping(start, _end_of_areas(kernel, call, start, end)):
+    for area in space.overlapping(start, end_of_areas(call, start, end)):
         low, high = max(start, area.vm_start), min(end, area.vm_end)
         try:
             _protect(task, space, area, low, high, prot & _ACCESS)
@@ -140,10 +143,11 @@ def _protect(
     if access & ~(area.vm_flags >> 4):  # the VM_MAY* bits are 4 above those they allow
         raise refused(errno.EACCES)
     space.tell(task, area, "mprotect", start, end, area.vm_flags & ~_ACCESS | access)
+    space.check_not_sealed(start, end)
     space.change(task, start, end, lambda flags: flags & ~_ACCESS | access)
 
 
-def _end_of_areas(kernel: Subsystems, call: Call, start: int, end: int) -> int:
+def end_of_areas(call: Call, start: int, end: int) -> int:
     """Return where the areas that begin at `start` without a gap end, at most `end`."""
     at = start
     for line in read_maps(call.tid):
@@ -152,7 +156,8 @@ def _end_of_areas(kernel: Subsystems, call: Call, start: int, end: int) -> int:
     return min(at, end)
 
 
-def _is_all_ours(space: MmAreas, start: int, end: int) -> bool:
+def is_all_ours(space: MmAreas, start: int, end: int) -> bool:
+    """Say whether [`start`, `end`) is devices' without a gap."""
     at = start
     for area in space.overlapping(start, end):
         if area.vm_start > at:
@@ -173,7 +178,7 @@ def _madvise(kernel: Subsystems, call: Call, space: MmAreas, start: int, end: in
     if change is not None:
         space.change(task, start, end, change)
         return PASS_ON
-    if not _is_all_ours(space, start, end):
+    if not is_all_ours(space, start, end):
         return PASS_ON
     if advice in (MADV_POPULATE_READ, MADV_POPULATE_WRITE):
         return _populate(kernel, call, space, start, end, advice == MADV_POPULATE_WRITE)
@@ -221,7 +226,7 @@ def _msync(kernel: Subsystems, call: Call, space: MmAreas, start: int, end: int)
         (area, max(start, area.vm_start), min(end, area.vm_end))
         for area in space.overlapping(start, end)
     ]
-    return _sync(kernel, call, flags, pieces, _end_of_areas(kernel, call, start, end) < end)
+    return _sync(kernel, call, flags, pieces, end_of_areas(call, start, end) < end)
 
 
 def _sync(
@@ -255,17 +260,32 @@ def _sync(
 def _mlock(kernel: Subsystems, call: Call, space: MmAreas, start: int, end: int) -> int | Verdict:
     """Lock: without effect on areas that a driver filled, whose pages can't go away."""
     flags = call.args[2] & 0xFFFFFFFF if NAME_OF[call.nr] == "mlock2" else 0
-    if flags & ~MLOCK_ONFAULT or not _is_all_ours(space, start, end):
+    if flags & ~MLOCK_ONFAULT or not is_all_ours(space, start, end):
         return PASS_ON
     _check_may_lock(call.tid, end - start)
     areas = space.overlapping(start, end)
     if all(area.vm_flags & VM_SPECIAL for area in areas):
+        can_be = all(_can_be_locked(area, start, end) for area in areas)
+        if not can_be and not flags & MLOCK_ONFAULT:
+            raise refused(errno.ENOMEM)
         return 0
     space.change(call.task, start, end, _locked)
     if not flags & MLOCK_ONFAULT:
         with contextlib.suppress(OSError):  # then the kernel asks for it, and says so
             kernel.mappings.populate(call.tid, start, end)
     return PASS_ON
+
+
+def _can_be_locked(area: DeviceArea, start: int, end: int) -> bool:
+    """Say whether all pages of an area that a driver filled are there; of frames nobody asks.
+
+    Source: mm/gup.c (__mm_populate)
+    """
+    if area.vm_flags & (VM_IO | VM_PFNMAP):
+        return True
+    start, end = max(start, area.vm_start), min(end, area.vm_end)
+    has_access = bool(area.vm_flags & _ACCESS)
+    return has_access and (area.faults or not any(area.holes(start, end)))
 
 
 def _locked(flags: int) -> int:
@@ -284,7 +304,7 @@ def _check_may_lock(tid: int, size: int) -> None:
 
 def _munlock(kernel: Subsystems, call: Call, space: MmAreas, start: int, end: int) -> int | Verdict:
     if all(area.vm_flags & VM_SPECIAL for area in space.overlapping(start, end)):
-        return 0 if _is_all_ours(space, start, end) else PASS_ON
+        return 0 if is_all_ours(space, start, end) else PASS_ON
     space.change(call.task, start, end, lambda flags: flags & ~VM_LOCKED)
     return PASS_ON
 

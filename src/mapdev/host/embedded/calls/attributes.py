@@ -19,10 +19,11 @@ from mapdev.host.core.device import Device
 from mapdev.host.embedded.calls.path import find_checked
 from mapdev.host.embedded.calls.verdict import PASS_ON, Handler, Result
 from mapdev.host.embedded.files.node import W_OK, may_access, owns
+from mapdev.host.embedded.processes import has_capability
 from mapdev.host.embedded.subsystems import Subsystems
 from mapdev.host.embedded.syscalls.notify import Call
 from mapdev.host.embedded.syscalls.table import BY_NUMBER
-from mapdev.host.numbers import AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW, UINT_MAX
+from mapdev.host.numbers import AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW, CAP_SYS_ADMIN, UINT_MAX
 
 _MODE_BITS = 0o7777
 _TIMES = {
@@ -143,8 +144,10 @@ def _do_utimensat(kernel: Subsystems, call: Call) -> Result:
 def _attribute(kernel: Subsystems, call: Call) -> str:
     """Return the name of the extended attribute, without the part that is up to the user.
 
-    :raises OSError: EFAULT, ERANGE it can't be read or has no fit length; EOPNOTSUPP nobody has
-        such attributes.
+    :raises OSError: EFAULT, ERANGE it can't be read or has no fit length; EINVAL it has nothing
+        behind the namespace; EOPNOTSUPP nobody has such attributes.
+
+    Source: fs/xattr.c (xattr_permission, xattr_resolve_name)
     """
     name = kernel.paths.read(call.tid, call.args[1])
     if name is None:
@@ -153,6 +156,10 @@ def _attribute(kernel: Subsystems, call: Call) -> str:
         raise _error(errno.ERANGE)
     for kind in _KINDS:
         if name.startswith(kind):
+            if name == "security." or (
+                name == "trusted." and has_capability(call.tid, CAP_SYS_ADMIN)
+            ):
+                raise _error(errno.EINVAL)  # of user attributes of a node nobody asks the name
             return kind
     raise _error(errno.EOPNOTSUPP)
 

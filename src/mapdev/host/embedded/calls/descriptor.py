@@ -38,6 +38,7 @@ from mapdev.host.embedded.files.node import owns
 from mapdev.host.embedded.files.open_file import OpenFile
 from mapdev.host.embedded.inject.injection import Injection
 from mapdev.host.embedded.inject.thread import StoppedThread
+from mapdev.host.embedded.processes import descriptor_flags
 from mapdev.host.embedded.subsystems import Subsystems
 from mapdev.host.embedded.syscalls.notify import Call
 from mapdev.linux.numbers import EPOLLET, EPOLLEXCLUSIVE
@@ -166,9 +167,15 @@ def _do_epoll_ctl(kernel: Subsystems, call: Call) -> Verdict:
     events = 0
     if operation != EPOLL_CTL_DEL:
         events = int.from_bytes(call.read_user(event, ARCH.EPOLL_EVENT_SIZE)[:4], "little")
-    if not os.path.lexists(f"/proc/{call.tid}/fd/{call.args[0] & 0xFFFFFFFF}"):
-        return PASS_ON  # the kernel looks for the epoll instance first: EBADF
-    if open_file.path_only:
+    # The kernel looks for the epoll instance first: what is none comes last, but for EBADF.
+    instance = kernel.files.of(call, 0)
+    if instance is not None and instance.path_only:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    try:
+        flags = descriptor_flags(call.tid, call.args[0] & 0xFFFFFFFF)
+    except OSError:
+        return PASS_ON  # EBADF
+    if open_file.path_only or flags & os.O_PATH:
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
     if "poll" not in open_file.device.has:
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))

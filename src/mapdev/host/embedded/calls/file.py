@@ -14,6 +14,7 @@ import os
 from mapdev.host.embedded.calls.ioctl import ioctl
 from mapdev.host.embedded.calls.splice import vmsplice
 from mapdev.host.embedded.calls.transfer import OPERATIONS, POSITIONAL, Operation
+from mapdev.host.embedded.calls.userfaults import unless_userfaultfd
 from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Result, Verdict, signed64
 from mapdev.host.embedded.files.directories import Listing
 from mapdev.host.embedded.files.node import pack_stat
@@ -181,7 +182,7 @@ HANDLERS: dict[str, Handler] = {
         for name, operation in POSITIONAL.items()
     },
     "lseek": _on_device(_lseek, needs_device=True),
-    "ioctl": _on_device(ioctl),
+    "ioctl": unless_userfaultfd(_on_device(ioctl)),
     "fsync": _on_device(_fsync(False), needs_device=True),
     "fdatasync": _on_device(_fsync(True), needs_device=True),
     "fstat": _fstat,

@@ -37,7 +37,13 @@ from mapdev.host.embedded.mm.window import Window
 from mapdev.host.embedded.processes import read_file, tracer_of
 from mapdev.host.embedded.subsystems import Subsystems
 from mapdev.host.embedded.syscalls.notify import Call
-from mapdev.host.numbers import CLONE_NEWNS, MADV_DONTFORK, MLOCK_ONFAULT, ULONG_MAX
+from mapdev.host.numbers import (
+    CLONE_NEWNS,
+    MADV_DONTFORK,
+    MCL_ONFAULT,
+    MLOCK_ONFAULT,
+    ULONG_MAX,
+)
 from mapdev.linux.fs import FMODE_READ, FMODE_WRITE
 from mapdev.linux.log import log
 from mapdev.linux.mm import TaskStruct
@@ -92,20 +98,27 @@ def _error(code: int, text: str = "") -> OSError:
 def _do_mmap(kernel: Subsystems, call: Call) -> int | Verdict:
     addr, length, prot, flags, _, offset = call.args
     open_file = None if flags & MAP_ANONYMOUS else kernel.files.of(call, 4)
-    if flags & MAP_FIXED:
+    if _replaces(flags):
         make_way(kernel, call, addr, length)
     if open_file is None:
         _replace(kernel, call)
         return PASS_ON
     if open_file.path_only:
         raise _error(errno.EBADF)
-    vma_flags = _check(open_file, length, prot, flags, offset)
+    space = kernel.spaces.of(call.tid)
+    locks_new = space.locks_new if space is not None else 0
+    vma_flags = _check(open_file, length, prot, flags | (MAP_LOCKED if locks_new else 0), offset)
     length = -(-length // PAGE_SIZE) * PAGE_SIZE
     vma = DeviceArea(open_file, 0, length, offset >> PAGE_SHIFT, vma_flags)
     why = f"{open_file.device.node} can't be mapped in it"
     with Injection(kernel.injector, call, why, later=True) as injection:
         injection.result = _Mapping(kernel, call, injection).run(vma, addr, flags)
     return ANSWERED
+
+
+def _replaces(flags: int) -> bool:
+    """Say whether a mapping takes the place of what is there: both flags mean that it does not."""
+    return flags & (MAP_FIXED | MAP_FIXED_NOREPLACE) == MAP_FIXED
 
 
 def make_way(kernel: Subsystems, call: Call, addr: int, length: int) -> None:
@@ -137,8 +150,9 @@ def make_way(kernel: Subsystems, call: Call, addr: int, length: int) -> None:
 def _replace(kernel: Subsystems, call: Call) -> None:
     """Another mapping takes the place of what a device may have there (MAP_FIXED)."""
     addr, length, _, flags = call.args[:4]
-    space = kernel.spaces.of(call.tid) if flags & MAP_FIXED else None
+    space = kernel.spaces.of(call.tid) if _replaces(flags) else None
     if space is not None and not addr % PAGE_SIZE:
+        space.check_not_sealed(addr, addr + length)
         space.unmap(call.task, addr, addr + length + PAGE_SIZE - 1 & PAGE_MASK)
 
 
@@ -202,7 +216,8 @@ class _Mapping:
             start = self._map_where_there_is_room(vma, addr, flags)
         end = start + length
         space.seen = space.seen and self._kernel.window.holds(start, end)
-        if vma.vm_flags & VM_LOCKED or flags & (MAP_POPULATE | MAP_NONBLOCK) == MAP_POPULATE:
+        is_locked = vma.vm_flags & VM_LOCKED and not space.locks_new & MCL_ONFAULT
+        if is_locked or flags & (MAP_POPULATE | MAP_NONBLOCK) == MAP_POPULATE:
             with contextlib.suppress(OSError):  # as in the kernel, whoever touches it will know
                 self._kernel.mappings.populate(self._call.tid, start, end)
         if vma.vm_flags & VM_LOCKED:
@@ -268,7 +283,8 @@ class _Mapping:
         vma.vm_mm = task.mm
         if injection.is_alone:
             injection.memory_fd(may_be_written(vma))  # while the call is pending
-        if flags & MAP_FIXED and not addr % PAGE_SIZE:
+        if _replaces(flags) and not addr % PAGE_SIZE:
+            space.check_not_sealed(addr, addr + length)
             space.isolate(task, addr, addr + length)  # a driver may refuse that: first of all, then
         start = _place(self._kernel, space, injection.thread, addr, length, flags)
         vma.vm_start, vma.vm_end = start, start + length
@@ -401,12 +417,37 @@ def _place(
 
 
 def _do_remap_file_pages(kernel: Subsystems, call: Call) -> int | Verdict:
-    """Refuse to point a device's area at other frames; keep the call of a thread of the host's."""
+    """Map other pages of a device over a part of its area: as mmap does with MAP_FIXED.
+
+    A call of a thread of the host's own is kept.
+
+    :raises OSError: EINVAL no shared area that may be written, `prot` is not 0, or the range wraps
+        or leaves the area; whatever the driver's mmap operation raises.
+
+    Source: mm/mmap.c (remap_file_pages)
+    """
     if kernel.injector.recruits.pending and kernel.injector.recruits.arrives(call, call.task.tgid):
         return ANSWERED
-    if not kernel.mappings.shows_device(call.tid, call.args[0]):
+    start, size, prot, pgoff, flags, _ = call.args
+    start, size = start & PAGE_MASK, size & PAGE_MASK
+    if not kernel.mappings.shows_device(call.tid, start):
         return PASS_ON
-    raise _error(errno.EINVAL)
+    space = kernel.spaces.of(call.tid)
+    area = space.find(start) if space is not None else None
+    if area is None or prot or not size or start + size > area.vm_end:
+        raise _error(errno.EINVAL)
+    if pgoff + (size >> PAGE_SHIFT) > ULONG_MAX >> PAGE_SHIFT or not area.vm_flags & VM_SHARED:
+        raise _error(errno.EINVAL)
+    how = MAP_SHARED | MAP_FIXED | MAP_POPULATE | flags & MAP_NONBLOCK
+    how |= MAP_LOCKED if area.vm_flags & VM_LOCKED else 0
+    access = area.vm_flags & (VM_READ | VM_WRITE | VM_EXEC)  # the same bits as PROT_*
+    vma_flags = _check(area.open_file, size, access, how, pgoff << PAGE_SHIFT)
+    vma = DeviceArea(area.open_file, 0, size, pgoff, vma_flags)
+    why = f"{area.open_file.device.node} can't be mapped in it"
+    with Injection(kernel.injector, call, why, later=True) as injection:
+        _Mapping(kernel, call, injection).run(vma, start, how)
+        injection.result = 0
+    return ANSWERED
 
 
 def _do_io_uring_setup(kernel: Subsystems, call: Call) -> int | Verdict:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from mapdev.host.core.device import Device
 from mapdev.host.embedded.arch import ARCH
-from mapdev.host.embedded.calls.open_how import RESOLVE_IN_ROOT, OpenHow
+from mapdev.host.embedded.calls.open_how import RESOLVE_CACHED, RESOLVE_IN_ROOT, OpenHow
 from mapdev.host.embedded.calls.verdict import PASS_ON, Handler, Result, Verdict, signed32
 from mapdev.host.embedded.files.node import (
     W_OK,
@@ -110,6 +110,10 @@ def _open(kernel: Subsystems, call: Call, read_how: Callable[[], OpenHow]) -> Re
     except FileNotFoundError:
         if how.flags & os.O_CREAT and is_new_in_ours(kernel, call):
             raise _error(errno.EACCES) from None
+        raise
+    except NotADirectoryError:
+        if how.resolve & RESOLVE_CACHED:
+            raise _error(errno.EAGAIN) from None  # the kernel would have to look again, with locks
         raise
     if found is not None and (found.is_real or found.directory is not None):
         from mapdev.host.embedded.calls.directory import open_directory, open_real

@@ -57,6 +57,9 @@ def _do_mremap(kernel: Subsystems, call: Call) -> int | Verdict:
             raise _error(errno.EINVAL)  # not one that this process made: leave it as it is
         return PASS_ON
     _check(addr, old, new, flags, target, kernel.window.task_size)
+    space.check_not_sealed(addr, addr + 1)
+    if flags & MREMAP_FIXED:
+        space.check_not_sealed(target, target + new)
     with Injection(kernel.injector, call, "its mapping of a device can't be changed") as injection:
         job = _Remap(kernel, call, injection, space, area)
         injection.result = job.run(addr, old, new, flags, target)
@@ -68,6 +71,7 @@ def _replace(kernel: Subsystems, call: Call, space: MmAreas, new: int) -> None:
     addr, old, _, flags, target, _ = call.args
     _check(addr, old + PAGE_SIZE - 1 & PAGE_MASK, new, flags, target, kernel.window.task_size)
     if any(line.start <= addr < line.end for line in read_maps(call.tid)):
+        space.check_not_sealed(target, target + new)
         space.unmap(call.task, target, target + new)
 
 

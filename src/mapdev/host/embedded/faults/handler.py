@@ -129,6 +129,8 @@ class UserfaultHandler(ClientPageTable):
 
     def _answer(self, fault: Fault) -> None:
         page = fault.address & PAGE_MASK
+        if not self._space.seen and not self._mappings.window.holds(page, page + PAGE_SIZE):
+            self._mappings.refresh()  # its access may have changed since
         area = self._space.find(page)
         if area is None or not area.faults:
             self._userfault.unregister(page, page + PAGE_SIZE)  # gone while it was touched

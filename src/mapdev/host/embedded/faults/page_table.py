@@ -10,6 +10,7 @@ the `Userfault`. Used in the host's thread only.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -37,7 +38,7 @@ from mapdev.host.embedded.mm.fault_handler import FaultHandler
 from mapdev.host.embedded.mm.remote_mmap import may_be_written
 from mapdev.host.embedded.mm.vma import DeviceArea
 from mapdev.host.embedded.mm.vma_tree import MmAreas
-from mapdev.host.embedded.processes import live_threads
+from mapdev.host.embedded.processes import live_threads, tgid_of
 from mapdev.host.numbers import MADV_DONTFORK, MADV_DONTNEED, ULONG_MAX
 from mapdev.linux.numbers import (
     MAP_ANONYMOUS,
@@ -58,7 +59,7 @@ from mapdev.linux.numbers import (
 )
 from mapdev.linux.vma import Mapped
 
-_MMAP, _IOCTL = NUMBER_OF["mmap"], NUMBER_OF["ioctl"]
+_MMAP, _IOCTL, _EXIT_GROUP = (NUMBER_OF[name] for name in ("mmap", "ioctl", "exit_group"))
 
 
 class ClientPageTable:
@@ -149,6 +150,11 @@ class ClientPageTable:
             self.worker.run([("mmap", arguments, 4), *_not_for_children(area, start, end)])
         for start, end in holes:
             self._userfault.register(start, end, MODE_MISSING)
+            if self._space.locks_new:  # by mlockall, so that pages came with the mapping
+                where = start, end - start
+                self.worker.run([
+                    ("munlock", where, None), ("madvise", (*where, MADV_DONTNEED), None)
+                ])  # fmt: skip
 
     def inherit(self, parent: FaultHandler) -> None:
         """Continue in a child that was just forked what `parent` did for its process."""
@@ -221,11 +227,18 @@ class ClientPageTable:
         """Say whether the userfaultfd would report a touch of `page`, an address, if unmapped."""
         return self._userfault.is_told_of(page)
 
-    def about_to_exit(self, tid: int) -> None:
-        """Thread `tid` is about to end; after the last one nobody must keep the process."""
-        live = live_threads(self._space.tgid) - {self.worker.tid}
+    def about_to_exit(self, tid: int, code: int) -> None:
+        """Thread `tid` is about to end; after the last one the process does, by `code`.
+
+        A process has the status of the thread that ends last (Linux 6.0), which is the worker.
+        """
+        live = live_threads(tgid_of(self.worker.tid)) - {self.worker.tid}
+        if tid not in live:
+            return  # of another process that has the same memory
         self._exiting = self._exiting & live | {tid}
         if live <= self._exiting:
+            with contextlib.suppress(ClientGone):
+                self.worker.post(CALL.pack(_EXIT_GROUP, code, 0, 0, 0, 0, 0), bytes(8))
             self.close()
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ from mapdev.host.embedded.inject.thread import StoppedThread
 from mapdev.host.embedded.inject.tracee import ClientGone
 from mapdev.host.embedded.mm.fault_handler import FaultHandler
 from mapdev.host.embedded.mm.vma_tree import MmAreas
+from mapdev.host.embedded.processes import tgid_of
 from mapdev.host.embedded.syscalls.notify import Call
 from mapdev.linux.log import log
 
@@ -34,7 +35,7 @@ def start_fault_handler(
     """
     kind: type[UserfaultHandler] = UserfaultHandler
     try:
-        userfault: Userfault = make_in(thread, space.tgid)
+        userfault: Userfault = make_in(thread, tgid_of(thread.tid))
     except OSError as error:
         if error.errno not in _REFUSED:
             raise

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 
 from mapdev.host.core.operations import Operations
 from mapdev.host.embedded.files.open_file import OpenFile
+from mapdev.host.embedded.libc import shares_memory
 from mapdev.host.embedded.mm.lifetime import Leases
-from mapdev.host.embedded.processes import tgid_of
+from mapdev.host.embedded.processes import field_of, tgid_of
 from mapdev.host.embedded.watcher import Watcher
 from mapdev.inspect.maps import MapsLine, read_maps
 from mapdev.linux.mm import TaskStruct
@@ -64,9 +65,17 @@ class AddressSpaces:
     :param leases: the mappings that areas show.
     :param watcher: watches descriptors.
     :param ended: called when an address space has ended.
+    :param is_frames: says whether an area shows physical memory.
     """
 
-    def __init__(self, leases: Leases, watcher: Watcher, ended: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        leases: Leases,
+        watcher: Watcher,
+        ended: Callable[[], None],
+        is_frames: Callable[[MapsLine], bool],
+    ) -> None:
+        self._is_frames = is_frames
         self._leases = leases
         self._watcher = watcher
         self._ended = ended
@@ -88,9 +97,18 @@ class AddressSpaces:
         if execing is not None and execing.is_done():
             self._end(tgid)
         space = self.by_tgid.get(tgid)
+        if space is None:
+            space = self._shared_with(tgid)
         if space is not None and space.fault_handler is not None:
             space.fault_handler.settle()  # so that what is done now is done to what is noted here
         return space
+
+    def _shared_with(self, tgid: int) -> MmAreas | None:
+        """Return the address space that process `tgid` has in common with another, if it has."""
+        for owner, space in self.by_tgid.items():
+            if space.is_shared and shares_memory(tgid, owner):
+                return space
+        return None
 
     def mapped(self, tid: int, start: int, end: int) -> OpenFile | None:
         """Return what the area from `start` to `end` of the process of `tid` shows, if a device."""
@@ -108,7 +126,10 @@ class AddressSpaces:
 
         space = self.at(tgid)
         if space is None:
-            space = MmAreas(tgid, operations, self._leases)
+            parent = int(field_of(tgid, b"PPid") or 0)
+            is_shared = parent > 0 and shares_memory(tgid, parent)
+            space = MmAreas(parent if is_shared else tgid, operations, self._leases)
+            space.is_shared = is_shared
             self._add(space)
         return space
 
@@ -137,14 +158,45 @@ class AddressSpaces:
             raise
         self.by_tgid[tgid] = space
         self._pidfds[tgid] = pidfd
-        self._watcher.watch(pidfd, lambda: self._end(tgid))
+        self._watcher.watch(pidfd, lambda: self._process_ended(tgid))
 
-    def _end(self, tgid: int) -> None:
-        space = self.by_tgid.pop(tgid)
+    def _process_ended(self, tgid: int) -> None:
+        """End the address space of process `tgid`, unless another process has the same memory."""
+        space = self.by_tgid[tgid]
+        heir = self._heir(space) if space.is_shared else 0
+        if not heir:
+            self._end(tgid)
+            return
+        self._forget(tgid)
+        if space.fault_handler is not None:  # its worker was a thread of the process that ended
+            space.fault_handler.close()
+            space.fault_handler = None
+        space.tgid = heir
+        self._add(space)
+
+    def _heir(self, space: MmAreas) -> int:
+        """Return a process that has the memory of one that has ended, 0 if there is none.
+
+        Forks have areas at the same places, but they are known.
+        """
+        places = {area.vm_start for area in space}
+        for name in os.listdir("/proc"):
+            if name.isdigit() and int(name) not in self.by_tgid and int(name) != os.getpid():
+                lines = _lines(int(name))
+                if any(line.start in places and self._is_frames(line) for line in lines):
+                    return int(name)
+        return 0
+
+    def _forget(self, tgid: int) -> None:
+        del self.by_tgid[tgid]
         self._forget_exec(tgid)
         pidfd = self._pidfds.pop(tgid)
         self._watcher.unwatch(pidfd)
         os.close(pidfd)
+
+    def _end(self, tgid: int) -> None:
+        space = self.by_tgid[tgid]
+        self._forget(tgid)
         space.end()
         self._ended()
 
@@ -158,7 +210,7 @@ class AddressSpaces:
     def about_to_exec(self, tid: int) -> None:
         """Thread `tid` will execute a program, which ends its address space if it succeeds."""
         space = self.of(tid)
-        if space is not None:
+        if space is not None and self.tgid_of(tid) == space.tgid:
             self._forget_exec(space.tgid)
             with contextlib.suppress(OSError):  # it has been killed: its pidfd will tell
                 self._executing[space.tgid] = _Exec(tid, space.tgid)
@@ -221,11 +273,8 @@ class AddressSpaces:
 
     # --- areas outside of the window --------------------------------------------------------
 
-    def refresh(self, is_frames: Callable[[MapsLine], bool]) -> None:
-        """Find out what clients did to areas at which their calls are not handed over.
-
-        :param is_frames: says whether an area shows physical memory.
-        """
+    def refresh(self) -> None:
+        """Find out what clients did to areas at which their calls are not handed over."""
         for space in self.by_tgid.values():
             if not space.seen:
                 lines = _lines(space.tgid)
@@ -233,7 +282,7 @@ class AddressSpaces:
                     _refresh(space, area, [
                         line for line in lines
                         if line.start < area.vm_end and area.vm_start < line.end
-                        and (is_frames(line) or _is_yet_to_come(space, area, line))
+                        and (self._is_frames(line) or _is_yet_to_come(space, area, line))
                     ])  # fmt: skip
 
 
@@ -254,16 +303,31 @@ def _is_yet_to_come(space: MmAreas, area: DeviceArea, line: MapsLine) -> bool:
 def _refresh(space: MmAreas, area: DeviceArea, left: list[MapsLine]) -> None:
     """Make `area` what is `left` of it."""
     at, end = area.vm_start, area.vm_end
-    for line in left:
-        if line.start > at:
-            space.unmap(None, at, line.start)
-        start, at = max(line.start, at), min(line.end, end)
-        access = sum(bit for letter, bit in _ACCESS.items() if letter in line.perms)
+    for first, last, perms in _joined(left):
+        if first > at:
+            space.unmap(None, at, first)
+        start, at = max(first, at), min(last, end)
+        access = sum(bit for letter, bit in _ACCESS.items() if letter in perms)
         space.change(None, start, at, _with_access(access))
     if at < end:
         space.unmap(None, at, end)
 
 
+def _joined(lines: list[MapsLine]) -> list[tuple[int, int, str]]:
+    """Return start, end and permissions; neighbours with the same are one: one area had both."""
+    joined: list[tuple[int, int, str]] = []
+    for line in lines:
+        start = line.start
+        if joined and joined[-1][1:] == (start, line.perms):
+            start = joined.pop()[0]
+        joined.append((start, line.end, line.perms))
+    return joined
+
+
 def _with_access(access: int) -> Callable[[int], int]:
+    """Give areas `access`, but for what the open file does not allow (the VM_MAY* bits).
+
+    Pages yet to come are anonymous memory, which a client may have made writable.
+    """
     every = sum(_ACCESS.values())
-    return lambda flags: flags & ~every | access
+    return lambda flags: flags & ~every | access & flags >> 4

@@ -71,8 +71,8 @@ class FaultHandler(Protocol):
     def renew(self) -> None:
         """Let touches ask the driver again where pages were `stale` long enough."""
 
-    def about_to_exit(self, tid: int) -> None:
-        """Note that thread `tid` is about to end; after the last one nothing keeps the process."""
+    def about_to_exit(self, tid: int, code: int) -> None:
+        """Note that thread `tid` is about to end; the process does with the last, by `code`."""
 
     def close(self) -> None:
         """Note that the client is gone, or has executed another program."""

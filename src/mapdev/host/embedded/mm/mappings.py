@@ -28,6 +28,7 @@ from mapdev.linux.mm import TaskStruct
 from mapdev.linux.numbers import (
     PAGE_SHIFT,
     PAGE_SIZE,
+    VM_EXEC,
     VM_IO,
     VM_PFNMAP,
     VM_READ,
@@ -39,6 +40,7 @@ from mapdev.linux.vma import vma_pages
 if TYPE_CHECKING:
     from mapdev.host.embedded.mm.vma import DeviceArea
 
+_ACCESS = VM_READ | VM_WRITE | VM_EXEC
 InThread = Callable[[Callable[[], None]], object]
 MakeClient = Callable[[int, int], TaskStruct]
 
@@ -69,7 +71,7 @@ class Mappings:
         self._in_thread = in_thread
         self.nr_frames = memory.nr_frames
         self.leases = Leases(memory, watcher, self.sweep)
-        self.spaces = AddressSpaces(self.leases, watcher, self.sweep)
+        self.spaces = AddressSpaces(self.leases, watcher, self.sweep, self.is_frames)
         self.client = client
         self._files: dict[int, OpenFile] = {}  # by the index of their lease
         status = os.fstat(memory.fd)
@@ -108,7 +110,7 @@ class Mappings:
 
     def refresh(self) -> None:
         """Find out what clients did to areas that they have outside of the window."""
-        self.spaces.refresh(self.is_frames)
+        self.spaces.refresh()
         for space in self.spaces:
             space.seen = all(self.window.holds(area.vm_start, area.vm_end) for area in space)
 
@@ -153,11 +155,22 @@ class Mappings:
         Source: mm/gup.c (populate_vma_page_range)
         """
         space = self.spaces.of(tid)
-        for area in space.overlapping(start, end) if space is not None else ():
-            if not area.vm_flags & (VM_IO | VM_PFNMAP):
-                is_private = area.vm_flags & (VM_WRITE | VM_SHARED) == VM_WRITE
-                low, high = max(start, area.vm_start), min(end, area.vm_end)
-                self.bring_in(tid, low, high - low, is_private)
+        if space is None or space.fault_handler is None:
+            return
+        task = self.client(tid, space.tgid)
+        for area in space.overlapping(start, end):
+            flags = area.vm_flags
+            if flags & (VM_IO | VM_PFNMAP) or not flags & _ACCESS or not area.faults:
+                continue
+            is_private = flags & (VM_WRITE | VM_SHARED) == VM_WRITE
+            low, high = max(start, area.vm_start), min(end, area.vm_end)
+            if space.fault_handler.bring_in(low, high, is_private, task, area):
+                continue
+            # Pages come until one can't be had. If there were some, the kernel asks once more.
+            missing = next((first for first, _ in area.holes(low, high)), low)
+            if missing > low:
+                space.fault_handler.bring_in(missing, missing + 1, is_private, task, area)
+            raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
 
     def zap(self, inode: Inode, start: int, size: int) -> None:
         """Take bytes `start` to `start + size` of a device out of areas that fault; 0: to the end.

@@ -17,13 +17,23 @@ from mapdev.host.embedded.mm.vma import DeviceArea
 from mapdev.host.embedded.mm.vma_tree import MmAreas
 from mapdev.host.embedded.processes import read_file
 from mapdev.inspect.maps import MapsLine, parse_line
-from mapdev.linux.numbers import PAGE_SHIFT, VM_EXEC, VM_MAYSHARE, VM_PFNMAP, VM_READ, VM_WRITE
+from mapdev.linux.numbers import (
+    PAGE_SHIFT,
+    PAGE_SIZE,
+    VM_EXEC,
+    VM_MAYSHARE,
+    VM_MIXEDMAP,
+    VM_PFNMAP,
+    VM_READ,
+    VM_WRITE,
+)
 
 # The names that smaps has for bits of vm_flags, in the order of the bits.
 _FLAG_NAMES = {
     0: "rd", 1: "wr", 2: "ex", 3: "sh", 4: "mr", 5: "mw", 6: "me", 7: "ms", 8: "gd", 10: "pf",
     13: "lo", 14: "io", 15: "sr", 16: "rr", 17: "dc", 18: "de", 20: "ac", 21: "nr", 22: "ht",
     23: "sf", 25: "wf", 26: "dd", 28: "mm",
+    63: "sl",
 }  # fmt: skip
 # What is the same in each piece of an area, and not to be summed up.
 _NOT_SUMMED = ("KernelPageSize", "MMUPageSize")
@@ -126,6 +136,8 @@ def _as_counted_by_a_kernel(area: DeviceArea, total: dict[str, str]) -> None:
     anonymous = _number(total.get("Anonymous", "0 kB"))
     rss = anonymous if area.vm_flags & VM_PFNMAP else _number(total.get("Rss", "0 kB"))
     private = _number(total.get("Private_Clean", "0 kB")) if rss > anonymous else 0
+    if area.vm_flags & VM_MIXEDMAP:  # pages that a driver has inserted are there untouched
+        rss = max(rss, sum(run.nr_pages for run in area.mapped) * (PAGE_SIZE >> 10))
     counted = {
         "Rss": rss, "Pss": rss, "Pss_Dirty": rss - private, "Shared_Clean": 0, "Shared_Dirty": 0,
         "Private_Clean": private, "Private_Dirty": rss - private, "Referenced": rss,

@@ -13,16 +13,19 @@ from mapdev.host.embedded.files.open_file import OpenFile
 from mapdev.linux.numbers import PAGE_SHIFT
 from mapdev.linux.vma import Kind, Mapped, VmAreaStruct
 
+VM_SEALED = 1 << 63  # mseal: it can't be changed or unmapped any more
+
 
 class DeviceArea(VmAreaStruct):
     """An area of a device in a client.
 
     :ivar open_file: what was mapped.
     :ivar lease: the index of the lease of its frames.
+    :ivar policy: of its memory (mbind): mode and nodes, as the client gave them; None: the default.
     :ivar fresh: while a fault operation runs, the runs that it maps.
     """
 
-    __slots__ = ("fresh", "lease", "open_file")
+    __slots__ = ("fresh", "lease", "open_file", "policy")
 
     def __init__(
         self, open_file: OpenFile, start: int, end: int, pgoff: int = 0, flags: int = 0
@@ -30,6 +33,7 @@ class DeviceArea(VmAreaStruct):
         super().__init__(start, end, pgoff, flags, vm_file=open_file.file)
         self.open_file = open_file
         self.lease = -1
+        self.policy: tuple[int, bytes] | None = None
         self.fresh: list[Mapped] | None = None
 
     def record(self, addr: int, pfn: int, nr_pages: int, kind: Kind, prot: int) -> None:
@@ -78,6 +82,7 @@ class DeviceArea(VmAreaStruct):
         piece.vm_ops = self.vm_ops
         piece.vm_private_data = self.vm_private_data
         piece.lease = self.lease
+        piece.policy = self.policy
         if (start, end, shift) == (self.vm_start, self.vm_end, 0):
             piece.mapped, piece._starts, piece._ends = (
                 self.mapped.copy(), self._starts.copy(), self._ends.copy()

@@ -14,6 +14,8 @@ Source: mm/mmap.c, mm/mprotect.c
 
 from __future__ import annotations
 
+import errno
+import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -22,7 +24,7 @@ from mapdev.host.core.operations import Operations
 from mapdev.host.embedded.inject import batch
 from mapdev.host.embedded.mm.fault_handler import FaultHandler
 from mapdev.host.embedded.mm.lifetime import Leases
-from mapdev.host.embedded.mm.vma import DeviceArea
+from mapdev.host.embedded.mm.vma import VM_SEALED, DeviceArea
 from mapdev.linux.mm import TaskStruct
 from mapdev.linux.numbers import PAGE_SHIFT, PAGE_SIZE, VM_DONTCOPY, VM_SPECIAL
 from mapdev.linux.vma import vm_get_page_prot
@@ -37,6 +39,8 @@ class MmAreas:
     :ivar is_tidy: whether a place in the window was free, whenever the host took it for free.
     :ivar room_end: where the first area begins that the process itself has in the window; None: not
         looked at yet.
+    :ivar is_shared: whether another process may have the same memory (vfork, CLONE_VM).
+    :ivar locks_new: MCL_FUTURE, with MCL_ONFAULT, if areas to come are locked; else 0.
     :ivar fault_handler: maps pages that are touched, if any area has such.
     :ivar seen: whether all calls on the areas are handed over; if not, `AddressSpaces.refresh` has
         to look what became of them.
@@ -49,6 +53,8 @@ class MmAreas:
         self.takes_batch = True
         self.is_tidy = True
         self.room_end: int | None = None
+        self.locks_new = 0
+        self.is_shared = False
         self._leases = leases
         self.fault_handler: FaultHandler | None = None
         self._operations = operations
@@ -147,6 +153,14 @@ class MmAreas:
                 self.fault_handler.forget(area)
             self.tell(task, area, "close")
         return gone
+
+    def check_not_sealed(self, start: int, end: int) -> None:
+        """Refuse to change or unmap what is sealed in [`start`, `end`).
+
+        :raises OSError: EPERM some of it is.
+        """
+        if any(area.vm_flags & VM_SEALED for area in self.overlapping(start, end)):
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
     def change(
         self, task: TaskStruct | None, start: int, end: int, flags: Callable[[int], int]
@@ -270,6 +284,7 @@ def _can_join(before: DeviceArea, after: DeviceArea) -> bool:
         before.vm_end == after.vm_start
         and before.vm_ops is after.vm_ops
         and before.vm_private_data is after.vm_private_data
+        and before.policy == after.policy
         and _goes_on(before, after)
     )
 

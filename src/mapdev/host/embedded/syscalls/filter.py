@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from mapdev.host.embedded.mm.window import Window
 from mapdev.host.embedded.syscalls.table import SYSCALLS, Syscall
-from mapdev.host.numbers import AT_EMPTY_PATH, CLONE_VM
+from mapdev.host.numbers import AT_EMPTY_PATH, CLONE_THREAD, CLONE_VM
 from mapdev.linux.numbers import MAP_ANONYMOUS, MAP_DENYWRITE, MAP_FIXED
 
 if TYPE_CHECKING:
@@ -43,6 +43,11 @@ Label = str | tuple[str, tuple[int, ...]]
 
 ON_DESCRIPTOR: Label = ("descriptor", (0,))
 ON_HIGH_DESCRIPTOR: Label = ("high descriptor", (0,))
+
+# PTRACE_PEEKTEXT, PEEKDATA, POKETEXT, POKEDATA: the requests about memory.
+_PTRACE_OF_MEMORY = (1, 2, 4, 5)
+
+_OF_USERFAULTFD = 0xAA00  # the type of its ioctl commands
 
 AF_NETLINK, NETLINK_KOBJECT_UEVENT = 16, 15
 _INTERNET_ADDRESSES = (16, 28)  # bytes: struct sockaddr_in, sockaddr_in6
@@ -87,19 +92,29 @@ def build(
         program.jump("jeq", audit_arch, no=skip)
         program.load(_NR)
         for number in calls:
-            program.jump("jeq", number, yes="notify")
+            program.jump("jeq", number, yes="notify of foreign")
         program.label(skip)
     program.ret(ALLOW)
+    program.label("notify of foreign")
+    program.ret(USER_NOTIF)
     program.label("native")
     program.load(_NR)
-    pieces = set()
-    for call in SYSCALLS:
-        if call.name in numbers and (has_tree or not call.of_tree):
-            pieces.add(piece := _piece(call))
-            program.jump("jeq", numbers[call.name], yes=piece)
+    # A comparison jumps at most 255 instructions ahead. So each jumps to another jump, behind the
+    # first or the second half of the comparisons, which has no such limit.
+    known = [call for call in SYSCALLS if call.name in numbers and (has_tree or not call.of_tree)]
+    half = len(known) // 2
+    for call in known[:half]:
+        program.jump("jeq", numbers[call.name], yes=_relay(_piece(call), 1))
+    program.go("second half")
+    program.relays({_piece(call) for call in known[:half]}, 1)
+    program.label("second half")
+    for call in known[half:]:
+        program.jump("jeq", numbers[call.name], yes=_relay(_piece(call), 2))
     for number in arch.FOREIGN_NUMBERS:
-        program.jump("jeq", number, yes="notify")
+        program.jump("jeq", number, yes=_relay("notify", 2))
     program.ret(ALLOW)
+    pieces = {_piece(call) for call in known}
+    program.relays(pieces | {"notify"}, 2)
     program.label("mmap")
     program.load_argument(4, high=True)
     program.jump("jeq", secret, yes="allow")
@@ -117,6 +132,13 @@ def build(
     # Linux 2.6: not asking about those keeps the start of programs fast.
     program.jump("jset", MAP_ANONYMOUS | MAP_DENYWRITE, yes="allow")
     program.visible(4)
+    program.label("ioctl")
+    program.load_argument(0, high=True)
+    program.jump("jeq", secret, yes="allow")
+    program.load_argument(1)
+    program.mask(0xFF00)
+    program.jump("jeq", _OF_USERFAULTFD, yes="notify")
+    program.visible(0)
     program.label("fcntl")
     program.load_argument(0)
     program.jump("jge", descriptors.base, yes=ON_DESCRIPTOR)
@@ -148,9 +170,23 @@ def build(
     program.load_argument(0, high=True)
     program.jump("jge", window.end >> 32, yes="allow")
     program.jump("jge", window.start >> 32, yes="notify", no="allow")
+    for piece in _like("address", pieces):
+        program.label(piece)
+        for argument in piece[1]:
+            program.inside(window, argument)
+        program.ret(ALLOW)
+    program.label("ptrace")
+    program.load_argument(0)
+    for request in _PTRACE_OF_MEMORY:
+        program.jump("jeq", request, yes="notify")
+    program.ret(ALLOW)
     program.label("clone")
     program.load_argument(0)
-    program.jump("jset", CLONE_VM, yes="allow")
+    program.jump("jset", CLONE_VM, no="unless ours")
+    program.jump("jset", CLONE_THREAD, no="unless ours")
+    program.inside(window, arch.CLONE_CHILD_TID)
+    program.inside(window, 2)
+    program.ret(ALLOW)
     program.label("unless ours")
     program.unmarked()
     program.ret(USER_NOTIF)
@@ -175,6 +211,11 @@ def build(
     return program.assemble()
 
 
+def _relay(piece: Label, half: int) -> str:
+    """Return the name of the jump by which comparisons of one half reach `piece`."""
+    return f"{half}: {piece}"
+
+
 def _piece(call: Syscall) -> Label:
     """Return the piece of the filter that goes on with `call`."""
     when = call.when
@@ -182,6 +223,8 @@ def _piece(call: Syscall) -> Label:
         return "notify"
     if when == "area" or when == "unless ours":
         return when
+    if when == "address":
+        return when, call.addresses
     if when == "program":
         return call.name
     return when, (call.flags,) if when == "path or descriptor" else call.fds
@@ -196,6 +239,7 @@ class _Assembler:
     """Just enough of an assembler for classic BPF: loads, jumps to labels, returns."""
 
     OPCODES: ClassVar = {"jeq": 0x15, "jge": 0x35, "jset": 0x45}
+    JUMP_ALWAYS: ClassVar = 0x05
 
     def __init__(self, descriptors: Descriptors, secret: int) -> None:
         self._descriptors = descriptors
@@ -211,6 +255,28 @@ class _Assembler:
 
     def jump(self, kind: str, value: int, yes: Label = "", no: Label = "") -> None:
         self._code.append((self.OPCODES[kind], yes, no, value))
+
+    def mask(self, bits: int) -> None:
+        """Keep `bits` of what was loaded."""
+        self._code.append((0x54, "", "", bits))
+
+    def go(self, label: Label) -> None:
+        """Go on at `label`, however far ahead it is."""
+        self._code.append((self.JUMP_ALWAYS, label, "", 0))
+
+    def relays(self, pieces: set[Label], half: int) -> None:
+        """Make the jumps to `pieces` for the comparisons of one half."""
+        for piece in sorted(pieces, key=str):
+            self.label(_relay(piece, half))
+            self.go(piece)
+
+    def inside(self, window: Window, argument: int) -> None:
+        """Notify when the address in `argument` lies in the window, else go on."""
+        self.load_argument(argument, high=True)
+        on = f"on {len(self._code)}"
+        self.jump("jge", window.end >> 32, yes=on)
+        self.jump("jge", window.start >> 32, yes="notify")
+        self.label(on)
 
     def ret(self, value: int) -> None:
         self._code.append((0x06, "", "", value))
@@ -240,7 +306,9 @@ class _Assembler:
 
     def assemble(self) -> bytes:
         return b"".join(
-            struct.pack("<HBBI", code, self._distance(at, yes), self._distance(at, no), value)
+            struct.pack("<HBBI", code, 0, 0, self._distance(at, yes))
+            if code == self.JUMP_ALWAYS
+            else struct.pack("<HBBI", code, self._distance(at, yes), self._distance(at, no), value)
             for at, (code, yes, no, value) in enumerate(self._code)
         )
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         "two descriptors",  # either may be a device's
         "path or descriptor",  # with AT_EMPTY_PATH as for "descriptor", else as for "path"
         "area",  # its range has a part in the `Window`
+        "address",  # one of its addresses lies in the `Window`
         "unless ours",  # each call but those that the host makes in a client
         "program",  # the filter has a piece for this call alone
     ]
@@ -49,6 +50,7 @@ class Syscall:
     :ivar follows: a symbolic link in the last place is followed, unless flags say no.
     :ivar nofollow: the flag that says no.
     :ivar empty: the flag with which an empty path means the directory's descriptor itself.
+    :ivar addresses: which arguments are addresses, of which one may lie in a device's area.
     :ivar areas: it concerns the caller's areas if it has one of these flags.
     :ivar is_quick: its handler does nothing but pass on a call that is on no device, so that
         `quick` may do it.
@@ -57,9 +59,8 @@ class Syscall:
     """
 
     __slots__ = (
-        "areas", "empty", "family", "fds", "flags", "follows", "is_quick", "name", "nofollow",
-        "of_tree",
-        "paths", "when",
+        "addresses", "areas", "empty", "family", "fds", "flags", "follows", "is_quick", "name",
+        "nofollow", "of_tree", "paths", "when",
     )  # fmt: skip
 
     def __init__(
@@ -75,6 +76,7 @@ class Syscall:
         nofollow: int = 0,
         empty: int = 0,
         areas: int = 0,
+        addresses: tuple[int, ...] = (),
         is_quick: bool = True,
         of_tree: bool = False,
     ) -> None:
@@ -88,6 +90,7 @@ class Syscall:
         self.nofollow = nofollow
         self.empty = empty
         self.areas = areas
+        self.addresses = addresses
         self.is_quick = is_quick
         self.of_tree = of_tree
 
@@ -118,9 +121,11 @@ SYSCALLS: tuple[Syscall, ...] = (
     _S("pwritev", "file", "descriptor", fds=_FD),
     _S("preadv2", "file", "descriptor", fds=_FD),
     _S("pwritev2", "file", "descriptor", fds=_FD),
-    _S("ioctl", "file", "descriptor", fds=_FD),
+    # Those of a userfaultfd, of type 0xAA, are about the caller's areas.
+    _S("ioctl", "file", "program", fds=_FD, flags=1, areas=0xAA00),
     _S("lseek", "file", "descriptor", fds=_FD),
     _S("fstat", "file", "descriptor", fds=_FD),
+    _S("futex", "futexes", "address", addresses=(0, 4), is_quick=False),
     _S("dup", "descriptor", "descriptor", fds=_FD),
     _S("dup2", "descriptor", "descriptor", fds=_FD),
     _S("dup3", "descriptor", "descriptor", fds=_FD),
@@ -210,11 +215,33 @@ SYSCALLS: tuple[Syscall, ...] = (
     _S("mlock", "area", "area", is_quick=False),
     _S("mlock2", "area", "area", is_quick=False),
     _S("munlock", "area", "area", is_quick=False),
+    _S("futex_wake", "futexes", "address", addresses=(0,), is_quick=False),
+    _S("futex_wait", "futexes", "address", addresses=(0,), is_quick=False),
+    # Their addresses are in the client's memory.
+    _S("futex_waitv", "futexes", "always"),
+    _S("futex_requeue", "futexes", "always"),
+    _S("mincore", "pages", "address", addresses=(0,), is_quick=False),
+    _S("get_mempolicy", "pages", "address", addresses=(3,), is_quick=False),
+    _S("mbind", "pages", "address", addresses=(0,), is_quick=False),
+    _S("move_pages", "pages", "always"),
+    _S("mlockall", "locked_memory", "always", is_quick=False),
+    _S("munlockall", "locked_memory", "always"),
+    _S("mseal", "sealing", "always"),
+    _S("shmat", "sealing", "always"),
+    _S("process_vm_readv", "other_processes", "always"),
+    _S("process_vm_writev", "other_processes", "always"),
+    _S("process_madvise", "other_processes", "always"),
+    _S("ptrace", "other_processes", "program"),
+    # The kernel writes there when nobody can answer a fault any more, or before.
+    _S("set_tid_address", "registered", "address", addresses=(0,), is_quick=False),
+    _S("set_robust_list", "registered", "address", addresses=(0,), is_quick=False),
+    _S("rseq", "registered", "address", addresses=(0,), is_quick=False),
     # In a process whose areas are not known mremap still looks for those of its parent.
     _S("mremap", "remap", "unless ours", is_quick=False),
     # The descriptors that it is about are in the client's memory.
     _S("io_submit", "aio", "unless ours", is_quick=False),
     _S("fork", "process", "unless ours"),
+    _S("vfork", "process", "unless ours"),
     _S("clone3", "process", "unless ours"),
     _S("exit", "process", "unless ours"),
     _S("clone", "process", "program"),
@@ -242,11 +269,10 @@ SYSCALLS: tuple[Syscall, ...] = (
     _S("setns", "mapping", "always", is_quick=False),
     _S("unshare", "mapping", "always", is_quick=False),
     _S("getcwd", "tree", "always", is_quick=False, of_tree=True),
-    _S("statfs", "tree", "path", paths=_PATH, of_tree=True),
+    _S("statfs", "tree", "path", paths=_PATH),
     _S("inotify_add_watch", "tree", "path", paths=((CWD, 1),), flags=2, nofollow=_DONT_FOLLOW,
        of_tree=True),
     _S("socket", "netlink", "program", is_quick=False, of_tree=True),
-    _S("fstatfs", "tree", "descriptor", fds=_FD, is_quick=False, of_tree=True),
 )  # fmt: skip
 
 BY_NUMBER = {NUMBER_OF[call.name]: call for call in SYSCALLS if call.name in NUMBER_OF}
