@@ -208,20 +208,22 @@ def test_mremap(mapdev: Host, client: Client) -> None:
     assert driver.text() == b"moved"
 
 
-@pytest.mark.embedded_only("the kernel carries remap_file_pages out by the driver's mmap")
-def test_no_way_to_other_frames(mapdev: Host, client: Client) -> None:
-    mapdev.add(Buffer, "/dev/x")
+def test_remap_file_pages_asks_the_driver(mapdev: Host, client: Client) -> None:
+    driver = mapdev.add(Buffer, "/dev/x")
+    driver.bytes[3 * PAGE_SIZE] = 33
     client(
         """
-        fd = os.open('/dev/x', os.O_RDWR); p = raw_mmap(None, P, R | W, SHARED, fd)
-        assert libc.remap_file_pages(ctypes.c_void_p(p), ctypes.c_size_t(P), 0, ctypes.c_size_t(3), 0) == -1
-        assert ctypes.get_errno() == errno.EINVAL
-        assert not [name for name in os.listdir('/proc/self/fd') if 'memfd' in readlink(name)]
-        """.replace(
-            "readlink(name)",
-            "(os.path.lexists(f'/proc/self/fd/{name}') and os.readlink(f'/proc/self/fd/{name}') or '')",
-        )
+        fd = os.open('/dev/x', os.O_RDWR); p = raw_mmap(None, 2 * P, R | W, SHARED, fd)
+        def remap(at, size, prot, page):
+            return libc.remap_file_pages(*map(ctypes.c_size_t, (at, size, prot, page, 0)))
+        assert remap(p, P, 0, 3) == 0 and peek(p, 1) == bytes([33]) and peek(p + P, 1) == bytes(1)
+        for wrong in (p, P, R, 3), (p, 3 * P, 0, 3), (p, 0, 0, 3), (p + 4 * P, P, 0, 3):
+            assert remap(*wrong) == -1 and ctypes.get_errno() == errno.EINVAL, wrong
+        links = [f'/proc/self/fd/{name}' for name in os.listdir('/proc/self/fd')]
+        assert not [link for link in links if os.path.lexists(link) and 'memfd' in os.readlink(link)]
+        """
     )
+    assert driver.calls.count("mmap") == 2
 
 
 def test_pages_that_the_driver_left_out(mapdev: Host, client: Client) -> None:

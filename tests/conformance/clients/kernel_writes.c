@@ -185,31 +185,35 @@ static int set_and_leave(void *where)
 	return 0;
 }
 
+/* Wait until a thread has ended, which takes a while on an emulated processor. */
+static void await_end(pid_t thread)
+{
+	int tries;
+
+	for (tries = 0; tries < 2000 && !syscall(SYS_tgkill, getpid(), thread, 0); tries++)
+		usleep(1000);
+}
+
 /* The same of threads, whose memory lives on. */
 static void exit_cleartid_thread(void)
 {
 	struct mapping m = map_shared(NPAGES);
 	volatile int *where = number_at(&m, 3);
 	int thread = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
-	int tries;
 
 	driver_state();
 	watch();
-	clone(set_and_leave, stack[0] + sizeof(stack[0]), thread, (void *)where);
-	usleep(50000);
+	await_end(clone(set_and_leave, stack[0] + sizeof(stack[0]), thread, (void *)where));
 	say_ran("set");
 	set_driver_byte(4 * page + 128, 1);
 	watch();
-	clone(set_and_leave, stack[1] + sizeof(stack[1]), thread | CLONE_CHILD_CLEARTID, NULL, NULL,
-	      NULL, number_at(&m, 4));
-	for (tries = 0; tries < 100 && driver_byte(4 * page + 128); tries++)
-		usleep(1000);
+	await_end(clone(set_and_leave, stack[1] + sizeof(stack[1]), thread | CLONE_CHILD_CLEARTID,
+			NULL, NULL, NULL, number_at(&m, 4)));
 	say(" cleared=%d", !driver_byte(4 * page + 128));
 	say_ran("cleared");
-	clone(set_and_leave, stack[2] + sizeof(stack[2]),
-	      thread | CLONE_CHILD_SETTID | CLONE_PARENT_SETTID, NULL, number_at(&m, 6), NULL,
-	      number_at(&m, 7));
-	usleep(50000);
+	await_end(clone(set_and_leave, stack[2] + sizeof(stack[2]),
+			thread | CLONE_CHILD_SETTID | CLONE_PARENT_SETTID, NULL, number_at(&m, 6),
+			NULL, number_at(&m, 7)));
 	say(" numbers=%d", *number_at(&m, 6) > 1 && *number_at(&m, 6) == *number_at(&m, 7));
 	say_ran("set");
 }

@@ -250,6 +250,7 @@ static void sharing_outlives(void)
 	pid_t maker;
 
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	watch();
 	maker = fork();
 	if (!maker) {
 		m = map_shared(NPAGES);
@@ -259,7 +260,6 @@ static void sharing_outlives(void)
 		clone(outlive, stack + sizeof(stack), CLONE_VM | SIGCHLD, NULL);
 		_exit(3);
 	}
-	watch();
 	while (waitpid(-1, NULL, __WALL) > 0)
 		;
 	say_ran("all");

@@ -21,9 +21,9 @@ _RSEQ_UNREGISTER = 1
 _ALONE = 2  # threads, with the host's worker
 
 
-def _bring_in(kernel: Subsystems, call: Call, size: int) -> Verdict:
+def _bring_in(kernel: Subsystems, call: Call, size: int, is_write: bool = True) -> Verdict:
     with contextlib.suppress(OSError):  # the kernel will not get it either
-        kernel.mappings.bring_in(call.tid, call.args[0], size, True)
+        kernel.mappings.bring_in(call.tid, call.args[0], size, is_write)
     return PASS_ON
 
 
@@ -39,6 +39,6 @@ def _do_rseq(kernel: Subsystems, call: Call) -> Verdict:
 
 HANDLERS: dict[str, Handler] = {
     "set_tid_address": _do_set_tid_address,
-    "set_robust_list": lambda kernel, call: _bring_in(kernel, call, _ROBUST_LIST_HEAD),
+    "set_robust_list": lambda kernel, call: _bring_in(kernel, call, _ROBUST_LIST_HEAD, False),
     "rseq": _do_rseq,
 }
