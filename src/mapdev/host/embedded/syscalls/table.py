@@ -273,6 +273,7 @@ SYSCALLS: tuple[Syscall, ...] = (
     _S("inotify_add_watch", "tree", "path", paths=((CWD, 1),), flags=2, nofollow=_DONT_FOLLOW,
        of_tree=True),
     _S("socket", "netlink", "program", is_quick=False, of_tree=True),
+    _S("fstatfs", "tree", "descriptor", fds=_FD, is_quick=False),
 )  # fmt: skip
 
 BY_NUMBER = {NUMBER_OF[call.name]: call for call in SYSCALLS if call.name in NUMBER_OF}
