@@ -175,15 +175,21 @@ def test_lsof_and_fuser(mapdev: Any, sensor: Any, require_program: Any) -> None:
 
 def test_inotifywait(mapdev: Any, sensor: Any, require_program: Any) -> None:
     program = require_program("inotifywait", "inotify-tools")
-    command = [program, "-m", "-e", "create,delete", "/dev"]
-    process = mapdev.popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = [program, "-m", "-t", str(TIMEOUT), "-e", "create,delete", "/dev"]
+    process = mapdev.popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
-        while "established" not in process.stderr.readline():
-            pass
+        assert "Watches established.\n" in iter(
+            process.stdout.readline, ""
+        )  # it ends by itself, at the latest
         mapdev.remove(sensor)
         mapdev.add("sensor", "/dev/sensor7")
-        lines = [process.stdout.readline() for _ in range(4)]
-        assert "/dev/ DELETE sensor0\n" in lines and "/dev/ CREATE sensor7\n" in lines, lines
+        seen = []
+        for line in iter(process.stdout.readline, ""):
+            seen.append(line)
+            if line == "/dev/ CREATE sensor7\n":
+                break
+        assert "/dev/ DELETE sensor0\n" in seen and "/dev/ DELETE,ISDIR sensors\n" in seen, seen
+        assert "/dev/ CREATE sensor7\n" in seen
     finally:
         process.kill()
         process.communicate()

@@ -81,6 +81,7 @@ def test_the_data_base_and_the_links(tree: DeviceTree) -> None:
     device_del(dev)
     for path in "/run/udev/data/c240:5", "/dev/by/name", "/run/udev/tags/seat/c240:5":
         assert tree.root.find(path) is None
+    assert tree.root.find("/dev") is None, "directories of links go with the last of them"
     assert b"ACTION=remove\0" in heard[3][0] and b"ID_X=1\0" in heard[3][0]
 
 

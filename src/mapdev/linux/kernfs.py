@@ -105,18 +105,20 @@ class KernfsRoot:
     """A tree of names: ``struct kernfs_root``, for all that programs see from ``/`` on.
 
     :ivar watchers: called with a node after it came (True) and before it goes (False)
+    :ivar is_kept: says of a directory that `prune` leaves it: it exists for real
     :ivar notified: called with the file of an attribute at `sysfs_notify`, in any thread
 
     Source: fs/kernfs/dir.c
     """
 
-    __slots__ = ("notified", "top", "watchers")
+    __slots__ = ("is_kept", "notified", "top", "watchers")
 
     def __init__(self) -> None:
         """Make a tree without any name."""
         self.top = KernfsNode("", stat.S_IFDIR | 0o755)
         self.top.root = self
         self.top.is_active = True
+        self.is_kept: Callable[[KernfsNode], bool] = lambda node: False
         self.notified: list[Callable[[KernfsNode], None]] = []
         self.watchers: list[Callable[[KernfsNode, bool], None]] = []
 
@@ -161,6 +163,14 @@ class KernfsRoot:
             watcher(node, False)  # while its path is still known
         del node.parent.children[node.name]
         node.is_active = False
+
+    def prune(self, node: KernfsNode | None) -> None:
+        """Take a node out, and the directories above that were there for it alone."""
+        while node is not None and node is not self.top and not node.children:
+            above = node.parent
+            self.remove(node)
+            goes = above is not None and above.priv is None and not self.is_kept(above)
+            node = above if goes else None
 
     def walk(self, node: KernfsNode | None = None) -> Iterator[KernfsNode]:
         """Give a node and all below it; without one, the whole tree."""

@@ -58,7 +58,7 @@ class Udev:
             self._entries[event.devpath] = tuple(self._make(dev, event.devpath))
         elif event.action == KOBJ_REMOVE:
             for node in self._entries.pop(event.devpath, ()):
-                self._tree.root.remove(node)
+                self._tree.root.prune(node)
         variables = [*event.variables, *self._additions(dev, event)]
         self._deliver(udev_message(variables, dev.tags), UDEV)
         if event.action == KOBJ_REMOVE:

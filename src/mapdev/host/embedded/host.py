@@ -177,11 +177,7 @@ class EmbeddedHost(Host):
     def vanish(self, device: Device) -> None:
         """Take the node of `device` away, and the directories that were there for it alone."""
         root = self.machine.device_tree.root
-        node = root.find(device.node)
-        while node is not None and node is not root.top and not node.children:
-            above = node.parent
-            root.remove(node)
-            node = above
+        root.prune(root.find(device.node))
         device.is_gone = True
         self._server.jobs.submit(lambda: self._hang_up(device))
 

@@ -49,6 +49,7 @@ class Overlay:
         for node in root.walk():
             self._changed(node, True)
         root.watchers.append(self._changed)
+        root.is_kept = self.is_merged
 
     def _changed(self, node: KernfsNode, is_new: bool) -> None:
         path = node.path if node.parent is not None else ""
