@@ -7,6 +7,7 @@ machine (memory) and the `Server` (the thread). Needs the module, and the right 
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import stat
 import subprocess
@@ -41,8 +42,15 @@ class KernelHost(Host):
     :raises OSError: the module is not loaded, is another version's, or may not be used.
     """
 
+    _made = False  # whether there was one in this process
+
     def __init__(self, trace: Trace | None = None, timeout: float = 0) -> None:
         super().__init__(timeout or None, verbose=trace is not None)
+        if KernelHost._made:
+            # Drivers of a host that was closed may be kept, by nothing but their own cycles, with
+            # views of the kernel's memory: that is no memory of Python's, which never sees it grow.
+            gc.collect()
+        KernelHost._made = True
         self._control = Control(int(timeout * 1000))
         self._coroutines = Coroutines(self.lock)
         jobs = Jobs(self.lock, self._control.kick)
