@@ -48,7 +48,8 @@ host. (Behind the kernel host the node is real, and the kernel does all of it.)
 The embedded host sees a call only if its filter hands it over. All others run in the kernel, at
 full speed, and meet what is really there:
 
-- **a descriptor** of a device is one end of a pair of sockets: the call *reaches the socket*;
+- **a descriptor** of a device is that of a file of a FUSE mount, or where there is no FUSE one end
+  of a pair of sockets: the call *reaches the socket* means that file as well;
 - **a path** of a device is no file: ENOENT. If there is a file under a device's path, the call
   means that file;
 - **an area** of a device is shared memory of the host, or of pages that are yet to come.

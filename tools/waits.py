@@ -28,6 +28,7 @@ _KILLED = "the process was sent SIGKILL"
 REASONS = {
     "doctor/embedded.py _poll": "its input is closed, at which cat ends",
     "host/core/host.py Host.run": _KILLED,
+    "host/embedded/files/fuse_mount.py _mount_elsewhere": "the socket's, 10 s; then SIGKILL",
     "host/embedded/inject/tracee.py Tracee._wait_alone": _STOPS,
     "host/embedded/inject/tracee.py Tracee._next_event": _STOPS,
     "host/embedded/inject/tracee.py Tracee.wait_for_death": "the thread runs exit, or was killed",

@@ -1,18 +1,37 @@
-"""What poll shows is made of sockets: what they can't show, and how the host gets at them."""
+"""Where there is no FUSE, what poll shows is made of sockets: what they can't show, and how the
+host gets at them."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from pace import patience
 from polled import POLL, Masked
 
-from mapdev.host.embedded.files import open_file
+from mapdev import host
+from mapdev.host.embedded.files import device_files, open_file
 from mapdev.host.embedded.host import EmbeddedHost
 from mapdev.linux import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP
 
 Client = Callable[..., str]
+
+
+@pytest.fixture
+def mapdev(no_fuse: None) -> Iterator[EmbeddedHost]:
+    with host() as made:
+        assert isinstance(made, EmbeddedHost)
+        yield made
+
+
+@pytest.fixture
+def no_fuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in most containers."""
+
+    def refuse() -> tuple[int, int]:
+        raise FileNotFoundError(2, "No such file or directory", "/dev/fuse")
+
+    monkeypatch.setattr(device_files, "mount", refuse)
 
 
 def test_priority_implies_readable(mapdev: EmbeddedHost, client: Client) -> None:

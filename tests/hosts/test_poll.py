@@ -41,7 +41,6 @@ for mask in [0, 1, 4, 5, 0, 4, 1, 0, 5, 4, 3, 1, 7, 0, 3, 4] * 3:
     )
 
 
-@pytest.mark.kernel_only("a socket shows POLLIN with POLLPRI, and what is shut down stays so")
 @pytest.mark.parametrize("mask", [EPOLLPRI, EPOLLHUP, EPOLLERR, EPOLLRDHUP, EPOLLHUP | EPOLLOUT])
 def test_what_is_shown_is_the_driver_s_mask(mapdev: Host, client: Client, mask: int) -> None:
     mapdev.add(Masked, "/dev/x")

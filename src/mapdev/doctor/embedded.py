@@ -64,18 +64,27 @@ def _ptrace() -> Finding:
 
 
 def _poll() -> Finding:
-    """Fetch a descriptor of a child, as the host does to take POLLIN back."""
+    """Mount FUSE, else fetch a descriptor of a child, as the host does to take POLLIN back."""
+    from mapdev.host.embedded.files.fuse import Connection
+    from mapdev.host.embedded.files.fuse_mount import mount
     from mapdev.host.embedded.libc import fetch_descriptor
+
+    try:
+        Connection(*mount()).close()
+    except OSError as error:
+        why = f"FUSE can't be mounted ({error.strerror}): poll shows POLLERR and POLLHUP for good"
+    else:
+        return Finding("poll", True, "FUSE is there, so poll shows what drivers answer")
 
     child = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
     try:
         os.close(fetch_descriptor(child.pid, 0))
     except OSError as error:
-        return Finding("poll", None, f"pidfd_getfd fails ({error.strerror}), so what poll has "
-                       "shown once stays")  # fmt: skip
+        return Finding("poll", None, f"{why}, and pidfd_getfd fails ({error.strerror}): what poll "
+                       "has shown once stays")  # fmt: skip
     finally:
         child.communicate()
-    return Finding("poll", True, "a program's descriptors can be had for a moment")
+    return Finding("poll", None, why)
 
 
 def _faults() -> Finding:

@@ -65,6 +65,17 @@ class Polling:
         self._show(open_file, woken)
         self.note_queues(open_file)
 
+    def asked(self, open_file: OpenFile) -> None:
+        """Know a file that its client has asked by itself: wake-ups matter from now on.
+
+        Operations do so only while it has named no queue.
+        """
+        self.note_queues(open_file)
+        if open_file.file.poll_queues:
+            _remove(self.by_driver, open_file.driver, open_file)
+        else:
+            self.add(open_file)
+
     def note_queues(self, open_file: OpenFile) -> None:
         """Know the wait queues that the poll operation has named since it was asked last."""
         named = open_file.file.poll_queues

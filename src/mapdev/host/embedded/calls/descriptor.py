@@ -179,8 +179,8 @@ def _do_epoll_ctl(kernel: Subsystems, call: Call) -> Verdict:
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
     if "poll" not in open_file.device.has:
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
-    if operation in (EPOLL_CTL_ADD, EPOLL_CTL_MOD):
-        open_file.ready.edge |= bool(events & (EPOLLET | EPOLLEXCLUSIVE))
+    if operation in (EPOLL_CTL_ADD, EPOLL_CTL_MOD) and events & (EPOLLET | EPOLLEXCLUSIVE):
+        open_file.watch_edges()
     return PASS_ON
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+from collections.abc import Callable
 from itertools import chain
 
 from mapdev.host.embedded.limits import limit_of
@@ -32,20 +33,22 @@ class FdAllocator:
         self.base = numbers.base
         self.scratch = numbers.base + numbers.room - 1
 
-    def add(self, call: Call, fd: int, cloexec: bool) -> int:
-        """Put a copy of our descriptor `fd` into the client of `call` and return its number there.
+    def add(self, call: Call, put: Callable[[int | None], int]) -> int:
+        """Put a device's descriptor into the client of `call` and return its number there.
+
+        :param put: does it, at a number or the lowest that is free.
 
         :raises OSError: EMFILE or EBADF the client's limit leaves none.
         """
         if self.standard_is_closed(call.tid):
             # A daemon or a shell that closed 0, 1 or 2 expects open() to fill the gap.
-            return call.add_descriptor(fd, None, cloexec)
+            return put(None)
         try:
-            return call.add_descriptor(fd, self.free(call.tid), cloexec)
+            return put(self.free(call.tid))
         except OSError as error:
             # EBADF: the client has lowered its limit below the device range since it started.
             if error.errno == errno.EBADF and self._has_low_descriptor(call.tid):
-                return call.add_descriptor(fd, None, cloexec)
+                return put(None)
             raise
 
     def _has_low_descriptor(self, tid: int) -> bool:

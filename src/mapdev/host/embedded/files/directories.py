@@ -107,7 +107,8 @@ class Directories:
             # A descriptor of O_PATH can't be given to a client.
             fd = os.open(f"/proc/self/fd/{self.own(node)}", os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            return self._numbers.add(call, fd, bool(flags & os.O_CLOEXEC))
+            cloexec = bool(flags & os.O_CLOEXEC)
+            return self._numbers.add(call, lambda at: call.add_descriptor(fd, at, cloexec))
         finally:
             os.close(fd)
 

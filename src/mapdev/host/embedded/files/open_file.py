@@ -1,9 +1,9 @@
-"""`OpenFile` is a device's open file; a socketpair ties it to the descriptors of clients.
+"""`OpenFile` is a device's open file; a file of the kernel ties it to the descriptors of clients.
 
-In the client a device's descriptor is one end of a socketpair; the host keeps the other. The
-kernel then tracks dup, fork, exec, SCM_RIGHTS and exit for us: a hang-up at our end means that
-the last descriptor is gone. Which file a descriptor number means is read from /proc/TID/fd each
-time, so it is true whatever the client did to its descriptors.
+In the client a device's descriptor is that of a file of a FUSE mount (`device_files`), or one end
+of a socketpair (`readiness`). The kernel then tracks dup, fork, exec, SCM_RIGHTS and exit for us,
+and tells when the last descriptor is gone. Which file a descriptor number means is read from
+/proc/TID/fd each time, so it is true whatever the client did to its descriptors.
 
 Objects: an `OpenFile` lives until its last descriptor and its last mapping (`Lease`) are gone and
 no call of it waits; then the driver's release runs. Called in the host's thread only.
@@ -13,30 +13,27 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 from collections.abc import Callable, Iterator
-from functools import partial
 
 from mapdev.host.core.device import Device
 from mapdev.host.core.files import OpenFile as CoreFile
+from mapdev.host.embedded.files.device_files import Node
 from mapdev.host.embedded.files.readiness import Readiness
 from mapdev.host.embedded.libc import fetch_descriptor, link_of
 from mapdev.linux.fs import File
 
-Moved = Callable[["OpenFile", socket.socket], None]
-
 
 class OpenFile(CoreFile):
-    """An open file (``struct file``) of a device and the sockets by which it is tracked.
+    """An open file (``struct file``) of a device and what clients have of it.
 
     :param unused: called with the file when its last use has ended.
-    :param moved: called with the file when another socket tells of its last close, see `Readiness`.
     :ivar path_only: opened with O_PATH: it can be passed on and looked at, not used.
+    :ivar ready: what clients have a descriptor of; None before it is put into one.
     :ivar seen: the thread that used it last, and the descriptor's number there; None when nobody
         is known to have it.
     """
 
-    __slots__ = ("link", "path_only", "ready", "seen")
+    __slots__ = ("path_only", "ready", "seen")
 
     def __init__(
         self,
@@ -44,16 +41,24 @@ class OpenFile(CoreFile):
         file: File,
         path_only: bool,
         unused: Callable[[OpenFile], None],
-        moved: Moved,
     ) -> None:
         super().__init__(device, file, unused)
         self.path_only = path_only
         self.seen: tuple[int, int] | None = None
-        self.ready = Readiness(partial(moved, self))
-        self.link = f"socket:[{self.ready.inode}]"
+        self.ready: Node | Readiness | None = None
+
+    @property
+    def link(self) -> str:
+        """What /proc shows for its descriptors, empty if there was none."""
+        return self.ready.link if self.ready is not None else ""
+
+    def watch_edges(self) -> None:
+        """Show an event at each wake-up, not only when the mask changes."""
+        if isinstance(self.ready, Readiness):
+            self.ready.edge = True
 
     def borrow(self) -> int | None:
-        """Return a descriptor of the client's end, to be closed at once; None if nobody has it.
+        """Return a descriptor of the client's socket, to be closed at once; None if nobody has it.
 
         :raises PermissionError: a client has it, and the kernel refuses to give it.
         """
@@ -74,7 +79,7 @@ class OpenFile(CoreFile):
             return None
         except OSError:
             return None
-        if os.fstat(number).st_ino == self.ready.inode:
+        if isinstance(self.ready, Readiness) and os.fstat(number).st_ino == self.ready.inode:
             return number
         os.close(number)
         return None

@@ -23,10 +23,12 @@ from mapdev.host.core.polling import Polling
 from mapdev.host.core.waiting import Waiting, WouldWait
 from mapdev.host.embedded.arch import ARCH
 from mapdev.host.embedded.files.descriptors import FdAllocator
+from mapdev.host.embedded.files.device_files import DeviceFiles, Node
 from mapdev.host.embedded.files.display import Display
 from mapdev.host.embedded.files.locks import Locks
 from mapdev.host.embedded.files.node import R_OK, W_OK, may_access, owns
 from mapdev.host.embedded.files.open_file import FileTable, OpenFile
+from mapdev.host.embedded.files.readiness import Readiness
 from mapdev.host.embedded.messages import Messages
 from mapdev.host.embedded.mm.mappings import Mappings
 from mapdev.host.embedded.processes import hides_descriptor, yama_forbids
@@ -69,6 +71,7 @@ class OpenFiles:
         self._waiting = waiting
         self._watcher = watcher
         self._display = Display(operations)
+        self._device_files = DeviceFiles(watcher)
         self.polling = Polling(self._display.show)
 
     # --- which one a call means -----------------------------------------------------------
@@ -92,7 +95,7 @@ class OpenFiles:
         if self._spaces.by_tgid and self._spaces.unseen:
             self._mappings.refresh()  # so that what the driver answers now is true
         if fd < self._base:
-            open_file.ready.edge = True  # the filter does not show what epoll_ctl does with it
+            open_file.watch_edges()  # the filter does not show what epoll_ctl does with it
         return open_file
 
     def _refuse_hidden(self, tid: int) -> NoReturn:
@@ -110,6 +113,10 @@ class OpenFiles:
         except OSError:
             return False
         return status.st_ino != self._mappings.inode
+
+    def begin(self) -> None:
+        """Make now what the first open file needs."""
+        _ = self._device_files.is_there
 
     # --- open -------------------------------------------------------------------------------
 
@@ -150,10 +157,6 @@ class OpenFiles:
             self._operations.open(call)
         except WouldWait as wait:
             wait.again = partial(self._finish_open, call, open_file, cloexec)
-            wait.abandon = open_file.ready.close
-            raise
-        except BaseException:
-            open_file.ready.close()
             raise
         file = open_file.file
         if file.f_flags & os.O_DIRECT:  # the kernel, too, asks the driver first
@@ -163,7 +166,7 @@ class OpenFiles:
         return self.install(call, open_file, cloexec)
 
     def _made(self, device: Device, file: File, path_only: bool) -> OpenFile:
-        return OpenFile(device, file, path_only, self._release, self._watch_another)
+        return OpenFile(device, file, path_only, self._release)
 
     def new_file(self, device: Device, flags: int) -> OpenFile:
         """Return a new open file, not yet in any client."""
@@ -174,12 +177,16 @@ class OpenFiles:
 
     def install(self, call: Call, open_file: OpenFile, cloexec: bool) -> int:
         """Put a descriptor of `open_file` into the client and return its number."""
-        self.table.add(open_file)
-        self._watch(open_file)
         try:
-            number = self._numbers.add(call, open_file.ready.hand_over(), cloexec)
+            ready = self._make_ready(open_file)
+        except OSError:
+            open_file.put()
+            raise
+        self.table.add(open_file)
+        try:
+            number = self._numbers.add(call, partial(ready.put, call, cloexec))
         except OSError as error:
-            open_file.ready.forget_theirs()
+            ready.forget_theirs()
             self.hung_up(open_file)
             if error.errno == errno.EMFILE:
                 raise
@@ -187,12 +194,31 @@ class OpenFiles:
                           f"{error.strerror}") from None  # fmt: skip
         open_file.seen = call.tid, number
         self._show_new(open_file)  # while we still have the client's end
-        open_file.ready.forget_theirs()
+        ready.forget_theirs()
         return number
+
+    def _make_ready(self, open_file: OpenFile) -> Node | Readiness:
+        """Make what clients will have of `open_file`.
+
+        :raises OSError: EMFILE we have too many descriptors.
+        """
+        if not self._device_files.is_there:
+            sockets = open_file.ready = Readiness(partial(self._watch_another, open_file))
+            self._watch(open_file, sockets)
+            return sockets
+        node = open_file.ready = self._device_files.make()
+        node.asked = partial(self._answer_poll, open_file)
+        node.gone = partial(self._hang_up, open_file)
+        return node
+
+    def _answer_poll(self, open_file: OpenFile) -> int:
+        mask = self._display.answer(open_file)
+        self.polling.asked(open_file)
+        return mask
 
     def _show_new(self, open_file: OpenFile) -> None:
         """Have poll show what a new file is ready for."""
-        if open_file.path_only:
+        if open_file.path_only or isinstance(open_file.ready, Node):
             return
         if open_file.driver.has("poll"):
             self.polling.add(open_file)
@@ -219,22 +245,24 @@ class OpenFiles:
         open_file.file.private_data = private
         return self.install(call, open_file, bool(flags & os.O_CLOEXEC))
 
-    def _watch(self, open_file: OpenFile) -> None:
+    def _watch(self, open_file: OpenFile, sockets: Readiness) -> None:
         """Learn when the last descriptor is gone: a hang-up, which is reported unasked."""
-        number = open_file.ready.tracker.fileno()
-        self._watcher.register(number, 0, lambda _: self._hang_up(open_file))
+        self._watcher.register(sockets.tracker.fileno(), 0, lambda _: self._hang_up(open_file))
 
     def watch_other(self, fd: int, readable: Callable[[int], object]) -> None:
         """Call a function when a descriptor of the host's own becomes readable."""
         self._watcher.register(fd, select.EPOLLIN, readable)
 
-    def _watch_another(self, open_file: OpenFile, before: socket.socket) -> None:
+    def _watch_another(
+        self, open_file: OpenFile, sockets: Readiness, before: socket.socket
+    ) -> None:
         self._watcher.unwatch(before.fileno())
-        self._watch(open_file)
+        self._watch(open_file, sockets)
 
     def _unwatch(self, open_file: OpenFile) -> None:
-        if open_file.ready.tracker.fileno() in self._watcher.handlers:
-            self._watcher.unwatch(open_file.ready.tracker.fileno())
+        ready = open_file.ready
+        if isinstance(ready, Readiness) and ready.tracker.fileno() in self._watcher.handlers:
+            self._watcher.unwatch(ready.tracker.fileno())
 
     def _hang_up(self, open_file: OpenFile) -> None:
         self._unwatch(open_file)
@@ -253,7 +281,8 @@ class OpenFiles:
         """Nobody uses `open_file` any more."""
         self.polling.discard(open_file)
         self._unwatch(open_file)
-        open_file.ready.close()
+        if open_file.ready is not None:
+            open_file.ready.close()
         if not open_file.path_only:
             self._operations.release(open_file)
             self.polling.refresh(open_file.driver)
@@ -265,4 +294,5 @@ class OpenFiles:
             open_file.uses = 0
             self.table.discard(open_file)
             self._release(open_file)
+        self._device_files.close()
         return [f"{open_file.device.node} was still open or mapped" for open_file in left]

@@ -1,5 +1,7 @@
 """`Readiness` makes a socketpair look to poll, select and epoll as a driver's poll operation says.
 
+It stands in for a file of a FUSE mount (`device_files`) where there is no FUSE, and shows less.
+
 The client's descriptor is one end of the pair ("theirs"), the host keeps the other ("ours"). The
 kernel answers poll from the state of theirs: a byte to be received is POLLIN, an out-of-band byte
 POLLPRI, room to send POLLOUT. Some changes need theirs: to take bytes back it must be received
@@ -22,6 +24,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 
+from mapdev.host.embedded.syscalls.notify import Call
 from mapdev.linux.numbers import (
     EPOLLERR,
     EPOLLHUP,
@@ -50,27 +53,39 @@ class Readiness:
     """The socketpair of one open file, and the poll mask that it shows.
 
     :ivar inode: the number of the client's end, by which /proc knows it.
+    :ivar link: what /proc shows for its descriptors.
     :ivar tracker: what hangs up when the client's end is gone.
     :param moved: called when `tracker` changes, with the one before it, still open.
     :ivar edge: somebody wants an event at each wake-up, not only when the state changes.
     """
 
-    __slots__ = ("_bytes", "_moved", "_ours", "_shown", "_theirs", "edge", "inode", "tracker")
+    __slots__ = (
+        "_bytes",
+        "_moved",
+        "_ours",
+        "_shown",
+        "_theirs",
+        "edge",
+        "inode",
+        "link",
+        "tracker",
+    )
 
-    def __init__(self, moved: Callable[[socket.socket], None]) -> None:
+    def __init__(self, moved: Callable[[Readiness, socket.socket], None]) -> None:
         self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self._theirs: socket.socket | None = theirs
         self.inode = os.fstat(theirs.fileno()).st_ino
+        self.link = f"socket:[{self.inode}]"
         self.tracker = self._ours
         self._moved = moved
         self.edge = False
         self._shown = EPOLLOUT
         self._bytes = 0
 
-    def hand_over(self) -> int:
-        """Return the client's end, to be put into a client and then `forget_theirs`."""
+    def put(self, call: Call, cloexec: bool, at: int | None) -> int:
+        """Put the client's end into the client of `call`, see `Call.add_descriptor`."""
         assert self._theirs is not None
-        return self._theirs.fileno()
+        return call.add_descriptor(self._theirs.fileno(), at, cloexec)
 
     def forget_theirs(self) -> None:
         """Close our copy of the client's end: from now on the client's are the only ones."""
@@ -155,7 +170,7 @@ class Readiness:
         with dropped:
             socket.send_fds(self._ours, [b"\0"], [dropped.fileno()], socket.MSG_DONTWAIT)
         self.tracker = tracker
-        self._moved(self._ours)
+        self._moved(self, self._ours)
 
     @contextlib.contextmanager
     def _client_end(self, borrow: Borrow) -> Iterator[socket.socket | None]:
