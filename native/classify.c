@@ -14,7 +14,8 @@
 #include <unistd.h>
 
 #define PATH_PIECE 256	/* bytes: a longer path is left to Python */
-#define SOCKET_LINK "socket:" /* how /proc shows what stands for a device in clients */
+/* How /proc shows what stands for a device in clients: a file of a mount of ours, or a socket. */
+static const char *const DEVICE_LINKS[] = { "/mapdev:", "socket:" };
 
 /* Read the string at an address of a client; false if it is long or can't be read. */
 static bool read_path(const struct rules *rules, uint64_t tid, uint64_t addr, char *path,
@@ -47,6 +48,14 @@ static bool is_link(const char *path)
 	return readlink(path, &target, 1) >= 0;
 }
 
+static bool may_be_a_device(const char *link)
+{
+	for (size_t i = 0; i < sizeof(DEVICE_LINKS) / sizeof(*DEVICE_LINKS); i++)
+		if (!strncmp(link, DEVICE_LINKS[i], strlen(DEVICE_LINKS[i])))
+			return true;
+	return false;
+}
+
 /* Whether a descriptor is no device's; its link in /proc, if that has to be compared. */
 static enum verdict classify_file(const struct rules *rules, const struct state *state,
 				  uint32_t tid, uint32_t fd, char link[LINK_SIZE + 1])
@@ -60,10 +69,10 @@ static enum verdict classify_file(const struct rules *rules, const struct state 
 		return PASS_ON;
 	snprintf(path, sizeof(path), "/proc/%u/fd/%u", tid, fd);
 	size = readlink(path, link, LINK_SIZE);
-	if (size < (ssize_t)strlen(SOCKET_LINK) || memcmp(link, SOCKET_LINK, strlen(SOCKET_LINK)))
+	if (size < 0)
 		return PASS_ON;
 	link[size] = 0;
-	return LOOK_UP;
+	return may_be_a_device(link) ? LOOK_UP : PASS_ON;
 }
 
 static enum verdict classify_path(const struct rules *rules, const struct state *state,
