@@ -157,12 +157,13 @@ PyObject *mapdev_link_of(PyObject *module, PyObject *args)
 {
 	char path[64], link[PATH_MAX];
 	ssize_t size;
-	int tid, fd;
+	unsigned int fd;	/* a register's: any number */
+	int tid;
 
 	(void)module;
-	if (!PyArg_ParseTuple(args, "ii:link_of", &tid, &fd))
+	if (!PyArg_ParseTuple(args, "iI:link_of", &tid, &fd))
 		return NULL;
-	snprintf(path, sizeof(path), "/proc/%d/fd/%d", tid, fd);
+	snprintf(path, sizeof(path), "/proc/%d/fd/%u", tid, fd);
 	Py_BEGIN_ALLOW_THREADS
 	size = readlink(path, link, sizeof(link));
 	Py_END_ALLOW_THREADS

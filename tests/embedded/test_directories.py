@@ -14,6 +14,7 @@ from mapdev.host.core.host import Host
 from mapdev.host.embedded import libc
 from mapdev.host.embedded.files import directories
 from mapdev.host.embedded.host import EmbeddedHost
+from mapdev.host.embedded.native import NATIVE
 from mapdev.host.embedded.syscalls import quick
 from mapdev.host.loading import DriverError
 
@@ -275,6 +276,7 @@ def test_a_node_and_a_directory_can_have_no_name_in_common(mapdev: Host) -> None
         mapdev.add(Bare, "/dev/only")
 
 
+@pytest.mark.skipif(NATIVE is not None, reason="the C extension's calls can't be counted")
 def test_a_host_of_nodes_alone_sees_no_more_calls(
     mapdev: Host, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -293,7 +295,6 @@ def test_a_host_of_nodes_alone_sees_no_more_calls(
         for _ in range(int(sys.argv[1])):
             os.getcwd()
             os.fstatvfs(50)
-            libc.statfs(b'/dev', ctypes.create_string_buffer(200))
     """
 
     def calls(times: int) -> int:
@@ -305,4 +306,4 @@ def test_a_host_of_nodes_alone_sees_no_more_calls(
     few, many = calls(0), calls(50)
     assert few and abs(many - few) < 50
     mapdev.add(Bare, "/dev/only/node")
-    assert calls(50) - calls(0) >= 100
+    assert calls(50) - calls(0) >= 50

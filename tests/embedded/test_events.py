@@ -329,7 +329,7 @@ def test_calls_as_c(watched: Watched, start: Run) -> None:
         "pgprot_noncached(vma->vm_page_prot));",
     ]
     assert written(mmap)[2].values == (
-        f"addr={mmap[9][0]:#x}, pfn={pfn if pfn < 10 else hex(pfn)}, size=0x2000"
+        f"addr={mmap[9][0]:#x}, pfn={pfn if pfn < 10 else hex(pfn)}, size=0x2000, = 0"
     )
     kmallocs, kfrees = written(calls["read"])
     assert (kmallocs.times, kfrees.times) == (MOST_CALLS, MOST_CALLS)

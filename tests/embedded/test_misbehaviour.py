@@ -407,20 +407,18 @@ assert status == 0 or os.WTERMSIG(status) in (signal.SIGSEGV, signal.SIGBUS, sig
     assert "host itself" not in caplog.text
 
 
-def test_ptrace_of_a_child_that_uses_a_device(steady: Any, client: Client, caplog: Any) -> None:
+def test_ptrace_of_a_child_that_uses_a_device(steady: Any, client: Client) -> None:
     client(
         BOTH
         + """
 pid = os.fork()
 if pid == 0:
     libc.ptrace(0, 0, None, None); os.kill(os.getpid(), signal.SIGSTOP)
-    raises(errno.EPERM, raw_mmap, None, P, R, SHARED, frames)
-    os.write(frames, b'x'); os._exit(0)
+    os.write(frames, b'x'); assert peek(raw_mmap(None, P, R, SHARED, frames)) == b'x'; os._exit(0)
 os.waitpid(pid, 0); libc.ptrace(7, pid, None, None)
 assert os.waitpid(pid, 0)[1] == 0
 """
     )
-    assert "debugger" in caplog.text
 
 
 @pytest.mark.parametrize("pages", [1, 3])

@@ -188,6 +188,7 @@ SYSCALLS = {
     "sendmsg": 211,
     "recvmsg": 212,
     "readahead": 213,
+    "sync_file_range": 84,
     "munmap": 215,
     "mremap": 216,
     "clone": 220,

@@ -182,6 +182,7 @@ SYSCALLS = {
     "pivot_root": 155,
     "chroot": 161,
     "readahead": 187,
+    "sync_file_range": 277,
     "setxattr": 188,
     "lsetxattr": 189,
     "fsetxattr": 190,

@@ -16,14 +16,17 @@ from fcntl import (
     F_DUPFD_CLOEXEC,
     F_GETFD,
     F_GETFL,
+    F_GETLEASE,
     F_GETLK,
     F_OFD_GETLK,
     F_OFD_SETLK,
     F_OFD_SETLKW,
     F_SETFD,
     F_SETFL,
+    F_SETLEASE,
     F_SETLK,
     F_SETLKW,
+    F_UNLCK,
 )
 
 from mapdev.host.embedded.arch import ARCH
@@ -38,9 +41,10 @@ from mapdev.host.embedded.files.node import owns
 from mapdev.host.embedded.files.open_file import OpenFile
 from mapdev.host.embedded.inject.injection import Injection
 from mapdev.host.embedded.inject.thread import StoppedThread
-from mapdev.host.embedded.processes import descriptor_flags
+from mapdev.host.embedded.processes import descriptor_flags, has_capability
 from mapdev.host.embedded.subsystems import Subsystems
 from mapdev.host.embedded.syscalls.notify import Call
+from mapdev.host.numbers import CAP_LEASE
 from mapdev.linux.numbers import EPOLLET, EPOLLEXCLUSIVE
 
 EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD = 1, 2, 3
@@ -139,6 +143,13 @@ def _do_fcntl(kernel: Subsystems, call: Call) -> int | Verdict:
         return open_file.file.f_flags
     if command == F_SETFL:
         return _set_flags(call, open_file, argument)
+    if command == F_GETLEASE:
+        return F_UNLCK
+    if command == F_SETLEASE:
+        # fs/locks.c (generic_setlease): of another's file before that it is no regular one
+        may = owns(open_file.device, call.tid) or has_capability(call.tid, CAP_LEASE)
+        code = errno.EINVAL if may else errno.EACCES
+        raise OSError(code, os.strerror(code))
     if command in _RECORD_LOCKS:
         from mapdev.host.embedded.calls.locks import do_record_lock  # here, for a quick start
 

@@ -25,6 +25,7 @@ from mapdev.host.embedded.syscalls.notify import Call
 from mapdev.linux.fs import FMODE_LSEEK, FMODE_READ, FMODE_WRITE
 
 SEEK_MAX = 4
+SYNC_FILE_RANGE_ALL = 7  # WAIT_BEFORE, WRITE, WAIT_AFTER
 FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_COLLAPSE_RANGE = 0x1, 0x2, 0x8
 FALLOC_FL_ZERO_RANGE, FALLOC_FL_INSERT_RANGE, FALLOC_FL_UNSHARE_RANGE = 0x10, 0x20, 0x40
 _FALLOCATE_MODES = {
@@ -127,6 +128,18 @@ def _readahead(kernel: Subsystems, call: Call, open_file: OpenFile) -> int:
     raise _error(errno.EINVAL if open_file.file.f_mode & FMODE_READ else errno.EBADF)
 
 
+def _sync_file_range(kernel: Subsystems, call: Call, open_file: OpenFile) -> int:
+    """Refuse it, after the checks of its arguments: it is for files with pages.
+
+    Source: fs/sync.c (sync_file_range)
+    """
+    offset, count = signed64(call.args[1]), signed64(call.args[2])
+    end = offset + count
+    if call.args[3] & 0xFFFFFFFF > SYNC_FILE_RANGE_ALL or offset < 0 or not offset <= end < 1 << 63:
+        raise _error(errno.EINVAL)
+    raise _error(errno.ESPIPE)
+
+
 def _always(code: int) -> Handler:
     """Fail with `code` on a device: what the kernel says of any character device."""
 
@@ -192,6 +205,7 @@ HANDLERS: dict[str, Handler] = {
     "getdents64": _getdents(is_old=False),
     "fadvise64": _on_device(_fadvise),
     "readahead": _on_device(_readahead),
+    "sync_file_range": _on_device(_sync_file_range),
     "flistxattr": _on_device(lambda kernel, call, open_file: 0),
     "vmsplice": _on_device(vmsplice, checks_fd=True),
 }

@@ -135,6 +135,7 @@ SYSCALLS: tuple[Syscall, ...] = (
     _S("fallocate", "file", "descriptor", fds=_FD),
     _S("fadvise64", "file", "descriptor", fds=_FD),
     _S("readahead", "file", "descriptor", fds=_FD),
+    _S("sync_file_range", "file", "descriptor", fds=_FD),
     _S("fgetxattr", "attributes", "descriptor", fds=_FD),
     _S("flistxattr", "file", "descriptor", fds=_FD),
     _S("vmsplice", "file", "descriptor", fds=_FD),
