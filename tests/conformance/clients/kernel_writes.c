@@ -557,6 +557,36 @@ static void results_of_files(void)
 	SAYS("getrandom", syscall(SYS_getrandom, p + 15 * page, 16, 0));
 }
 
+/* The system calls themselves; processors newer than x86-64 have but their successors. */
+static long raw_poll(void *files)
+{
+#ifdef SYS_poll
+	return syscall(SYS_poll, files, 1, 0);
+#else
+	struct timespec none = { 0, 0 };
+
+	return syscall(SYS_ppoll, files, 1, &none, NULL, 8);
+#endif
+}
+
+static long raw_select(void *in, void *out, void *limit)
+{
+#ifdef SYS_select
+	return syscall(SYS_select, 3, in, out, NULL, limit);
+#else
+	return syscall(SYS_pselect6, 3, in, out, NULL, limit, NULL);
+#endif
+}
+
+static long raw_epoll_wait(int poller, void *events)
+{
+#ifdef SYS_epoll_wait
+	return syscall(SYS_epoll_wait, poller, events, 4, 0);
+#else
+	return syscall(SYS_epoll_pwait, poller, events, 4, 0, NULL, 8);
+#endif
+}
+
 /* Results of calls that wait for files. */
 static void results_of_polling(void)
 {
@@ -569,16 +599,16 @@ static void results_of_polling(void)
 		return;
 	dup2(ends[1], 0);
 	watch();
-	SAYS("poll", syscall(SYS_poll, p, 1, 0));	/* of descriptor 0, for nothing */
-	SAYS("select", syscall(SYS_select, 3, p + page, p + 2 * page, NULL, p + 3 * page));
-	SAYS("epoll_wait", syscall(SYS_epoll_wait, poller, p + 4 * page, 4, 0));
+	SAYS("poll", raw_poll(p));	/* of descriptor 0, for nothing */
+	SAYS("select", raw_select(p + page, p + 2 * page, p + 3 * page));
+	SAYS("epoll_wait", raw_epoll_wait(poller, p + 4 * page));
 	SAYS("epoll_ctl", syscall(SYS_epoll_ctl, poller, EPOLL_CTL_MOD, ends[1], p + 5 * page));
 	SAYS("ppoll", syscall(SYS_ppoll, NULL, 0, p + 6 * page, NULL, 8));
-	SAYS("beyond", syscall(SYS_poll, m.start + whole, 1, 0));
-	SAYS("epoll_beyond", syscall(SYS_epoll_wait, poller, m.start + whole, 4, 0));
+	SAYS("beyond", raw_poll(m.start + whole));
+	SAYS("epoll_beyond", raw_epoll_wait(poller, m.start + whole));
 	event.events = EPOLLOUT;
 	epoll_ctl(poller, EPOLL_CTL_MOD, ends[1], &event);
-	SAYS("epoll_beyond_ready", syscall(SYS_epoll_wait, poller, m.start + whole, 4, 0));
+	SAYS("epoll_beyond_ready", raw_epoll_wait(poller, m.start + whole));
 }
 
 /* Messages: header, pieces and data in pages of their own. */
