@@ -129,7 +129,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         "costs programs speed on their ordinary files",
     )  # fmt: skip
     parser.add_argument(
-        "--timeout", type=float, metavar="SECONDS",
+        "--timeout", type=_seconds, metavar="SECONDS",
         help="end an operation of a driver that takes longer: its program gets ETIMEDOUT",
     )  # fmt: skip
     parser.add_argument(
@@ -162,6 +162,18 @@ def _add_devices(parser: argparse.ArgumentParser) -> None:
         "-v", "--verbose", action="store_true",
         help="log each call on standard error: device, operation, arguments, result, time",
     )  # fmt: skip
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < float("inf"):
+        import argparse
+
+        raise argparse.ArgumentTypeError("it is a number of seconds, more than 0")
+    return seconds
 
 
 def _descriptors(text: str) -> int | None:
@@ -237,7 +249,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     try:
         status = _main(argv)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it is None if descriptor 1 was closed
+            sys.stdout.flush()
     except KeyboardInterrupt:  # before the command has started: `run` reads signals from then on
         return EX_INTERRUPTED
     except BrokenPipeError:

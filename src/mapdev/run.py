@@ -276,9 +276,11 @@ def _serve_the_rest(host: Host, signals: int) -> None:
 
 def _trace(device: Device, operation: str, arguments: str, result: str, seconds: float) -> None:
     node = device.node.encode("unicode_escape").decode()  # of anon_inode_getfd: any text
-    print(f"{node}: {operation}({arguments}) = {result} <{seconds:.6f}>", file=sys.stderr)
+    with contextlib.suppress(OSError):  # who read it has ended, or its disk is full
+        print(f"{node}: {operation}({arguments}) = {result} <{seconds:.6f}>", file=sys.stderr)
 
 
 def _complain(what: object, status: int) -> int:
-    print(f"mapdev: {what}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # a program must not end for want of who reads this
+        print(f"mapdev: {what}", file=sys.stderr)
     return status

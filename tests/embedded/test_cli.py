@@ -1,5 +1,6 @@
 """The command line as a user types it."""
 
+import shlex
 import subprocess
 import sys
 import textwrap
@@ -158,6 +159,24 @@ def test_drivers_lists_the_gallery() -> None:
     assert done.returncode == 0
     for name in ("contiguous", "vmalloc", "registers", "framebuffer", "base=0x43c00000"):
         assert name in done.stdout
+
+
+@pytest.mark.parametrize("verbose", ["", "-v"])
+@pytest.mark.parametrize("standard", [">&-", "2>/dev/full", "2>&1 | head -c 1", "2>&-"])
+def test_a_standard_file_that_is_lost(standard: str, verbose: str, tmp_path: Path) -> None:
+    """The command's status is kept, and it keeps its device, whoever reads what mapdev says."""
+    run = f"{shlex.join(MAPDEV)} run {verbose} -d /dev/x=contiguous --"
+    command = f"sleep 0.2; head -c 3 /dev/x | wc -c >{tmp_path}/out; exit 7"
+    shell = f"set -o pipefail; {run} sh -c {shlex.quote(command)} {standard}"
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, timeout=120, check=False)
+    assert done.returncode == 7, done.stderr
+    assert (tmp_path / "out").read_text() == "3\n"
+
+
+@pytest.mark.parametrize("value", ["-1", "0", "nan", "inf", "soon"])
+def test_no_time_limit(value: str) -> None:
+    done = mapdev("run", "--timeout", value, "-d", "/dev/x=contiguous", "--", "true")
+    assert done.returncode == 2 and "more than 0" in done.stderr
 
 
 def test_doctor() -> None:

@@ -102,11 +102,12 @@ def test_a_refused_first_write(mapdev: Host, static: Static, answer: int, seen: 
 
 
 @pytest.mark.parametrize("answer", AGAIN)
-def test_the_touch_is_made_again(mapdev: Host, static: Static, answer: int) -> None:
+def test_the_touch_is_made_again(mapdev: Host, static: Static, caplog: Any, answer: int) -> None:
     """Out of memory, too: the kernel hopes for the OOM killer and returns to the program."""
     driver = mapdev.add(Answering, "/dev/x", answer=answer, times=3)
     assert touch(mapdev, static, "w") == "X"
     assert [what for what, _, _ in driver.asked] == ["fault"] * 4
+    assert caplog.text.count("answered by VM_FAULT_OOM") == bool(answer & VM_FAULT_OOM)
 
 
 def test_a_first_write_that_is_made_again(mapdev: Host, static: Static) -> None:

@@ -35,7 +35,7 @@ def read(path: str) -> tuple[dict[str, Any], Iterator[Any]]:
     :raises OSError: it can't be read.
     :raises FormatError: it is none.
     """
-    with open(path, encoding="utf-8") as file:  # noqa: PTH123
+    with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123
         text = file.read()
     head, _, rest = text.partition("\n")
     try:
@@ -51,6 +51,8 @@ def read(path: str) -> tuple[dict[str, Any], Iterator[Any]]:
 def _events(text: str) -> Iterator[Any]:
     for line in text.splitlines():
         try:
-            yield json.loads(line)
+            event = json.loads(line)
         except ValueError:
             return  # cut off while it was written
+        if isinstance(event, list):  # what else there is did not come from us
+            yield event

@@ -78,6 +78,7 @@ class Faults:
     def __init__(self, operations: Operations) -> None:
         self._operations = operations
         self._unlocked: set[Device] = set()  # those of which that was said
+        self._out_of_memory: set[Device] = set()  # likewise
 
     def fault(
         self, device: Device, task: TaskStruct, vmf: VmFault, first: int, last: int
@@ -99,7 +100,7 @@ class Faults:
                 device, task, "vm_map_pages", ops.map_pages, vmf, first, last
             )
             if answer & VM_FAULT_ERROR:
-                return answer
+                return self._refused(device, answer)
             if vma.is_mapped(page, page + PAGE_SIZE):
                 return VM_FAULT_NOPAGE
             if answer:
@@ -110,7 +111,7 @@ class Faults:
         if answer & VM_FAULT_RETRY:
             return VM_FAULT_RETRY
         if answer & VM_FAULT_ERROR:
-            return answer
+            return self._refused(device, answer)
         if vma.is_mapped(page, page + PAGE_SIZE):
             return VM_FAULT_NOPAGE
         return VM_FAULT_RETRY  # VM_FAULT_NOPAGE without a page: as in C, it is touched again
@@ -134,7 +135,7 @@ class Faults:
             return 0
         answer = self._operations.fault(device, task, f"vm_{name}", function, vmf)
         if answer & VM_FAULT_ERROR:
-            return answer
+            return self._refused(device, answer)
         if answer & VM_FAULT_NOPAGE:
             return VM_FAULT_RETRY
         if name == "page_mkwrite" and not answer & VM_FAULT_LOCKED:
@@ -147,3 +148,14 @@ class Faults:
                 )  # fmt: skip
             return VM_FAULT_RETRY
         return 0
+
+    def _refused(self, device: Device, answer: int) -> int:
+        """Say once, as the kernel does, that a program tries again for want of memory."""
+        if answer & VM_FAULT_OOM and device not in self._out_of_memory:
+            self._out_of_memory.add(device)
+            log.error(
+                "%s: a fault was answered by VM_FAULT_OOM: there is no memory for the page. The "
+                "program touches it again, until there is; give the host more (--memory)",
+                device.node,
+            )
+        return answer
