@@ -17,8 +17,8 @@ from mapdev.linux.numbers import EPOLLIN, EPOLLOUT, EPOLLRDNORM, EPOLLWRNORM
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from mapdev.linux.device import Class
     from mapdev.linux.device import Device as DeviceInSysfs
+    from mapdev.linux.device_class import Class
     from mapdev.linux.fs import File, Inode
     from mapdev.linux.sysfs import Group
     from mapdev.linux.vma import VmAreaStruct

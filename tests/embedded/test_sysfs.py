@@ -262,11 +262,13 @@ def test_poll(sensor: Sensor, client: Client) -> None:
         poller.register(fd, select.POLLPRI)
         def events(timeout=0):
             return [event for _, event in poller.poll(timeout)]
-        assert events() == [select.POLLPRI]
+        # POLLERR as in the kernel; a socket, where there is no FUSE, could not take it back.
+        ready = [select.POLLPRI | select.POLLERR], [select.POLLPRI]
+        assert events() in ready
         os.pread(fd, 10, 0)
         assert events() == []
         open(S + '/limit', 'w').write('7')
-        assert events(10000) == [select.POLLPRI]
+        assert events(10000) in ready
         assert os.pread(fd, 10, 0) == b'7' and events() == []
         normal = select.poll()
         normal.register(fd, select.POLLIN | select.POLLOUT)

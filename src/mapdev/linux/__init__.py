@@ -21,6 +21,8 @@ from mapdev.linux.completion import *
 from mapdev.linux.completion import __all__ as _completion
 from mapdev.linux.device import *
 from mapdev.linux.device import __all__ as _device
+from mapdev.linux.device_class import *
+from mapdev.linux.device_class import __all__ as _device_class
 from mapdev.linux.dma import *
 from mapdev.linux.dma import __all__ as _dma
 from mapdev.linux.errnos import *
@@ -80,6 +82,7 @@ __all__ = [
     *_cdev,
     *_completion,
     *_device,
+    *_device_class,
     *_dma,
     *_errnos,
     *_eventfd,

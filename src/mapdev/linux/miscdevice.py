@@ -17,7 +17,8 @@ from mapdev.linux.cdev import (
     cdev_del,
     register_chrdev_region,
 )
-from mapdev.linux.device import Class, Device, class_register, device_add, device_del
+from mapdev.linux.device import Device, device_add, device_del
+from mapdev.linux.device_class import Class, class_register
 from mapdev.linux.fs import MKDEV
 from mapdev.linux.kobject import DeviceTree, device_tree
 from mapdev.linux.sysfs import Group

@@ -22,6 +22,7 @@ from mapdev.driver import Driver
 from mapdev.host.core.device import Device
 from mapdev.host.loading import DriverError
 from mapdev.linux import device as model
+from mapdev.linux import device_class
 from mapdev.linux.cdev import (
     MISC_DYNAMIC_MINOR,
     MISC_MAJOR,
@@ -81,7 +82,7 @@ class Registration:
         self._declared: dict[Device, _Entry] = {}
         self._nodes: dict[model.Device, Device] = {}
         self._shown: set[Device] = set()  # nodes that were there before
-        self._made: set[model.Device | model.Class] = set()  # for declared devices
+        self._made: set[model.Device | device_class.Class] = set()  # for declared devices
 
     def node_changed(self, dev: model.Device, is_new: bool) -> None:
         """Make, or take away, the node of a device that was added or deleted."""
@@ -133,7 +134,7 @@ class Registration:
             parent=self._parent(driver),
             devt=device.inode.i_rdev,
             groups=[group.bind(driver) for group in driver.dev_groups],
-            type=model.DeviceType(
+            type=device_class.DeviceType(
                 uevent=getattr(driver, "dev_uevent", None), devnode=lambda _: (path, mode)
             ),
             driver_data=driver,
@@ -170,11 +171,11 @@ class Registration:
             driver.dev = next(left, None)
         return True
 
-    def _drop_class(self, cls: model.Class | None) -> None:
+    def _drop_class(self, cls: device_class.Class | None) -> None:
         """Remove a class that was made for declared devices, with the last of them."""
         if cls is not None and cls in self._made and cls.kobj and not cls.kobj.sd.children:
             self._made.discard(cls)
-            model.class_destroy(cls)
+            device_class.class_destroy(cls)
 
     def _drop_parents(self, dev: model.Device | None) -> None:
         """Remove parents that were made for declared devices, with the last of their children."""
@@ -192,20 +193,20 @@ class Registration:
         else:
             unregister_chrdev_region(entry.dev.devt, 1)
 
-    def _class(self, driver: Driver) -> model.Class:
+    def _class(self, driver: Driver) -> device_class.Class:
         cls = driver.dev_class
-        if isinstance(cls, model.Class):
+        if isinstance(cls, device_class.Class):
             if cls.kobj is None:
-                model.class_register(cls)
+                device_class.class_register(cls)
             return cls
         if cls == "misc":
             return misc_class(self._tree)
         assert cls is not None
         known = self._tree.classes.get(cls)
         if known is None:
-            known = model.class_create(cls)
+            known = device_class.class_create(cls)
             self._made.add(known)
-        found: model.Class = known
+        found: device_class.Class = known
         return found
 
     def _parent(self, driver: Driver) -> model.Device | None:
@@ -232,26 +233,26 @@ class Registration:
             at = made
         return at
 
-    def _platform(self) -> model.BusType:
+    def _platform(self) -> device_class.BusType:
         bus = self._tree.buses.get(_PLATFORM)
         if bus is None:
-            bus = model.BusType(_PLATFORM, uevent=_modalias)
-            model.bus_register(bus)
-        found: model.BusType = bus
+            bus = device_class.BusType(_PLATFORM, uevent=_modalias)
+            device_class.bus_register(bus)
+        found: device_class.BusType = bus
         return found
 
-    def bus_driver(self, bus: model.BusType, name: str) -> model.DeviceDriver:
+    def bus_driver(self, bus: device_class.BusType, name: str) -> device_class.DeviceDriver:
         """Return the driver of a bus that has a name, which is made if need be."""
         assert bus.drivers is not None
         known = bus.drivers.sd.children.get(name)
         if known is not None:
-            of: model.DeviceDriver = known.priv.of
+            of: device_class.DeviceDriver = known.priv.of
             return of
-        made = model.DeviceDriver(name, bus)
-        model.driver_register(made)
+        made = device_class.DeviceDriver(name, bus)
+        device_class.driver_register(made)
         return made
 
 
-def _modalias(dev: model.Device, env: model.Env) -> None:
+def _modalias(dev: model.Device, env: device_class.Env) -> None:
     """Add what a bus of platform devices says of each (drivers/base/platform.c)."""
     add_uevent_var(env, "MODALIAS", f"platform:{dev.name.partition('.')[0]}")

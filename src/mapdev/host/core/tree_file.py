@@ -20,6 +20,7 @@ from mapdev.host.core.device import Device
 from mapdev.host.core.registration import Registration
 from mapdev.host.loading import DriverError
 from mapdev.linux import device as model
+from mapdev.linux import device_class
 from mapdev.linux.cdev import Cdev, alloc_chrdev_region, cdev_add
 from mapdev.linux.fs import MKDEV, File
 from mapdev.linux.kernfs import KernfsNode
@@ -191,22 +192,22 @@ def _nearest(path: str, made: dict[str, model.Device]) -> model.Device | None:
     return None
 
 
-def _class(tree: DeviceTree, name: str) -> model.Class:
-    found: model.Class = tree.classes.get(name) or model.class_create(name)
+def _class(tree: DeviceTree, name: str) -> device_class.Class:
+    found: device_class.Class = tree.classes.get(name) or device_class.class_create(name)
     return found
 
 
-def _bus(tree: DeviceTree, name: str) -> model.BusType:
+def _bus(tree: DeviceTree, name: str) -> device_class.BusType:
     found = tree.buses.get(name)
     if found is None:
-        found = model.BusType(name)
-        model.bus_register(found)
-    bus: model.BusType = found
+        found = device_class.BusType(name)
+        device_class.bus_register(found)
+    bus: device_class.BusType = found
     return bus
 
 
-def _type(of: Description) -> model.DeviceType:
-    def uevent(dev: model.Device, env: model.Env) -> None:
+def _type(of: Description) -> device_class.DeviceType:
+    def uevent(dev: model.Device, env: device_class.Env) -> None:
         for name, value in of.variables.items():
             if name not in _OF_THE_NODE:
                 add_uevent_var(env, name, value)
@@ -214,7 +215,7 @@ def _type(of: Description) -> model.DeviceType:
     def devnode(dev: model.Device) -> tuple[str | None, int | None]:
         return of.node, 0o666
 
-    return model.DeviceType(of.variables.get("DEVTYPE", ""), (), uevent, devnode)
+    return device_class.DeviceType(of.variables.get("DEVTYPE", ""), (), uevent, devnode)
 
 
 def _groups(of: Description) -> list[Group]:
