@@ -40,7 +40,7 @@ from mapdev.host.embedded.listeners import Listeners
 from mapdev.host.embedded.machine import EmbeddedMachine
 from mapdev.host.embedded.messages import Messages
 from mapdev.host.embedded.mm.window import Window
-from mapdev.host.embedded.processes import comm_of
+from mapdev.host.embedded.processes import comm_of, has_memory
 from mapdev.host.embedded.server import Server
 from mapdev.host.embedded.signals import SignalWatch
 from mapdev.host.embedded.subsystems import Subsystems
@@ -235,7 +235,7 @@ class EmbeddedHost(Host):
         """Kill the clients that are left, which `leaks` then names, and stop serving."""
         self._server.settle()
         if self._server.has_clients:
-            for pid in sorted(self._descendants.clients()):
+            for pid in sorted(filter(has_memory, self._descendants.clients())):  # not about to end
                 self.leaks.append(f"process {pid} ({comm_of(pid)}) had not ended")
         deadline = time.monotonic() + PATIENCE
         while self._server.has_clients and self._descendants.kill():
