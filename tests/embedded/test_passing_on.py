@@ -68,7 +68,7 @@ def _file_for_direct_io(*directories: Path) -> Path:
     pytest.skip("neither the temporary directory nor /var/tmp is on a file system with O_DIRECT")
 
 
-def test_other_processes_can_not_read_its_frames(mapdev: EmbeddedHost, client: Client) -> None:
+def test_other_processes_can_read_it_and_not_write(mapdev: EmbeddedHost, client: Client) -> None:
     mapdev.add(Buffer, "/dev/x")
     client(
         """
@@ -76,7 +76,9 @@ def test_other_processes_can_not_read_its_frames(mapdev: EmbeddedHost, client: C
         local = ctypes.create_string_buffer(6)
         def iovec(address, size): return ctypes.create_string_buffer(struct.pack('QQ', address, size))
         n = libc.process_vm_readv(os.getpid(), iovec(ctypes.addressof(local), 6), 1, iovec(p, 6), 1, 0)
-        assert n == -1 and ctypes.get_errno() == errno.EFAULT, (n, local.value)
+        assert n == 6 and local.value == b'remote', (n, ctypes.get_errno())
+        n = libc.process_vm_writev(os.getpid(), iovec(ctypes.addressof(local), 6), 1, iovec(p, 6), 1, 0)
+        assert n == -1 and ctypes.get_errno() == errno.EFAULT, n
         """
     )
 

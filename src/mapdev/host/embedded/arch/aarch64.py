@@ -212,7 +212,6 @@ SYSCALLS = {
     "syncfs": 267,
     "setns": 268,
     "sendmmsg": 269,
-    "process_vm_readv": 270,
     "process_vm_writev": 271,
     "kcmp": 272,
     "renameat2": 276,

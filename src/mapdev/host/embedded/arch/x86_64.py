@@ -236,7 +236,6 @@ SYSCALLS = {
     "syncfs": 306,
     "sendmmsg": 307,
     "setns": 308,
-    "process_vm_readv": 310,
     "process_vm_writev": 311,
     "kcmp": 312,
     "renameat2": 316,

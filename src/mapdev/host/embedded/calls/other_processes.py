@@ -1,4 +1,4 @@
-"""Handles calls on a device's memory in another process: process_vm_readv, ptrace and their kin.
+"""Handles calls on a device's memory in another process: process_vm_writev, ptrace and their kin.
 
 Pages of a PFN-mapped area are none that the kernel would give to others. Of areas that fault the
 pages are brought in before, where the kernel would not wait for them.
@@ -40,10 +40,11 @@ def _vector(call: Call, addr: int, count: int) -> Ranges:
     return list(_IOVEC.iter_unpack(raw[: len(raw) // _IOVEC.size * _IOVEC.size]))
 
 
-def _do_process_vm(kernel: Subsystems, call: Call, is_write: bool) -> int | Verdict:
-    """Transfer what lies before the first page of a PFN-mapped area, if there is one."""
+def _do_process_vm_writev(kernel: Subsystems, call: Call) -> int | Verdict:
+    """Write what lies before the first page of a PFN-mapped area, if there is one."""
     pid, local, nr_local, remote, nr_remote, flags = call.args
-    space = kernel.spaces.of(signed32(pid)) if signed32(pid) > 0 else None
+    pid = signed32(pid)
+    space = kernel.spaces.of(pid) if pid > 0 else None
     if space is None or flags or nr_local > _MOST or nr_remote > _MOST:
         return PASS_ON
     theirs = _vector(call, remote, nr_remote)
@@ -56,16 +57,10 @@ def _do_process_vm(kernel: Subsystems, call: Call, is_write: bool) -> int | Verd
         if any(size for _, size in ours):
             raise _error(errno.EFAULT)
         return 0
-    machine = kernel.machine
-    source, target = (pid, theirs), (call.tid, ours)
-    if is_write:
-        source, target = target, source
-    data = b"".join(
-        machine.read_user(source[0], addr, size) for addr, size in _first(source[1], wanted)
-    )
+    data = b"".join(call.take_data(addr, size) for addr, size in _first(ours, wanted))
     done = 0
-    for addr, size in _first(target[1], len(data)):
-        done += machine.write_user(target[0], addr, data[done : done + size])
+    for addr, size in _first(theirs, len(data)):
+        done += kernel.machine.write_user(pid, addr, data[done : done + size])
     return done
 
 
@@ -130,8 +125,7 @@ def _do_process_madvise(kernel: Subsystems, call: Call) -> int | Verdict:
 
 
 HANDLERS: dict[str, Handler] = {
-    "process_vm_readv": lambda kernel, call: _do_process_vm(kernel, call, False),
-    "process_vm_writev": lambda kernel, call: _do_process_vm(kernel, call, True),
+    "process_vm_writev": _do_process_vm_writev,
     "ptrace": _do_ptrace,
     "process_madvise": _do_process_madvise,
 }

@@ -229,7 +229,8 @@ SYSCALLS: tuple[Syscall, ...] = (
     _S("munlockall", "locked_memory", "always"),
     _S("mseal", "sealing", "always"),
     _S("shmat", "sealing", "always"),
-    _S("process_vm_readv", "other_processes", "always"),
+    # Not process_vm_readv: strace and its kin make that at each stop of a program, which would then
+    # take twice as long.
     _S("process_vm_writev", "other_processes", "always"),
     _S("process_madvise", "other_processes", "always"),
     _S("ptrace", "other_processes", "program"),
