@@ -393,8 +393,9 @@ wild = [0, 1, 2, 3, 7, 8, 100, P, P - 1, -1, -2, 1 << 31, 1 << 32, 1 << 47, (1 <
         frames, faults, waits, p, q, p + 1, p - 1, q + 3 * P, window, 0x801, 0x5421, 0x11, 0x8003]
 if os.fork() == 0:
     os.chdir({str(tmp_path)!r})  # where it may make files
-    signal.alarm(5); own = os.memfd_create('own')  # no file of the machine: fchmod comes by, too
-    for fd in range(3): os.dup2(own, fd)
+    # No file of the machine: fchmod comes by, too; and none that fallocate could fill memory with.
+    signal.alarm(5); r, w = os.pipe2(os.O_NONBLOCK)
+    for fd, end in enumerate((r, w, w)): os.dup2(end, fd)
     for _ in range({rounds(3000)}):
         number = random.choice({numbers})
         args = [ctypes.c_long(random.choice(wild) & (1 << 64) - 1) for _ in range(6)]
