@@ -189,8 +189,10 @@ class DeviceFiles:
         elif operation == fuse.RELEASE:
             connection.reply(request)
             self._gone(request.node)
-        elif operation == fuse.GETATTR:
+        elif operation in (fuse.GETATTR, fuse.SETATTR):
             connection.reply_attributes(request)
+        elif operation == fuse.STATFS:
+            connection.reply_statfs(request)
         elif self._opener is None or request.tid != self._opener.tid:
             connection.reply(request, errno.ENOSYS)
         elif operation == fuse.LOOKUP:

@@ -16,11 +16,12 @@ import stat
 import struct
 from typing import NamedTuple
 
-LOOKUP, FORGET, GETATTR, OPEN, RELEASE, FLUSH, INIT = 1, 2, 3, 14, 18, 25, 26
+LOOKUP, FORGET, GETATTR, SETATTR, OPEN, STATFS = 1, 2, 3, 4, 14, 17
+RELEASE, FLUSH, INIT = 18, 25, 26
 INTERRUPT, DESTROY, POLL, BATCH_FORGET = 36, 38, 40, 42
 _NO_REPLY = (FORGET, INTERRUPT, BATCH_FORGET)
 _NOTIFY_POLL = 1
-FOPEN_NOFLUSH = 1 << 5
+FOPEN_DIRECT_IO, FOPEN_NONSEEKABLE, FOPEN_NOFLUSH = 1 << 0, 1 << 2, 1 << 5
 POLL_SCHEDULE_NOTIFY = 1
 
 ROOT = 1  # its number as a node
@@ -36,6 +37,7 @@ _INIT_OUT = struct.Struct("<4IHHII36x")
 _ATTR = struct.Struct("<Q52x4I4xI4x")  # struct fuse_attr: ino, mode, nlink, uid, gid, blksize
 _ENTRY = struct.Struct("<4Q8x")  # struct fuse_entry_out without its attributes
 _ATTR_OUT = struct.Struct("<Q8x")
+_STATFS_OUT = struct.Struct("<40x3I28x")  # struct fuse_kstatfs: bsize, namelen, frsize
 _OPEN_OUT = struct.Struct("<QI4x")
 _POLL_IN = struct.Struct("<QQII")
 _POLL_OUT = struct.Struct("<I4x")
@@ -121,16 +123,21 @@ class Connection:
         self.reply(request, 0, entry)
 
     def reply_attributes(self, request: Request) -> None:
-        """Answer a GETATTR."""
+        """Answer a GETATTR, or a SETATTR, which changes nothing."""
         kind = stat.S_IFDIR if request.node == ROOT else stat.S_IFREG
         self.reply(request, 0, _ATTR_OUT.pack(_FOR_EVER) + _attributes(request.node, kind))
+
+    def reply_statfs(self, request: Request) -> None:
+        """Answer a STATFS: an empty file system, whose names may be as long as usual."""
+        self.reply(request, 0, _STATFS_OUT.pack(4096, 255, 4096))
 
     def reply_open(self, request: Request, flush: bool) -> None:
         """Answer an OPEN.
 
         :param flush: each close of a descriptor shall be a FLUSH.
         """
-        self.reply(request, 0, _OPEN_OUT.pack(request.node, 0 if flush else FOPEN_NOFLUSH))
+        flags = FOPEN_DIRECT_IO | FOPEN_NONSEEKABLE | (0 if flush else FOPEN_NOFLUSH)
+        self.reply(request, 0, _OPEN_OUT.pack(request.node, flags))
 
     def notify_poll(self, handle: int) -> None:
         """Wake up who polls an open file, by the number that its POLL gave."""
