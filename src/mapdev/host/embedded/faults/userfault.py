@@ -112,6 +112,7 @@ class UserFault:
         :raises ProcessLookupError: the client is gone, for which the kernel says ENOMEM.
         """
         request = bytearray(_FOUR.pack(start, end - start, mode, 0))
+        self._check()
         try:
             fcntl.ioctl(self.fd, UFFDIO_REGISTER, request)
         except OSError as error:
@@ -125,14 +126,18 @@ class UserFault:
     def write_protect(self, start: int, end: int, on: bool) -> None:
         """Write-protect pages, so that the next write is reported, or take the protection off."""
         request = bytearray(_THREE.pack(start, end - start, int(on)))
+        self._check()
         fcntl.ioctl(self.fd, UFFDIO_WRITEPROTECT, request)
 
     def wake(self, start: int, end: int) -> None:
         """Let threads that wait for a page in [`start`, `end`) try again."""
+        self._check()
         fcntl.ioctl(self.fd, UFFDIO_WAKE, WAKE_RANGE.pack(start, end - start))
 
     def unregister(self, start: int, end: int) -> None:
         """Be told nothing more of [`start`, `end`), whatever is there; who waits there goes on."""
+        if self.fd < 0:
+            return
         with contextlib.suppress(OSError):
             fcntl.ioctl(self.fd, _UFFDIO_UNREGISTER, WAKE_RANGE.pack(start, end - start))
         with contextlib.suppress(OSError):
@@ -145,6 +150,8 @@ class UserFault:
     def _probe(self, page: int) -> int:
         """Return why nothing can be copied to `page`: the client, the page, and then the source."""
         request = bytearray(_FIVE.pack(page, _NOWHERE, PAGE_SIZE, 0, 0))
+        if self.fd < 0:
+            return errno.ESRCH
         try:
             fcntl.ioctl(self.fd, _UFFDIO_COPY, request)
         except OSError as error:
@@ -153,6 +160,8 @@ class UserFault:
 
     def read(self) -> list[Fault]:
         """Return the faults that have not been read yet."""
+        if self.fd < 0:
+            return []
         try:
             raw = os.read(self.fd, _AT_ONCE * _MESSAGE.size)
         except BlockingIOError:
@@ -164,8 +173,17 @@ class UserFault:
         ]
 
     def close(self) -> None:
-        """Close our copy: what is not there from then on is as in any anonymous memory."""
-        os.close(self.fd)
+        """Close our copy: what is not there from then on is as in any anonymous memory.
+
+        Afterwards the number may be another file's, of which nothing must be asked.
+        """
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def _check(self) -> None:
+        if self.fd < 0:  # closed, since the client is gone
+            raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
 
 
 def make_in(thread: StoppedThread, tgid: int) -> UserFault:
