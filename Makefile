@@ -21,7 +21,8 @@ test: ## run all tests, some of them in virtual machines
 
 test-kernels: ## test the kernel host on Linux 6.1, 6.12 and Debian's newest, in virtual machines
 	@tools/setup.sh test
-	@MAPDEV_KERNELS="6.1 6.12 newest" $(PYTHON_RUN) -m pytest -rs tests/vm/test_kernels.py $(ARGS)
+	@MAPDEV_KERNELS="6.1 6.12 newest" $(PYTHON_RUN) -m pytest -rs tests/vm/test_kernels.py \
+		tests/vm/test_aarch64_module.py $(ARGS)
 
 conformance: ## compare what programs see here with real kernels
 	@tools/setup.sh test

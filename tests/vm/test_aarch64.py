@@ -53,6 +53,10 @@ SUITES = {
 }  # fmt: skip
 # In these files, what the rule leaves out.
 LEFT_OUT = (
+    # How a program under a debugger maps was not seen to work there yet.
+    "test_misbehaviour.py::test_ptrace_of_a_child_that_uses_a_device",
+    "test_refused.py::test_a_client_under_a_debugger",
+    "test_refused.py::test_a_client_with_threads_under_a_debugger",
     "test_fault_limits.py::test_no_room_for_another_area",
     "test_faults.py::test_a_driver_that_fails",
     "test_faults.py::test_more_mappings_than_descriptors",

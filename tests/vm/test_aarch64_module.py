@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 import subprocess
@@ -33,6 +34,11 @@ def module() -> Path:
         unavailable(error)
 
 
+def test_it_is_built(module: Path) -> None:
+    assert module.stat().st_size
+
+
+@pytest.mark.skipif("MAPDEV_KERNELS" not in os.environ, reason="run by make test-kernels: minutes")
 @pytest.mark.timeout(TIMEOUT + 300)  # the machine's own limit comes first
 def test_calls_mappings_and_faults(module: Path) -> None:
     ptes = aarch64_module.module(["KCFLAGS=-Werror"], PROJECT / "tests/kernel/ptes")
