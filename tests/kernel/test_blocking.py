@@ -1,7 +1,7 @@
 """Memory that nobody brings in, daemons that do not answer: who has to wait for that, and who has not.
 
-The memory that blocks is an area of another session's device, whose daemon takes the fault and
-leaves it at that.
+The memory that blocks is an area of a device of another daemon, which takes the request about the
+fault and never answers it.
 """
 
 from __future__ import annotations
