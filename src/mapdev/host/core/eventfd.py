@@ -15,7 +15,7 @@ import threading
 __all__ = ["Eventfd", "take"]
 
 _PIDFD_GETFD = 438  # on each processor
-_MOST = (1 << 64) - 2  # what the counter of an eventfd holds
+_MOST = (1 << 64) - 2  # the largest count of an eventfd
 _libc = ctypes.CDLL(None, use_errno=True)
 
 

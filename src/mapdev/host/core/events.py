@@ -44,7 +44,7 @@ EVENTS = {
     "free": ("addr",),
     "device": ("device",),
 }
-"""What follows number, time (ns, since the epoch), kind and process (0: none) in an event.
+"""The fields of each kind of event, after number, time (ns since the epoch), kind, process (or 0).
 
 - call: an operation of a driver. `area` is (vm_start, vm_end, vm_pgoff, vm_flags, vm_page_prot) of
   the area that it was given, or None; `calls` are those of kernel functions, see `vocabulary`.

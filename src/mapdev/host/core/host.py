@@ -117,7 +117,7 @@ class Host(abc.ABC):
 
     @property
     def failures(self) -> list[BaseException]:
-        """What drivers raised that is no error of a call: failed assertions, ``SystemExit``.
+        """Exceptions of drivers that are no error of a call: failed assertions, ``SystemExit``.
 
         Their clients got EIO. Whoever runs the host should fail, since nothing else will tell.
         """

@@ -44,7 +44,7 @@ _PLATFORM = "platform"
 
 
 class _Nobody(Driver):
-    """What is at a node whose number no driver serves."""
+    """Stands at a node whose number no driver serves: open fails with ENXIO."""
 
     def open(self, inode: Inode, file: File) -> None:
         """Fail as the kernel does (fs/char_dev.c, chrdev_open)."""
@@ -52,7 +52,7 @@ class _Nobody(Driver):
 
 
 class _Entry:
-    """What was made for one device that its driver's class declares."""
+    """The parts of the device model that were made for one device, as its class declares."""
 
     __slots__ = ("cdev", "dev", "device")
 

@@ -44,7 +44,7 @@ def _error(code: int) -> OSError:
 
 
 class _Reader:
-    """What an open file remembers of the text: ``struct seq_file`` and ``kernfs_open_file``.
+    """Keeps an open file's text between reads: ``struct seq_file`` and ``kernfs_open_file``.
 
     :ivar left: what was not read yet.
     :ivar at: the offset at which it goes on.
@@ -62,7 +62,7 @@ class _Reader:
 
 
 class _NameFile(Driver):
-    """What files of the tree have in common: seeking as in a regular file, fsync."""
+    """The base of all files of the tree: seeks as in a regular file, and has fsync."""
 
     def __init__(self, node: KernfsNode) -> None:
         self.node = node

@@ -35,7 +35,7 @@ Deliver = Callable[[bytes, int], None]
 
 
 class Udev:
-    """What udev knows of the devices of one machine.
+    """The udev database of the devices of one machine.
 
     :param tree: the machine's.
     :param deliver: see `Deliver`.
