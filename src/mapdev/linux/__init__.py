@@ -13,6 +13,8 @@ bytes; pfn and pgoff are pages; ranges are half-open.
 
 from mapdev.linux.access import *
 from mapdev.linux.access import __all__ as _access
+from mapdev.linux.atomic import *
+from mapdev.linux.atomic import __all__ as _atomic
 from mapdev.linux.awaiting import *
 from mapdev.linux.awaiting import __all__ as _awaiting
 from mapdev.linux.cdev import *
@@ -61,6 +63,8 @@ from mapdev.linux.printk import *
 from mapdev.linux.printk import __all__ as _printk
 from mapdev.linux.slab import *
 from mapdev.linux.slab import __all__ as _slab
+from mapdev.linux.spinlock import *
+from mapdev.linux.spinlock import __all__ as _spinlock
 from mapdev.linux.sysfs import *
 from mapdev.linux.sysfs import __all__ as _sysfs
 from mapdev.linux.timer import *
@@ -94,7 +98,9 @@ __all__ = [
     *_kfifo,
     *_kobject,
     *_kthread,
+    *_atomic,
     *_locking,
+    *_spinlock,
     *_mapping,
     *_miscdevice,
     *_mm,
