@@ -34,8 +34,8 @@ kernels does, to the letter. Left out are, in `/proc/PID/maps` and `smaps`, path
 VmFlags, and the sizes that follow from VmFlags (Rss, Private_Dirty).
 
 This page is made from the data of the suite by `make conformance ARGS=--update`; a test fails when a
-pair is not as it says: here for the embedded host, in virtual machines with Linux 6.1 and 6.12 for the
-kernel host and for the driver in C (`tests/conformance/reference`). See `tests/conformance`.
+pair is not as it says: here for the embedded host, in virtual machines with Linux 6.12 for the kernel
+host, and with 6.1 and 6.12 for the driver in C (`tests/conformance/reference`). See `tests/conformance`.
 
 ## In numbers
 

@@ -45,8 +45,7 @@ def _module(*names: str) -> list[str]:
 #   mapdev vm --kernel 6.12 -- python -m pytest tests/hosts/test_mmap.py --mapdev-host kernel
 #   mapdev vm --kernel 6.12 -- python -m pytest tests/kernel
 # tests/kernel comes first where both run: its tests want nothing left of others. The storms of
-# tests/kernel are for an afternoon; the conformance suite is asked by hand, since its newest rows were
-# not seen to end there: make conformance ARGS="--host kernel-host".
+# tests/kernel are for an afternoon; 6.1 is asked the conformance suite by hand.
 RUNS = {
     "hosts": [
         *_hosts("buffers", "epoll", "event_loops", "open_files", "poll", "poll_edge", "queues",
@@ -56,6 +55,7 @@ RUNS = {
     "module": [
         *_module("aio", "areas", "blocking", "cache_modes", "calls", "failed_mmap", "faults",
                  "fork", "fuzz", "lifetime", "mmap", "poll", "quota"),
+        "tests/conformance/test_conformance.py",
     ],
     "both": [*_module("calls", "faults", "poll"), *_hosts("epoll", "poll")],
 }  # fmt: skip
