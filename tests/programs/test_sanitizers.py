@@ -10,7 +10,6 @@ import os
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -88,16 +87,8 @@ def _build(compiler: str, target: Path, *options: str) -> Path:
     return target
 
 
-DRIVERS = (CountedContiguous, CountedVmalloc, CountedLazy)
-# With these the range in which munmap is seen is taken, and while two threads map and unmap, an
-# area whose pages come when they are touched may show zeros: a fault that is not mended yet.
-WITHOUT_FAULTS = ("thread", "memory", "dataflow")
-
-
-def _map_all(
-    mapdev: Host, command: Sequence[str | Path], drivers: Sequence[type[Any]] = DRIVERS
-) -> None:
-    for driver in drivers:
+def _map_all(mapdev: Host, command: Sequence[str | Path]) -> None:
+    for driver in (CountedContiguous, CountedVmalloc, CountedLazy):
         node = f"/dev/{driver.__name__}"
         serving = mapdev.add(driver, node)
         done = mapdev.run([*command, node], capture_output=True, text=True, timeout=PATIENCE)
@@ -110,8 +101,7 @@ def test_a_program_with_a_sanitizer(
     mapdev: Host, require_program: Require, tmp_path: Path, compiler: str, sanitizer: str
 ) -> None:
     path = require_program(compiler, PACKAGES[compiler])
-    program = _build(path, tmp_path / "mapper", f"-fsanitize={sanitizer}")
-    _map_all(mapdev, [program], DRIVERS[:2] if sanitizer in WITHOUT_FAULTS else DRIVERS)
+    _map_all(mapdev, [_build(path, tmp_path / "mapper", f"-fsanitize={sanitizer}")])
 
 
 @pytest.mark.parametrize("tool", ["memcheck", "helgrind"])

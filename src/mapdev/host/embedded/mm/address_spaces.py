@@ -277,6 +277,9 @@ class AddressSpaces:
         """Find out what clients did to areas at which their calls are not handed over."""
         for space in self.by_tgid.values():
             if not space.seen:
+                if space.fault_handler is not None:
+                    # A page that its worker maps meanwhile would be neither yet to come nor there.
+                    space.fault_handler.settle()
                 lines = _lines(space.tgid)
                 for area in space:
                     _refresh(space, area, [
