@@ -160,3 +160,28 @@ p = use()
 assert hole <= p < hole + 6 * P
 """
     )
+
+
+def test_pages_that_come_while_areas_outside_of_the_window_go(
+    mapdev: EmbeddedHost, client: Client
+) -> None:
+    """What is not seen is looked for in /proc/PID/maps, while pages are being mapped."""
+    mapdev.add(Faulting, "/dev/x")
+    client(
+        READY
+        + """
+wrong = []
+def loop(room):
+    for turn in range(80):
+        p = raw_mmap(room, 16 * P, R | W, SHARED | FIXED, fd)
+        for page in range(16):
+            if peek(p + page * P, 4) != b'PAGE': wrong.append((turn, page))
+        q = raw_mmap(p + 32 * P, P, R, SHARED | FIXED, fd); peek(q); libc.munmap(q, P)
+        libc.munmap(p, 16 * P)
+rooms = [raw_mmap(None, 64 * P, 0, PRIVATE | ANON, -1) for _ in range(3)]
+threads = [threading.Thread(target=loop, args=(room,)) for room in rooms]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+assert not wrong, wrong
+"""
+    )
