@@ -190,6 +190,16 @@ def test_a_recording_of_a_command_is_replayed(tmp_path: Path) -> None:
     assert terminal.close() == 0
 
 
+def test_a_disk_that_is_full() -> None:
+    """The command goes on, and it is said that the recording does not."""
+    command = [*MAPDEV, "run", "--record", "/dev/full", "-d", "/dev/x=contiguous", "--",
+               "head", "-c", "3", "/dev/x"]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, bytes(3))
+    assert b"the recording ends here: No space left" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
 def test_record_a_host_that_runs(served: subprocess.Popen[str], tmp_path: Path) -> None:
     file = tmp_path / "file"
     with subprocess.Popen([*MAPDEV, "record", str(file)]) as recorder:

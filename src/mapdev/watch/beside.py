@@ -17,6 +17,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+from mapdev.linux.log import log
 from mapdev.watch import recording
 from mapdev.watch.model import Timeline
 from mapdev.watch.picture import draw
@@ -75,13 +76,17 @@ class Recording(_Follower):
 
     def __init__(self, host: Host, path: str) -> None:
         self._file = open(path, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+        self._path = path
         super().__init__(host)
 
     def _follow(self) -> None:
-        with self._file, contextlib.suppress(OSError):  # the disk is full: the command goes on
-            recording.write(
-                self._file, self.snapshot, (e for batch in self.events() for e in batch)
-            )
+        try:
+            with self._file:
+                recording.write(
+                    self._file, self.snapshot, (e for batch in self.events() for e in batch)
+                )
+        except OSError as error:  # the command goes on
+            log.error("%s: the recording ends here: %s", self._path, error.strerror)
 
 
 class Serving(_Follower):
