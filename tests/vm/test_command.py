@@ -115,7 +115,7 @@ def test_a_module_that_can_not_be_loaded(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("6.0", "6.0 is no kernel: neither one of 6.1, 6.12, running"),
+        ("6.0", "6.0 is no kernel: neither one of 6.1, 6.12, newest, running"),
         ("/etc/passwd", "/etc/passwd is no Linux kernel"),
         ("/usr", "/usr is no kernel"),
     ],
