@@ -23,7 +23,7 @@ from mapdev.host.core.trace import Trace
 from mapdev.host.embedded import native
 from mapdev.host.embedded.host import EmbeddedHost
 from mapdev.host.embedded.libc import read_signal, signalfd
-from mapdev.host.loading import DriverError, parse_device
+from mapdev.host.loading import DriverError, parse_device, told
 from mapdev.host.process import Process
 from mapdev.interruption import Blocked, Interrupted, interruptible, listening
 from mapdev.linux.log import log
@@ -171,31 +171,7 @@ def _add(host: Host, text: str) -> None:
     except (DriverError, Interrupted):
         raise
     except BaseException as error:  # sys.exit() in probe, too: Ctrl-C is not raised here
-        raise DriverError(f"{node}: {driver} can't be set up: {_told(error)}") from error
-
-
-def _told(error: BaseException) -> str:
-    """Say what was raised, and where if that is not in mapdev.
-
-    An error is told by its text, anything else by its type as well.
-    """
-    place = _place(error)
-    if isinstance(error, OSError) and not isinstance(error.errno, int | None):
-        return f"{error!r}, whose first argument is no errno ({place})"
-    if place:
-        return f"{type(error).__name__}: {error} ({place})"
-    return str(error) if isinstance(error, OSError | ValueError) else repr(error)
-
-
-def _place(error: BaseException) -> str:
-    """Return file and line of the innermost code outside of mapdev that an error came through."""
-    own, place, trace = os.path.dirname(__file__), "", error.__traceback__  # noqa: PTH120
-    while trace is not None:
-        file = trace.tb_frame.f_code.co_filename
-        if not file.startswith((own, "<frozen")):
-            place = f"{file}:{trace.tb_lineno}"
-        trace = trace.tb_next
-    return place
+        raise DriverError(f"{node}: {driver} can't be set up: {told(error)}") from error
 
 
 def _serve_all(host: Host, devices: Sequence[str]) -> int:

@@ -71,6 +71,29 @@ def test_a_driver_that_calls_exit(tmp_path: Path) -> None:
     assert "can't be set up" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("def x(:", "SyntaxError: invalid syntax (PATH/own.py:1)"),
+        ("import nosuch", "ModuleNotFoundError: No module named 'nosuch' (PATH/own.py:1)"),
+        ("\nx = y", "NameError: name 'y' is not defined (PATH/own.py:2)"),
+        ("import json\njson.loads('{')", "(PATH/own.py:2)"),
+        ("raise SystemExit(3)", "SystemExit: 3 (PATH/own.py:1)"),
+        (
+            "from mapdev import Driver\nclass X(Driver):\n    def open(self, file): pass",
+            "own.py can't be loaded: own.py:3: X.open(self, file) can't be called",
+        ),
+    ],
+)
+def test_a_file_that_can_not_be_loaded(tmp_path: Path, source: str, says: str) -> None:
+    """What is wrong, and the line to change, as for a probe that fails."""
+    (tmp_path / "own.py").write_text(source)
+    done = mapdev("run", "-d", f"/dev/x={tmp_path}/own.py:X", "--", "echo", "not run")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert says.replace("PATH", str(tmp_path)) in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_several_devices_and_parameters() -> None:
     done = mapdev(
         "run", "-d", "/dev/a=contiguous,size=4K", "-d", "/dev/b=vmalloc,size=0x2000", "--",

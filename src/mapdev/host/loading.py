@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DriverError", "Node", "check_parameters", "gallery", "load", "new_driver", "node_path",
-    "parameters", "parse_device",
+    "parameters", "parse_device", "told",
 ]  # fmt: skip
 
 GROUP = "mapdev.drivers"
@@ -87,8 +87,8 @@ def _from_file(path: str) -> Any:
     sys.modules.setdefault(name, module)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
-        raise DriverError(f"{path} can't be loaded: {error!r}") from error
+    except (Exception, SystemExit) as error:
+        raise DriverError(f"{path} can't be loaded: {told(error)}") from error
     return module
 
 
@@ -97,8 +97,41 @@ def _from_module(name: str) -> Any:
         sys.path.insert(0, "")  # as `python -m` does: modules of the current directory are found
     try:
         return importlib.import_module(name)
-    except Exception as error:
-        raise DriverError(f"the module {name} can't be imported: {error!r}") from error
+    except (Exception, SystemExit) as error:
+        raise DriverError(f"the module {name} can't be imported: {told(error)}") from error
+
+
+def told(error: BaseException) -> str:
+    """Say what a driver's own code raised, and where.
+
+    An error of mapdev's is told by its text, anything else by its type as well.
+    """
+    place = _place(error)
+    if isinstance(error, OSError) and not isinstance(error.errno, int | None):
+        return f"{error!r}, whose first argument is no errno ({place})"
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__}: {error.msg} ({error.filename}:{error.lineno})"
+    if place and str(error).startswith(os.path.basename(place).partition(":")[0] + ":"):  # noqa: PTH119
+        return str(error)  # a refusal of mapdev's, which names the line
+    if place:
+        return f"{type(error).__name__}: {error} ({place})"
+    return str(error) if isinstance(error, OSError | ValueError) else repr(error)
+
+
+def _place(error: BaseException) -> str:
+    """Return file and line of the innermost code that an error came through, not mapdev's.
+
+    Python's own library comes second: the line to change is seldom there.
+    """
+    package, library = os.path.dirname(os.path.dirname(__file__)), os.path.dirname(os.__file__)  # noqa: PTH120
+    place, second, trace = "", "", error.__traceback__
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if not file.startswith((package, "<frozen")):
+            second = f"{file}:{trace.tb_lineno}"
+            place = place if file.startswith(library) else second
+        trace = trace.tb_next
+    return place or second
 
 
 def parse_device(text: str) -> tuple[str, str, dict[str, str]]:
