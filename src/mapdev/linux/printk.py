@@ -26,14 +26,16 @@ KERN_DEFAULT, KERN_CONT = "", f"{_SOH}c"
 # Of `logging`, by the kernel's level.
 _CRITICAL, _ERROR, _WARNING, _INFO, _DEBUG = 50, 40, 30, 20, 10
 _LEVELS = (_CRITICAL, _CRITICAL, _CRITICAL, _ERROR, _WARNING, _INFO, _INFO, _DEBUG)
-_SIZES = re.compile(r"(%[-+ #0-9.*]*)(?:hh|ll|[hlLzjt])?([diouxXcsp])(?:[a-zA-Z]*(?<=px))?")
+_SIZES = (  # compiled when the first message is formatted, see `re`: it takes milliseconds
+    r"(%[-+ #0-9.*]*)(?:hh|ll|[hlLzjt])?([diouxXcsp])(?:[a-zA-Z]*(?<=px))?"
+)
 
 
 def _formatted(fmt: str, args: tuple[Any, ...]) -> str:
     """Format as C does; a driver's mistake shows in the text and does no harm."""
     if not args:
         return fmt.replace("%%", "%")
-    python = _SIZES.sub(lambda of: of[1] + ("#x" if of[2] == "p" else of[2]), fmt)
+    python = re.sub(_SIZES, lambda of: of[1] + ("#x" if of[2] == "p" else of[2]), fmt)
     try:
         return python % args
     except (TypeError, ValueError) as error:
