@@ -7,12 +7,14 @@ calls the method, and copies the structure back, as the command's number says.
 from __future__ import annotations
 
 import ctypes
+import functools
 import operator
 import struct
 from collections.abc import Callable, Coroutine
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from mapdev.declaration import where
 from mapdev.linux.ioctl_numbers import _IOC_DIR, _IOC_READ, _IOC_SIZE, _IOC_WRITE
 from mapdev.linux.uaccess import copy_from_user, copy_to_user
 
@@ -186,6 +188,7 @@ def ioctl(
     def mark(handler: Handler) -> Handler:
         if not callable(handler) or not hasattr(handler, "__dict__"):
             raise TypeError(f"@ioctl({cmd:#x}) stands above {handler!r}: {_FORM}")
+        _check_annotation(handler, cmd, type, any_size)
         handler.__dict__.setdefault("__ioctl__", []).append((kind, (cmd, type, reads, writes)))
         return handler
 
@@ -218,3 +221,23 @@ def _check_type(of: Any, any_size: bool) -> None:
     if not isinstance(of, type) or not hasattr(of, "from_buffer_copy"):
         hint = "; the direction is the third argument" if isinstance(of, str) else ""
         raise TypeError(f"the type of an ioctl is a ctypes type, not {of!r}{hint}: {_FORM}")
+
+
+def _check_annotation(handler: Any, cmd: int, of: Any, any_size: bool) -> None:
+    """Check that a handler whose argument is annotated with a structure gets just that one."""
+    code = getattr(handler, "__code__", None)
+    if code is None or code.co_argcount < 3 or any_size:
+        return
+    name = code.co_varnames[2]
+    wanted = handler.__annotations__.get(name)
+    if isinstance(wanted, str):  # from __future__ import annotations
+        first, *rest = wanted.split(".")
+        wanted = functools.reduce(
+            lambda found, part: getattr(found, part, None), rest, handler.__globals__.get(first)
+        )
+    if isinstance(wanted, type) and hasattr(wanted, "from_buffer_copy") and wanted is not of:
+        given = "the plain number" if of is None else f"a {of.__name__}"
+        raise TypeError(
+            f"{where(handler)}: {handler.__name__}'s {name} is to be a {wanted.__name__} and would "
+            f"be {given}: write @ioctl({cmd:#x}, {wanted.__name__})"
+        )
