@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 # The package `mapdev.host` is loaded before the function `host` takes its name here: Python sets
 # the name of a package in its parent when it is first loaded, and only then.
 import mapdev.host  # noqa: F401
-from mapdev.driver import Driver, ioctl, parse_size
+from mapdev.driver import Driver, ioctl, parse_number, parse_size
 
 if TYPE_CHECKING:
     from mapdev.buffer import KernelBuffer
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mapdev.host.embedded.host import EmbeddedHost
     from mapdev.host.kernel.host import KernelHost
 
-__all__ = ["Driver", "__version__", "alloc", "host", "ioctl", "parse_size"]
+__all__ = ["Driver", "__version__", "alloc", "host", "ioctl", "parse_number", "parse_size"]
 
 __version__ = "0.1.0"
 

@@ -136,7 +136,7 @@ def alloc(
     """
     if cache not in CACHE_MODES:
         raise ValueError(f"cache is one of {', '.join(CACHE_MODES)}, not {cache!r}")
-    size = PAGE_ALIGN(parse_size(size))
+    size = PAGE_ALIGN(parse_size(size, "size"))
     now = current_context()
     machine, close = (
         (now.machine, None) if now is not None and kind is None else _machine(kind, size)

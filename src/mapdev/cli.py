@@ -8,6 +8,7 @@ What `run` does not need is imported where it is needed: a program should start 
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -19,9 +20,11 @@ from mapdev.linux.log import log
 if TYPE_CHECKING:
     import argparse
 
-EX_USAGE = 2
+EX_FAILURE, EX_USAGE = 1, 2
 EX_INTERRUPTED = 128 + 2  # SIGINT
 EX_BROKEN_PIPE = 128 + 13  # SIGPIPE
+# Of a disk that is full or fails, when what is printed goes to a file.
+_OUTPUT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 # Commands that read the rest of the line themselves: what they need to is not imported for others.
 _OTHERS = {
     "vm": "mapdev.vm.command:main", "module": "mapdev.module.command:main",
@@ -248,16 +251,26 @@ def _set_logging_up() -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     try:
-        status = _main(argv)
-        if sys.stdout is not None:  # it is None if descriptor 1 was closed
-            sys.stdout.flush()
+        try:
+            return _main(argv)
+        finally:  # after --help, too, which ends by SystemExit
+            if sys.stdout is not None:  # it is None if descriptor 1 was closed
+                sys.stdout.flush()
     except KeyboardInterrupt:  # before the command has started: `run` reads signals from then on
         return EX_INTERRUPTED
     except BrokenPipeError:
-        # Who read the output has ended. At exit Python would try to write the rest once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _write_no_more()  # who read the output has ended
         return EX_BROKEN_PIPE
-    return status
+    except OSError as error:
+        if error.errno not in _OUTPUT_ERRORS or error.filename is not None:
+            raise
+        _write_no_more()
+        return _complain(f"standard output: {error.strerror}", EX_FAILURE)
+
+
+def _write_no_more() -> None:
+    """Have standard output go nowhere: at exit Python would try to write the rest once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _main(argv: Sequence[str] | None) -> int:

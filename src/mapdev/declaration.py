@@ -10,7 +10,7 @@ from __future__ import annotations
 import abc
 import os
 from collections.abc import Iterator
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any
 
 __all__ = ["DriverType", "check", "operations", "takes", "where"]
@@ -199,25 +199,32 @@ def _check_unknown(
             f"there are {known}. Call a method of your own something else"
         )
     for operation, function in there.items():
-        if _means(name, value, operation, function.__code__.co_argcount):
+        is_missing = getattr(cls, operation) is function
+        if _means(name, value, operation, function.__code__, is_missing):
             raise TypeError(
                 f"{where(value)}: {at} would never be called: is that {operation}? "
                 f"The operations are {known}"
             )
 
 
-def _means(name: str, value: Any, operation: str, count: int) -> bool:
-    """Say whether a method called `name` was meant to be an operation."""
+def _means(name: str, value: Any, operation: str, of: CodeType, is_missing: bool) -> bool:
+    """Say whether a method called `name` was meant to be an operation.
+
+    :param of: the code of the operation, as the base class has it.
+    :param is_missing: the driver has no such operation of its own.
+    """
     function = getattr(value, "__func__", value)
     if type(function) is not FunctionType:
         return False
     is_probe = operation in ("probe", "remove")  # takes anything, or nothing: that says little
-    fits = not is_probe and takes(function, count)
+    fits = not is_probe and takes(function, of.co_argcount)
     if _HABITS.get(name) == operation:
         return fits
     if _is_slip(name, operation):
         return fits or name not in _WORDS
-    return fits and _is_near(name, operation)
+    code = function.__code__
+    begins_so = code.co_argcount > 1 and code.co_varnames[1:2] == of.co_varnames[1:2]
+    return (fits or (is_missing and begins_so)) and _is_near(name, operation)
 
 
 def _is_slip(name: str, right: str) -> bool:

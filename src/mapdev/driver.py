@@ -1,4 +1,4 @@
-"""What driver authors subclass: `Driver`, the `ioctl` decorator and `parse_size`.
+"""What driver authors subclass: `Driver`, the `ioctl` decorator, `parse_size` and `parse_number`.
 
 A driver is one object with methods named as in ``struct file_operations``. This module knows the
 vocabulary of `mapdev.linux` and no host; a host calls the methods and turns what they return or
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mapdev.linux.sysfs import Group
     from mapdev.linux.vma import VmAreaStruct
 
-__all__ = ["DEFAULT_POLLMASK", "Driver", "ioctl", "parse_size"]
+__all__ = ["DEFAULT_POLLMASK", "Driver", "ioctl", "parse_number", "parse_size"]
 
 DEFAULT_POLLMASK = EPOLLIN | EPOLLOUT | EPOLLRDNORM | EPOLLWRNORM
 """What poll answers for a driver without a poll operation. Source: include/linux/poll.h."""
@@ -154,12 +154,15 @@ def command_of(driver: Driver, cmd: int) -> Command | None:
     return driver._ioctls.get(cmd) or driver._any_size.get(without_size(cmd))
 
 
-def parse_size(size: int | str) -> int:
+def parse_size(size: int | str, name: str = "") -> int:
     """Return a size in bytes: an int, or text such as ``64K``, ``1M``, ``0x1000``.
 
-    :raises ValueError: it is no size.
+    :param name: of the parameter, for the message.
+    :raises ValueError: it is no size, or a negative one.
     """
     if isinstance(size, int):
+        if size < 0:
+            raise ValueError(f"{_named(name)}{size} is no size: it is negative")
         return size
     number, unit = size[:-1], size[-1:].lower()
     if number.isdecimal() and number[0] != "0" and unit in ("k", "m", "g"):
@@ -168,5 +171,25 @@ def parse_size(size: int | str) -> int:
 
     match = re.fullmatch(_SIZE, size.strip(), re.IGNORECASE)
     if match is None:
-        raise ValueError(f"{size!r} is no size: write bytes, or a number with K, M, G or T")
+        raise ValueError(
+            f"{_named(name)}{size!r} is no size: write bytes, or a number with K, M, G or T"
+        )
     return int(match["number"], 0) << 10 * " kmgt".index(match["unit"].lower() or " ")
+
+
+def parse_number(number: int | str, name: str = "") -> int:
+    """Return a number: an int, or text such as ``10``, ``-3``, ``0x1000``.
+
+    :param name: of the parameter, for the message.
+    :raises ValueError: it is no number.
+    """
+    if isinstance(number, int):
+        return number
+    try:
+        return int(number) if number.strip().lstrip("+-").isdecimal() else int(number, 0)
+    except ValueError:
+        raise ValueError(f"{_named(name)}{number!r} is no number") from None
+
+
+def _named(name: str) -> str:
+    return f"{name}=" if name else ""

@@ -71,7 +71,11 @@ def run(
     def work(host: Host) -> int:
         for path in trees:
             with open(path, encoding="utf-8", errors="surrogateescape") as file:  # noqa: PTH123
-                host.add_tree(file.read())
+                text = file.read()
+            try:
+                host.add_tree(text)
+            except DriverError as error:
+                raise DriverError(f"{path}: {error}") from None
         return _serve(host, command)
 
     return _with_host(make, devices, work, lambda host: _watch(host, watch, record, web))

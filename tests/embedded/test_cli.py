@@ -1,5 +1,6 @@
 """The command line as a user types it."""
 
+import os
 import shlex
 import subprocess
 import sys
@@ -362,8 +363,13 @@ def test_refusals_that_name_what_is_wrong(tmp_path: Path) -> None:
     file.write_text("from mapdev import Driver\nclass Typo(Driver):\n    def prob(self): pass\n")
     for device, text in (
         (f"/dev/x={file}:Typo", "is that probe?"),
-        ("/dev/x=framebuffer,width=0", "width and height are 8 pixels at least, not 0x480"),
-        ("/dev/x=framebuffer,bpp=13", "bpp is one of 16, 24, 32, not 13"),
+        ("/dev/x=framebuffer,width=0", "width=0: 8 to 32768 pixels are possible"),
+        ("/dev/x=framebuffer,bpp=13", "bpp=13: it is one of 16, 24, 32"),
+        ("/dev/x=framebuffer,height=tall", "height='tall' is no number"),
+        ("/dev/x=ticker,hz=often", "hz='often' is no number"),
+        ("/dev/x=sensor,limit=", "limit='' is no number"),
+        ("/dev/x=registers,base=here", "base='here' is no size"),
+        ("/dev/x=echo,size=-1", "size='-1' is no size"),
         ("/dev/x=vmalloc,size=1K,size=2K", "size is given twice"),
         ("/dev/x=vmalloc,major=-1", "unexpected keyword argument 'major'"),
         (f"/dev/{'x' * 300}=vmalloc", "too long"),
@@ -372,3 +378,30 @@ def test_refusals_that_name_what_is_wrong(tmp_path: Path) -> None:
         done = mapdev("run", "-d", device, "--", "true")
         assert (done.returncode, "Traceback" in done.stderr) == (2, False)
         assert text in done.stderr
+
+
+def test_a_description_that_can_not_be_read_is_named(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.umockdev"
+    for text in ("garbage\n", "N: node\n", "P: /devices/x\nE: NOTHING\n", "P: here\n"):
+        bad.write_text(text)
+        done = mapdev("run", "--tree", str(bad), "--", "true")
+        assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+        assert done.stderr.startswith(f"mapdev: {bad}: line ")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    "words", [["maps", "self"], ["drivers"], ["module", "source"], ["--help"], ["maps", "--help"]]
+)
+def test_a_full_disk_is_told_in_a_line(words: list[str], unbuffered: str) -> None:
+    words = [str(os.getpid()) if word == "self" else word for word in words]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*MAPDEV, *words], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered}, check=False,
+        )  # fmt: skip
+    if "--help" in words and unbuffered:
+        return  # argparse says nothing of what it could not write
+    assert (done.returncode, done.stderr) == (
+        1, "mapdev: standard output: No space left on device\n"
+    )  # fmt: skip

@@ -51,6 +51,8 @@ def test_an_operation_of_the_kernels_that_is_not_there(name: str) -> None:
         ("lseek", "file, offset, whence", "llseek"), ("seek", "file, offset, whence", "llseek"),
         ("close", "inode, file", "release"), ("reed", "file, count, pos", "read"),
         ("map", "file, vma", "mmap"), ("relase", "", "release"),
+        ("reed", "file, count", "read"), ("reed", "file", "read"), ("mmop", "file", "mmap"),
+        ("oben", "inode", "open"), ("writte", "file, data", "write"),
     ],
 )  # fmt: skip
 def test_a_misspelt_operation(name: str, arguments: str, meant: str) -> None:
@@ -68,6 +70,10 @@ def test_methods_that_only_look_alike() -> None:
         def seek(self, to): pass
         def remote(self): pass
         def reads(self): pass
+        def read(self, file, count, pos): pass
+        def lead(self, file): pass
+        def oven(self, temperature): pass
+        def pool(self): file = 1
         def init(self): pass
         def _red(self, file, count, pos): pass
         def lock_registers(self): pass

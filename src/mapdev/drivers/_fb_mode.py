@@ -19,6 +19,8 @@ _FORMATS = {  # bits per pixel: (offset, length) of red, green, blue, transparen
     32: (((16, 8), (8, 8), (0, 8), (24, 8)), "BGRX"),
 }
 
+_MOST_PIXELS = 1 << 15  # in a row: numbers and their products stay far from the structures' limits
+
 
 def line_length(var: FbVarScreeninfo) -> int:
     """Give the bytes from one line to the next: whole words of 32 bits.
@@ -29,7 +31,15 @@ def line_length(var: FbVarScreeninfo) -> int:
 
 
 def mode(width: int, height: int, bpp: int) -> FbVarScreeninfo:
-    """Give the mode of a screen of `width` x `height` pixels with as much again below it."""
+    """Give the mode of a screen of `width` x `height` pixels with as much again below it.
+
+    :raises OSError: EINVAL, a number that is none of a screen's.
+    """
+    for name, value in (("width", width), ("height", height)):
+        if not 8 <= value <= _MOST_PIXELS:
+            raise OSError(errno.EINVAL, f"{name}={value}: 8 to {_MOST_PIXELS} pixels are possible")
+    if bpp not in _FORMATS:
+        raise OSError(errno.EINVAL, f"bpp={bpp}: it is one of {', '.join(map(str, _FORMATS))}")
     var = FbVarScreeninfo(width, height, width, 2 * height, bits_per_pixel=bpp)
     # The times of a real screen: 192 pixels and 66 lines that one doesn't see, 60 times a second.
     var.left_margin = var.right_margin = var.hsync_len = 64

@@ -38,7 +38,7 @@ class Contiguous(Buffer):
             rest of the last one must be the device's own.
         :raises OSError: ENOMEM, there are not so many free frames in a row.
         """
-        size = PAGE_ALIGN(parse_size(size))
+        size = PAGE_ALIGN(parse_size(size, "size"))
         self.use(kzalloc(size, GFP_KERNEL), size)
 
     def fsync(self, file: File, start: int, end: int, datasync: bool) -> None:

@@ -42,7 +42,7 @@ class Echo(Driver):
 
         :param size: how much it holds, in bytes.
         """
-        self.size = parse_size(size)
+        self.size = parse_size(size, "size")
         self.fifo = bytearray()
         self.readers = WaitQueueHead()
         self.writers = WaitQueueHead()

@@ -26,7 +26,7 @@ from array import array
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
-from mapdev.driver import ioctl
+from mapdev.driver import ioctl, parse_number
 from mapdev.drivers import _fb_types as fb
 from mapdev.drivers._buffer import Buffer
 from mapdev.drivers._fb_mode import check_var, line_length, mode, picture
@@ -58,7 +58,8 @@ class Framebuffer(Buffer):
 
         :raises OSError: EINVAL, there is no such format; ENOMEM.
         """
-        self.var = mode(int(width), int(height), int(bpp))
+        numbers = {"width": width, "height": height, "bpp": bpp}
+        self.var = mode(*(parse_number(value, name) for name, value in numbers.items()))
         size = PAGE_ALIGN(line_length(self.var) * self.var.yres_virtual)
         check_var(self.var, self.var, size)
         address, physical = dma_alloc_coherent(None, size, GFP_KERNEL)

@@ -55,7 +55,7 @@ class Lazy(Driver):
 
         :param size: bytes, rounded up to whole pages.
         """
-        self.size = PAGE_ALIGN(parse_size(size))
+        self.size = PAGE_ALIGN(parse_size(size, "size"))
         self.pages: dict[int, Page] = {}
         self.faults = 0
         self.vm_ops = VmOperationsStruct(fault=self.fault)

@@ -74,8 +74,8 @@ class Registers(Driver):
         :param size: of the block in bytes, rounded up to whole pages.
         :raises OSError: EINVAL, `base` is not page-aligned; ENOMEM.
         """
-        self.base = parse_size(base)
-        self.size = PAGE_ALIGN(parse_size(size))
+        self.base = parse_size(base, "base")
+        self.size = PAGE_ALIGN(parse_size(size, "size"))
         if offset_in_page(self.base):
             raise OSError(errno.EINVAL, f"base {self.base:#x} is not page-aligned")
         # One page of nothing behind it: devmem maps two pages for a register at a page's end.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import errno
 
-from mapdev.driver import Driver
+from mapdev.driver import Driver, parse_number
 from mapdev.linux import (
     BIN_ATTR,
     DEVICE_ATTR_RO,
@@ -50,8 +50,8 @@ class Sensor(Driver):
 
     def probe(self, temp: int | str = 21000, limit: int | str = 50000) -> None:
         """Begin with a temperature and a limit, in thousandths of a degree."""
-        self.temp = int(temp)
-        self.limit = int(limit)
+        self.temp = parse_number(temp, "temp")
+        self.limit = parse_number(limit, "limit")
         self.calibration = bytearray(_CALIBRATION)
 
     def measure(self, temp: int) -> None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import errno
 
-from mapdev.driver import Driver
+from mapdev.driver import Driver, parse_number
 from mapdev.linux import (
     EPOLLIN,
     EPOLLRDNORM,
@@ -59,9 +59,9 @@ class Ticker(Driver):
         :param hz: ticks a second, 1 to 1000.
         :raises OSError: EINVAL, `hz` is out of range.
         """
-        self.hz = int(hz)
+        self.hz = parse_number(hz, "hz")
         if not 1 <= self.hz <= HZ:
-            raise OSError(errno.EINVAL, f"{self.hz} ticks a second: 1 to {HZ} are possible")
+            raise OSError(errno.EINVAL, f"hz={self.hz}: 1 to {HZ} ticks a second are possible")
         self.address = get_zeroed_page(GFP_KERNEL)
         self._cell = memory(self.address, 8).cast("Q")
         self.queue = WaitQueueHead()

@@ -38,7 +38,7 @@ class Vmalloc(Buffer):
         :param size: bytes, rounded up to whole pages.
         :raises OSError: ENOMEM, there are not so many free frames.
         """
-        size = PAGE_ALIGN(parse_size(size))
+        size = PAGE_ALIGN(parse_size(size, "size"))
         self.use(vzalloc(size), size)
 
     def fsync(self, file: File, start: int, end: int, datasync: bool) -> None:

@@ -14,18 +14,33 @@ def _unblock_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the host may have blocked some for itself
 
 
+def _both(
+    prepare: Callable[[], None], preexec_fn: Callable[[], object] | None
+) -> Callable[[], None]:
+    """Return what the child calls: our own function, then the caller's, which is a client's."""
+    if preexec_fn is None:
+        return prepare
+
+    def call() -> None:
+        prepare()
+        preexec_fn()
+
+    return call
+
+
 class Process(subprocess.Popen[Any]):
     """A program; ``fileno`` makes it good for select."""
 
     _pidfd = -1
 
     def __init__(
-        self, args: Any, preexec_fn: Callable[[], None] = _unblock_signals, **options: Any
-    ) -> None:
+        self, args: Any, prepare: Callable[[], None] = _unblock_signals,
+        preexec_fn: Callable[[], object] | None = None, **options: Any,
+    ) -> None:  # fmt: skip
         with warnings.catch_warnings():
             # 3.12 warns of any fork in a process with threads. Our child only makes system calls.
             warnings.simplefilter("ignore", DeprecationWarning)
-            super().__init__(args, preexec_fn=preexec_fn, **options)
+            super().__init__(args, preexec_fn=_both(prepare, preexec_fn), **options)
         try:
             self._pidfd = os.pidfd_open(self.pid)
         except OSError:

@@ -253,7 +253,7 @@ class _Translator:
 
     def _result(self, node: ast.Call) -> str:
         if isinstance(node.func, ast.Name):
-            if node.func.id == "parse_size" and len(node.args) == 1:
+            if node.func.id in ("parse_size", "parse_number") and len(node.args) in (1, 2):
                 return self.value(node.args[0])  # a parameter of the module, a number already
             if node.func.id == "len" and self.is_data(node.args[0]):
                 return "count"

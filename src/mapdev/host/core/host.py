@@ -11,6 +11,7 @@ from __future__ import annotations
 import abc
 import errno
 import itertools
+import os
 import subprocess
 import threading
 import weakref
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PATIENCE", "Host"]
 
+_MAX_ERRNO = 4095
 PATIENCE = 5.0  # seconds that killed clients, and kernel threads, get to disappear
 
 AnyDriver = TypeVar("AnyDriver", bound=Driver)
@@ -274,7 +276,13 @@ class Host(abc.ABC):
         return next(number for number in itertools.count(first) if number not in taken)
 
     def _probe(self, driver: Driver, places: Sequence[Any], params: dict[str, Any]) -> None:
-        self.run_for(driver, driver.probe, *places, **params)
+        result = self.run_for(driver, driver.probe, *places, **params)
+        if type(result) is int and -_MAX_ERRNO <= result < 0:  # the habit of C
+            raise OSError(-result, os.strerror(-result))
+        if result is not None and result != 0:
+            raise DriverError(
+                f"{type(driver).__name__}.probe returned {result!r:.60}, not None, 0 or -errno"
+            )
         for name, value in vars(driver).items():
             if not callable(value) and name in OPERATIONS:
                 raise DriverError(

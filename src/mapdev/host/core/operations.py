@@ -41,6 +41,19 @@ _LLONG_MAX = (1 << 63) - 1
 _INT_MAX = (1 << 31) - 1
 
 
+# What comes of an operation that can't give an errno; all others give EIO.
+_OUTCOMES = {
+    **dict.fromkeys(("release", "vm_open", "vm_close"), "no program can be told"),
+    **dict.fromkeys(
+        ("vm_fault", "vm_map_pages", "vm_page_mkwrite", "vm_pfn_mkwrite"), "the client gets SIGBUS"
+    ),
+}
+
+
+class _LoggedError(OSError):
+    """A failure of a driver that has been logged with its cause: EIO."""
+
+
 class OperationTimeout(BaseException):
     """Raised in an operation that has run for too long: its client gets ETIMEDOUT."""
 
@@ -174,13 +187,15 @@ class Operations:
         """Run the mmap operation; what it mapped is in ``vma.mapped``."""
         if of.device.is_gone:
             raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
-        self.run(of.device, task, "mmap", of.driver.mmap, of.file, vma)
+        self.check(of.device, task, "mmap", of.driver.mmap, of.file, vma)
 
     def release(self, of: OpenFile) -> None:
         """Run the release operation, for nobody: the last user of the file is gone."""
         of.device.open_files -= 1
         try:
             self.run(of.device, None, "release", of.driver.release, of.device.inode, of.file)
+        except _LoggedError:
+            pass
         except OSError as error:
             log.warning("%s: release failed, and no program can be told: %s",
                         of.device.node, error)  # fmt: skip
@@ -244,8 +259,21 @@ class Operations:
         """Run open or close of a `vm_operations_struct`, which can't fail."""
         try:
             self.run(device, task, operation, function, vma)
+        except _LoggedError:
+            pass
         except OSError as error:
             log.warning("%s: %s failed, which it can't: %s", device.node, operation, error)
+
+    def check(
+        self, device: Device, task: TaskStruct | None, operation: str,
+        method: Callable[..., Any], *args: Any,
+    ) -> None:  # fmt: skip
+        """Run an operation that only fails or does not: mmap, and vm_ops such as may_split.
+
+        :raises OSError: as for `run`; EIO it returned neither None, 0 nor a negative errno. In the
+            kernel such a number is taken for a failure, and a program for an address.
+        """
+        self._number(device, operation, self.run(device, task, operation, method, *args), 0)
 
     def run(
         self,
@@ -320,16 +348,17 @@ class Operations:
             code = error.errno
             if type(code) is int and 0 < code <= _MAX_ERRNO:
                 return error
-            log.exception("%s: %s raised %r, whose first argument is no errno; the client gets "
-                          "EIO. Write OSError(errno.EINVAL, 'why')",
-                          device.node, operation, error)  # fmt: skip
+            log.exception("%s: %s raised %r, whose first argument is no errno; %s. Write "
+                          "OSError(errno.EINVAL, 'why')",
+                          device.node, operation, error, _outcome(operation))  # fmt: skip
         elif isinstance(error, OperationTimeout):
             return OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
         else:
-            log.exception("%s: %s failed: %r; the client gets EIO", device.node, operation, error)
+            log.exception("%s: %s failed: %r; %s", device.node, operation, error,
+                          _outcome(operation))  # fmt: skip
             if must_fail(error):
                 self.machine.failures.append(error)
-        return OSError(errno.EIO, os.strerror(errno.EIO))
+        return _LoggedError(errno.EIO, os.strerror(errno.EIO))
 
     # --- what methods return ----------------------------------------------------------------
 
@@ -345,7 +374,8 @@ class Operations:
                 return int(result)
             if -_MAX_ERRNO <= result < 0:
                 raise OSError(-result, os.strerror(-result))
-        return self._nonsense(device, operation, result, f"0 to {most}, -errno or None")
+        wanted = f"0 to {most}" if most else "0"
+        return self._nonsense(device, operation, result, f"{wanted}, -errno or None")
 
     def _bytes(self, device: Device, data: Any) -> Any:
         """Return the bytes of an object with the buffer protocol, without a copy if it can be."""
@@ -360,9 +390,14 @@ class Operations:
 
     def _nonsense(self, device: Device, operation: str, result: object, wanted: str) -> NoReturn:
         shown = f"{result!r:.100}"
-        log.error("%s: %s returned %s, not %s; the client gets EIO",
-                  device.node, operation, shown, wanted)  # fmt: skip
+        log.error("%s: %s returned %s, not %s; %s",
+                  device.node, operation, shown, wanted, _outcome(operation))  # fmt: skip
         raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def _outcome(operation: str) -> str:
+    """Say what a client sees of an operation that failed by a mistake in the driver."""
+    return _OUTCOMES.get(operation, "the client gets EIO")
 
 
 def _started(coroutine: Any) -> WouldWait:

@@ -120,9 +120,14 @@ def _fault(vmf: VmFault) -> str:
 
 
 def _answer(operation: str, result: object) -> str:
-    """Show a result: those of faults by the names of their bits."""
+    """Show a result: those of faults by the names of their bits, none where none is told."""
+    if operation in _FAULTS and isinstance(result, OSError):
+        out_of_memory = result.errno == errno.ENOMEM
+        return "VM_FAULT_OOM" if out_of_memory else f"VM_FAULT_SIGBUS ({result.strerror})"
     if operation in _FAULTS and isinstance(result, int) and result > 0:
         return _bits(result, _ANSWERS)
+    if operation in _UNTOLD and isinstance(result, OSError):
+        return f"failed ({result.strerror}), which no program is told"
     return brief_value(result)
 
 
@@ -135,6 +140,7 @@ def _names(prefix: str) -> dict[int, str]:
 
 _FLAGS, _ANSWERS = _names("FAULT_FLAG_"), _names("VM_FAULT_")
 _FAULTS = ("vm_fault", "vm_map_pages", "vm_page_mkwrite", "vm_pfn_mkwrite")
+_UNTOLD = ("release", "vm_open", "vm_close")
 
 
 def _bits(value: int, names: dict[int, str]) -> str:

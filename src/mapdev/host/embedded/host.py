@@ -104,7 +104,7 @@ class EmbeddedHost(Host):
         waiting = Waiting(self._coroutines, self.clock, watcher.kick)
         window = Window.of_this_machine()
         self.machine: EmbeddedMachine = EmbeddedMachine(
-            parse_size(memory), waiting.wake, self.clock, window, watcher, jobs.in_thread
+            parse_size(memory, "memory"), waiting.wake, self.clock, window, watcher, jobs.in_thread
         )
         mappings = self.machine.mappings
         operations = self.operations = make_operations(self.machine, trace)
@@ -210,6 +210,9 @@ class EmbeddedHost(Host):
             self._descendants.started.add(process.pid)
             return process
         except subprocess.SubprocessError as error:
+            self._server.settle()  # what the child sent before it ended is read
+            if arrival.error is None:
+                raise  # of the caller's preexec_fn
             raise OSError(
                 errno.EBUSY,
                 "a client can't be started here: its seccomp filter was refused. Is this process "

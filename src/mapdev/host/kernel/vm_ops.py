@@ -215,7 +215,7 @@ class Areas:
     def _run(self, call: KernelCall, name: str, *args: Any) -> int:
         area = self._by_id[call.got[at.AREA]]
         function = getattr(area.vma.vm_ops, name)
-        self._operations.run(area.device, call.task, f"vm_{name}", function, *args)
+        self._operations.check(area.device, call.task, f"vm_{name}", function, *args)
         return 0
 
     def _opened(self, call: KernelCall) -> None:

@@ -256,19 +256,19 @@ class MmAreas:
             self._drop(area)
             self.tell(None, area, "close")
 
-    def tell(self, task: TaskStruct | None, area: DeviceArea, operation: str, *args: Any) -> Any:
+    def tell(self, task: TaskStruct | None, area: DeviceArea, operation: str, *args: Any) -> None:
         """Run a `vm_ops` operation of `area`, if it has it; a hook that has no result can't fail.
 
         :raises OSError: what the operation raised, unless it is open or close.
         """
         function = getattr(area.vm_ops, operation, None) if area.vm_ops else None
         if function is None:
-            return None
+            return
         device = area.open_file.device
         if operation in ("open", "close"):
             self._operations.notify_area(device, task, f"vm_{operation}", function, area)
-            return None
-        return self._operations.run(device, task, f"vm_{operation}", function, area, *args)
+        else:
+            self._operations.check(device, task, f"vm_{operation}", function, area, *args)
 
 
 def _first(addresses: range) -> int:

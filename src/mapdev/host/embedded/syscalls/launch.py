@@ -62,7 +62,7 @@ class ClientProcess(Process):
         :raises OSError: the program can't be executed, or `arrival` says why the listener is lost.
         """
         self._signalled = signalled
-        super().__init__(args, preexec_fn=_Installer(program, base, channel, other_end), **options)
+        super().__init__(args, _Installer(program, base, channel, other_end), **options)
         if arrival.error is not None:
             self.end()  # it has ended itself
             raise arrival.error
