@@ -18,6 +18,7 @@ from typing import NamedTuple
 __all__ = ["FrameClock", "Tick"]
 
 NANOSECONDS = 10**9
+_LOOK = 1.0  # seconds; whoever changes something says so before
 
 
 class Tick(NamedTuple):
@@ -84,7 +85,7 @@ class FrameClock:
                     if self._issued < self._asked and is_ready():
                         self._issued += 1
                         return self._tick(self._next, is_stepped=True)
-                    self._changed.wait()
+                    self._changed.wait(_LOOK)
                     continue
                 left = self._due(self._next) - time.monotonic_ns()
                 if left <= 0:
