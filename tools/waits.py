@@ -38,6 +38,7 @@ REASONS = {
     "all clients (`Server.abandon`), or dies and the child with it (PR_SET_PDEATHSIG)",
     "host/embedded/syscalls/launch.py receive_listener": "called when there is a message",
     "host/process.py Process.end": _KILLED,
+    "lab/start/use6.py ": "a program of the lab's: its own child, which has nothing to wait for",
     "interruption.py listening.listen": "ended by the code that it listens for",
     "interruption.py listening": "the thread was told to end",
     "host/core/clock.py Clock._run": "until the next alarm, or until the host ends",

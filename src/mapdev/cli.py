@@ -32,7 +32,7 @@ _OTHERS = {
     "skeleton": "mapdev.skeleton.command:main",
     "frames": "mapdev.watch.command:frames", "watch": "mapdev.watch.command:watch",
     "record": "mapdev.watch.command:record", "replay": "mapdev.watch.command:replay",
-    "record-tree": "mapdev.inspect.sysfs:main",
+    "record-tree": "mapdev.inspect.sysfs:main", "lab": "mapdev.lab.command:main",
 }  # fmt: skip
 
 _EXAMPLES = """\
@@ -110,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("watch", help="show what happens on a running host, as it happens")
     commands.add_parser("record", help="write what happens on a running host into a file")
     commands.add_parser("replay", help="show such a file")
+    commands.add_parser("lab", help="exercises: write a driver, and have it checked")
     return parser
 
 

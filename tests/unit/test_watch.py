@@ -165,6 +165,7 @@ VMA = ["vma", START]
          f"addr={START + PAGE_SIZE:#x}, pfn=5, = -EINVAL"),
         (["vm_insert_page", [VMA, START, ["page", 0x70]], None],
          "vm_insert_page(vma, vma->vm_start, page);", f"addr={START:#x}, pfn=0x70"),
+        (["vm_flags_clear", [VMA, 0x20], None], "vm_flags_clear(vma, VM_MAYWRITE);", ""),
         (["copy_to_user", [0x1000, ["bytes", 12]], None],
          "copy_to_user((void __user *)addr, buf, arg1);", "addr=0x1000, length=0xc"),
         (["vmf_insert_pfn", [VMA, START, 9], 0x100], "vmf_insert_pfn(vma, vma->vm_start, pfn);",

@@ -270,7 +270,7 @@ class _Writer:
         """Free what probe allocated: mapdev gives that back after remove, C does not."""
         memory = self.reader.memory
         probe = self.reader.methods.get("probe")
-        if memory is None or probe is None:
+        if memory is None or probe is None or self._frees("remove"):
             return []
         called = {node.func.id for node in ast.walk(probe)
                   if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}  # fmt: skip
@@ -279,6 +279,14 @@ class _Writer:
         )
         self.fields.add(memory[0].removeprefix("dev->"))
         return [f"{free}((void *)the_{self.name}.{memory[0].removeprefix('dev->')});"]
+
+    def _frees(self, method: str) -> bool:
+        """Say whether a method frees memory itself."""
+        body = self.reader.methods.get(method)
+        return body is not None and any(
+            isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+            and node.func.id in ("kfree", "vfree") for node in ast.walk(body)
+        )  # fmt: skip
 
     def header(self) -> str:
         """Write the header: numbers and structures that programs share."""

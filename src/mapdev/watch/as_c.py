@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import mapdev.linux
+from mapdev.host.core.snapshot import vm_flags
 from mapdev.linux import gfp as gfp_module
 from mapdev.linux import numbers
 from mapdev.linux.mapping import CACHE_MASK, CACHE_UNCACHED, CACHE_WRITECOMBINE
@@ -108,6 +109,8 @@ def as_c(call: _Call, area: _Area, is_repeated: bool = False) -> Line:
     """
     name, arguments, result = call
     names = _parameters(name)
+    if name.startswith("vm_flags_"):
+        names = tuple("vm_flags" if one == "flags" else one for one in names)
     written, values = [], []
     for index, value in enumerate(arguments):
         parameter = names[index] if index < len(names) else f"arg{index}"
@@ -148,6 +151,8 @@ def _argument(parameter: str, value: Any, area: _Area) -> tuple[str, str]:
         return kind, f"{_STRUCTURES.get(kind, kind)}={what:#x}"
     if not isinstance(value, int):
         return parameter, "" if value is None else f"{parameter}={value!r}"
+    if parameter == "vm_flags":
+        return " | ".join(vm_flags(value)) or f"{value:#x}", ""
     if parameter in ("gfp", "flags", "gfp_mask") and value:
         return _gfp(value), ""
     if area is not None:
