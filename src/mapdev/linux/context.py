@@ -190,7 +190,7 @@ class Progress:
     :ivar held: locks that the operation holds; it lets go of them when it has to wait.
     """
 
-    __slots__ = ("_known", "_run", "held")
+    __slots__ = ("__weakref__", "_known", "_run", "held")
 
     def __init__(self) -> None:
         """Know nothing."""

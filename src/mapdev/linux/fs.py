@@ -16,9 +16,9 @@ from mapdev.linux.numbers import SEEK_CUR, SEEK_DATA, SEEK_END, SEEK_HOLE, SEEK_
 __all__ = [
     "FMODE_ATOMIC_POS", "FMODE_CAN_READ", "FMODE_CAN_WRITE", "FMODE_EXEC", "FMODE_LSEEK",
     "FMODE_PREAD", "FMODE_PWRITE", "FMODE_READ", "FMODE_STREAM", "FMODE_WRITE", "MAJOR", "MINOR",
-    "MKDEV", "AddressSpace", "File", "Inode", "anon_inode_getfd", "default_llseek", "file_inode",
-    "fixed_size_llseek", "imajor", "iminor", "no_llseek", "nonseekable_open", "noop_llseek",
-    "simple_read_from_buffer", "stream_open",
+    "MKDEV", "AddressSpace", "File", "Inode", "anon_inode_getfd", "default_llseek", "fget",
+    "file_inode", "fixed_size_llseek", "imajor", "iminor", "no_llseek", "nonseekable_open",
+    "noop_llseek", "poll_requested_events", "simple_read_from_buffer", "stream_open",
 ]  # fmt: skip
 
 # file.f_mode (include/linux/fs.h)
@@ -92,6 +92,7 @@ class File:
     ``f_op`` the driver, ``f_path`` the path of the node, ``private_data`` the driver's to use.
 
     :ivar poll_queues: the wait queues that `poll_wait` was called with
+    :ivar poll_events: what is polled for, while poll runs; None where nobody can know
 
     Source: include/linux/fs.h
     Fidelity: ``f_op`` is the `mapdev.Driver` object and ``f_path`` a string.
@@ -105,6 +106,7 @@ class File:
         "f_op",
         "f_path",
         "f_pos",
+        "poll_events",
         "poll_queues",
         "private_data",
     )
@@ -125,6 +127,7 @@ class File:
         self.f_mode = f_mode
         self.f_path = f_path
         self.f_pos = 0
+        self.poll_events: int | None = None
         self.poll_queues: set[Hashable] = set()
         self.private_data = private_data
 
@@ -299,6 +302,32 @@ def anon_inode_getfd(name: str, fops: Any, priv: Any, flags: int) -> int:
     if task is None:
         raise OSError(errno.ESRCH, "anon_inode_getfd: no client's call is being handled")
     return task.install_file(name, fops, priv, flags)
+
+
+def fget(fd: int) -> File:
+    """Give the open file that the task which made the call has at a descriptor.
+
+    :param fd: a descriptor of the calling task
+    :raises OSError: EBADF, no file of a driver of this host is there; ESRCH, no call is handled
+
+    Source: fs/file.c
+    Fidelity: files of this host's drivers only, on the embedded host only; it is not counted, so it
+    is to be used during the call.
+    """
+    found: File = context().user().get_file(fd)
+    return found
+
+
+def poll_requested_events(file: File) -> int | None:
+    """Give the events that a program polls a file for; for use in a poll operation.
+
+    :return: ``EPOLL*`` bits; None where the answer is for all that will poll
+
+    Source: include/linux/poll.h
+    Fidelity: known on the embedded host where it has FUSE, when a program polls; not after a
+    wake-up, or elsewhere, where the kernel's own answer would depend on them.
+    """
+    return file.poll_events
 
 
 def simple_read_from_buffer(count: int, ppos: int, from_: Any) -> bytes:

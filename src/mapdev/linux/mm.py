@@ -88,6 +88,10 @@ class TaskStruct:
         """Open a new file in the task; gives its descriptor there. See `anon_inode_getfd`."""
         raise OSError(errno.ESRCH, "anon_inode_getfd: no client's call is being handled")
 
+    def get_file(self, fd: int) -> Any:
+        """Get the open file of a driver that the task has at `fd`; EBADF. See `fget`."""
+        raise OSError(errno.EBADF, f"no file of a driver is known at {fd}")
+
     def get_eventfd(self, fd: int) -> "EventfdCtx":
         """Get the eventfd that the task has at `fd`; EBADF, EINVAL. See `eventfd_ctx_fdget`."""
         raise OSError(errno.EBADF, f"the task {self.pid} has no descriptors")

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from mapdev.host.core.client import Client
+from mapdev.host.core.files import OpenFile
 from mapdev.host.core.machine import HostMachine
 from mapdev.host.embedded.processes import comm_of, tgid_of
+from mapdev.linux.fs import File
 from mapdev.linux.mm import TaskStruct
 from mapdev.linux.vma import VmAreaStruct
 
@@ -34,13 +36,15 @@ class EmbeddedClient(Client):
     """A thread of a client, which reads its name and process from /proc when they are asked for.
 
     :param install: see `Install`; None while no call of the thread is being handled.
+    :param open_at: returns the open file that a descriptor means, None if it is no device's.
     """
 
-    __slots__ = ("_install", "_machine")
+    __slots__ = ("_install", "_machine", "_open_at")
 
     def __init__(
-        self, machine: ClientMachine, tid: int, tgid: int = 0, install: Install | None = None
-    ) -> None:
+        self, machine: ClientMachine, tid: int, tgid: int = 0, install: Install | None = None,
+        open_at: Callable[[int], OpenFile | None] | None = None,
+    ) -> None:  # fmt: skip
         # Without the constructor of TaskStruct: one is made for each call.
         self.pid = tid
         self.flags = 0
@@ -48,6 +52,7 @@ class EmbeddedClient(Client):
         self._tgid = tgid
         self._machine = machine
         self._install = install
+        self._open_at = open_at
 
     @property
     def tgid(self) -> int:
@@ -77,6 +82,13 @@ class EmbeddedClient(Client):
     def areas(self) -> list[VmAreaStruct]:
         """Return the areas of its process, as /proc shows them now."""
         return self._machine.areas(self)
+
+    def get_file(self, fd: int) -> File:
+        """Return the open file of a driver at `fd`."""
+        found = self._open_at(fd) if self._open_at is not None else None
+        if found is None or found.device.is_gone:
+            raise OSError(errno.EBADF, f"no file of a driver is at {fd}")
+        return found.file
 
     def install_file(self, name: str, driver: Any, private_data: Any, flags: int) -> int:
         """Open a file without a node in the process."""

@@ -39,7 +39,7 @@ class Node:
 
     :param fd: a descriptor of ours, which `forget_theirs` closes.
     :ivar link: what /proc shows for its descriptors.
-    :ivar asked: returns the ``EPOLL*`` bits that poll shall show.
+    :ivar asked: returns the ``EPOLL*`` bits that poll shall show; gets those that are wanted.
     :ivar gone: called when the last descriptor of clients is gone.
     :ivar handle: the kernel's number for the open file, by which it is woken; 0: nobody waits.
     """
@@ -50,7 +50,7 @@ class Node:
         self._connection = connection
         self._fd = fd
         self.link = f"/{name}"
-        self.asked: Callable[[], int] = _nothing
+        self.asked: Callable[[int], int] = _nothing
         self.gone: Callable[[], object] = _nothing
         self.handle = 0
 
@@ -76,7 +76,7 @@ class Node:
         self.forget_theirs()
 
 
-def _nothing() -> int:
+def _nothing(events: int = 0) -> int:
     return 0
 
 
@@ -204,10 +204,10 @@ class DeviceFiles:
 
     def _poll(self, connection: Connection, request: Request) -> None:
         node = self._nodes.get(request.node)
-        handle, flags = request.poll()
+        handle, flags, events = request.poll()
         if node is not None and flags & fuse.POLL_SCHEDULE_NOTIFY:
             node.handle = handle
-        connection.reply_poll(request, 0 if node is None else node.asked())
+        connection.reply_poll(request, 0 if node is None else node.asked(events))
 
     def _gone(self, number: int) -> None:
         node = self._nodes.pop(number, None)

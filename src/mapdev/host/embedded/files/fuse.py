@@ -58,10 +58,10 @@ class Request(NamedTuple):
     tid: int
     body: bytes
 
-    def poll(self) -> tuple[int, int]:
-        """Return the kernel's name for the open file, and the flags, of a POLL."""
-        _, handle, flags, _ = _POLL_IN.unpack_from(self.body)
-        return handle, flags
+    def poll(self) -> tuple[int, int, int]:
+        """Return the kernel's name for the open file, flags, and the events wanted, of a POLL."""
+        _, handle, flags, events = _POLL_IN.unpack_from(self.body)
+        return handle, flags, events
 
 
 class Connection:

@@ -211,8 +211,12 @@ class OpenFiles:
         node.gone = partial(self._hang_up, open_file)
         return node
 
-    def _answer_poll(self, open_file: OpenFile) -> int:
-        mask = self._display.answer(open_file)
+    def _answer_poll(self, open_file: OpenFile, events: int) -> int:
+        open_file.file.poll_events = events
+        try:
+            mask = self._display.answer(open_file)
+        finally:
+            open_file.file.poll_events = None
         self.polling.asked(open_file)
         return mask
 

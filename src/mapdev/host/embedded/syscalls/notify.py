@@ -24,6 +24,7 @@ from mapdev.host.embedded.client import ClientMachine, EmbeddedClient
 from mapdev.host.embedded.native import NATIVE
 
 if TYPE_CHECKING:
+    from mapdev.host.core.files import OpenFile
     from mapdev.host.core.operations import Operations
 
 SECCOMP_IOCTL_NOTIF_RECV = 0xC0502100
@@ -70,6 +71,13 @@ class WaitingCalls(Protocol):
         """End `call` for a signal that is pending."""
 
 
+class FindsFiles(Protocol):
+    """The interface of `FileTable` that a `Call` uses."""
+
+    def at(self, tid: int, fd: int) -> OpenFile | None:
+        """Return the open file that descriptor `fd` of thread `tid` means."""
+
+
 class InstallsFiles(Protocol):
     """The interface of `OpenFiles` that a `Call` uses."""
 
@@ -77,6 +85,10 @@ class InstallsFiles(Protocol):
         self, call: Call, name: str, driver: Any, private_data: Any, flags: int
     ) -> int:
         """Open a file without a node in the client of `call`."""
+
+    @property
+    def table(self) -> FindsFiles:
+        """All of them."""
 
 
 class CallHost(Protocol):
@@ -133,8 +145,11 @@ class Call(CoreCall):
 
     def make_client(self) -> EmbeddedClient:
         """Return the thread that makes the call."""
-        install = partial(self.host.files.install_file, self)
-        return EmbeddedClient(self.host.machine, self.tid, install=install)
+        files = self.host.files
+        return EmbeddedClient(
+            self.host.machine, self.tid, install=partial(files.install_file, self),
+            open_at=partial(files.table.at, self.tid),
+        )  # fmt: skip
 
     def read_user(self, addr: int, size: int) -> bytes:
         """Return `size` bytes of the client's memory; EFAULT when not all of it is readable."""

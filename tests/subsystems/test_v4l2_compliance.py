@@ -1,0 +1,55 @@
+"""v4l2-compliance of v4l-utils, unmodified, on devices of each kind: no failures, no warnings."""
+
+import os
+import re
+
+import pytest
+import video_devices
+
+import mapdev
+
+
+@pytest.fixture(autouse=True)
+def v4l_utils(require_program):
+    require_program("v4l2-compliance", "v4l-utils")
+
+
+def compliance(host, *options):
+    """Run v4l2-compliance and return how many tests there were; none may fail or warn."""
+    done = host.run(
+        ["v4l2-compliance", *options], capture_output=True, text=True, timeout=240,
+        env={**os.environ, "LC_ALL": "C"},
+    )  # fmt: skip
+    report = f"{done.stdout}\n{done.stderr}"
+    total = re.search(r"Total.*: (\d+), Succeeded: (\d+), Failed: 0, Warnings: 0", report)
+    assert total is not None and done.returncode == 0, report
+    assert total[1] == total[2], report
+    return int(total[1])
+
+
+@pytest.mark.parametrize("mplane", [False, True], ids=["single", "multi"])
+@pytest.mark.parametrize("device", [video_devices.Capture, video_devices.Output])
+def test_streaming(device, mplane):
+    with mapdev.host() as host:
+        host.add(device, "/dev/video0", mplane=mplane)
+        assert compliance(host, "-d", "/dev/video0", "-s") >= 52
+
+
+def test_all_formats():
+    with mapdev.host() as host:
+        host.add(video_devices.Capture, "/dev/video0")
+        assert compliance(host, "-d", "/dev/video0", "-s5", "-f") >= 60
+
+
+def test_contiguous_memory():
+    with mapdev.host() as host:
+        host.add(video_devices.Capture, "/dev/video0", memory="dma_contig")
+        assert compliance(host, "-d", "/dev/video0", "-s5") >= 50
+
+
+def test_memory_of_another_device():
+    with mapdev.host() as host:
+        host.add(video_devices.Capture, "/dev/video0")
+        host.add(video_devices.Capture, "/dev/video1")
+        options = ("-d", "/dev/video0", "-e", "/dev/video1", "-s5")
+        assert compliance(host, *options) >= 54
