@@ -313,7 +313,8 @@ class V4l2Driver(Driver):
         vdev = self.vdev
         if not video_is_registered(vdev):
             return EPOLLERR | EPOLLHUP | EPOLLPRI
-        return DEFAULT_POLLMASK if vdev.fops.poll is None else vdev.fops.poll(file)
+        poll = vdev.fops.poll
+        return DEFAULT_POLLMASK if poll is None else poll(file)
 
     def mmap(self, file: File, vma: VmAreaStruct) -> None:
         """Map a buffer, if the node can."""
