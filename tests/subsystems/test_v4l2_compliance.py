@@ -3,6 +3,7 @@
 import os
 import re
 
+import m2m_device
 import pytest
 import video_devices
 
@@ -53,3 +54,10 @@ def test_memory_of_another_device():
         host.add(video_devices.Capture, "/dev/video1")
         options = ("-d", "/dev/video0", "-e", "/dev/video1", "-s5")
         assert compliance(host, *options) >= 54
+
+
+@pytest.mark.parametrize("mplane", [False, True], ids=["single", "multi"])
+def test_memory_to_memory(mplane):
+    with mapdev.host() as host:
+        host.add(m2m_device.Inverter, "/dev/video0", mplane=mplane)
+        assert compliance(host, "-d", "/dev/video0", "-s10") >= 52

@@ -7,10 +7,11 @@ names are the kernel's; structures are in CapWords. The parts, from the user inw
 - `dev`, `fh`, `registration`: nodes and their open files; `event`, `prio`: what these may and get
 - `ioctl`, `ioctl_table`, `valid_ioctls`: from a command to a function; `ioctls`, `formats` and
   `ctrl_ioctls` are these functions
-- `ctrl`, `ctrl_types`, `ctrl_names`, `ctrl_cluster`, `ctrl_ext`: controls
-- `vb2_queue`, `vb2_core`, `vb2_prepare`, `vb2_fileio`: queues of buffers; `vb2_v4l2`,
-  `vb2_helpers`: as commands and operations; `vb2_memory`, `dma_buf`: their memory
-- `mem2mem`: two queues and jobs that go from one to the other
+- `ctrl`, `ctrl_new`, `ctrl_types`, `ctrl_names`, `ctrl_cluster`, `ctrl_ext`: controls
+- `vb2_queue`, `vb2_buffer`, `vb2_alloc`, `vb2_core`, `vb2_prepare`, `vb2_access`, `vb2_fileio`:
+  queues of buffers; `vb2_v4l2`, `vb2_helpers`: as commands and operations; `vb2_memory`,
+  `dma_buf`: their memory
+- `mem2mem`, `mem2mem_helpers`, `mem2mem_codec`: two queues and jobs that go from one to the other
 - `constants`, `structures`: made of the kernel's headers by a tool
 
 The tuner's and the digital video timings' commands are left out: ENOTTY, as for a driver without.
@@ -23,17 +24,21 @@ from mapdev.subsystems.v4l2.constants import *
 from mapdev.subsystems.v4l2.ctrl import *
 from mapdev.subsystems.v4l2.ctrl_cluster import *
 from mapdev.subsystems.v4l2.ctrl_ioctls import *
+from mapdev.subsystems.v4l2.ctrl_new import *
 from mapdev.subsystems.v4l2.dev import *
 from mapdev.subsystems.v4l2.event import *
 from mapdev.subsystems.v4l2.fh import *
 from mapdev.subsystems.v4l2.ioctl import *
 from mapdev.subsystems.v4l2.macros import *
 from mapdev.subsystems.v4l2.mem2mem import *
+from mapdev.subsystems.v4l2.mem2mem_codec import *
 from mapdev.subsystems.v4l2.mem2mem_helpers import *
 from mapdev.subsystems.v4l2.ops import *
 from mapdev.subsystems.v4l2.registration import *
 from mapdev.subsystems.v4l2.structures import *
 from mapdev.subsystems.v4l2.valid_ioctls import *
+from mapdev.subsystems.v4l2.vb2_access import *
+from mapdev.subsystems.v4l2.vb2_alloc import *
 from mapdev.subsystems.v4l2.vb2_buffer import *
 from mapdev.subsystems.v4l2.vb2_core import *
 from mapdev.subsystems.v4l2.vb2_helpers import *

@@ -22,8 +22,8 @@ from mapdev.linux import WaitQueueHead, wait_event, wake_up_all
 from mapdev.linux.context import context
 from mapdev.subsystems.v4l2 import constants as c
 from mapdev.subsystems.v4l2.macros import V4L2_TYPE_IS_OUTPUT
+from mapdev.subsystems.v4l2.vb2_alloc import vb2_queue_release
 from mapdev.subsystems.v4l2.vb2_buffer import VB2_BUF_STATE_DONE, Vb2V4l2Buffer
-from mapdev.subsystems.v4l2.vb2_core import vb2_queue_release
 from mapdev.subsystems.v4l2.vb2_queue import Vb2Queue, vb2_buffer_done
 
 __all__ = [

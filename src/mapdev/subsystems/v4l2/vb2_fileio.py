@@ -13,6 +13,7 @@ import errno
 import time
 
 from mapdev.subsystems.v4l2 import constants as c
+from mapdev.subsystems.v4l2.vb2_alloc import vb2_core_reqbufs
 from mapdev.subsystems.v4l2.vb2_buffer import (
     Vb2Plane,
     Vb2V4l2Buffer,
@@ -23,7 +24,6 @@ from mapdev.subsystems.v4l2.vb2_buffer import (
 from mapdev.subsystems.v4l2.vb2_core import (
     vb2_core_dqbuf,
     vb2_core_qbuf,
-    vb2_core_reqbufs,
     vb2_core_streamoff,
     vb2_core_streamon,
 )

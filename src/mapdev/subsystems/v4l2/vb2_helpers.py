@@ -15,10 +15,9 @@ from mapdev.linux import EPOLLPRI, File, VmAreaStruct, poll_requested_events, po
 from mapdev.subsystems.v4l2.dev import VideoDevice, video_devdata
 from mapdev.subsystems.v4l2.event import v4l2_event_pending
 from mapdev.subsystems.v4l2.fh import v4l2_fh_release
-from mapdev.subsystems.v4l2.vb2_core import (
-    vb2_core_poll,
+from mapdev.subsystems.v4l2.vb2_access import vb2_core_poll, vb2_mmap
+from mapdev.subsystems.v4l2.vb2_alloc import (
     vb2_core_reqbufs,
-    vb2_mmap,
     vb2_queue_release,
     vb2_verify_memory_type,
 )

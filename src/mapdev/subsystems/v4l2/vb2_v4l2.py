@@ -15,6 +15,12 @@ from mapdev.subsystems.v4l2.macros import (
     ns_to_timeval,
     timeval_to_ns,
 )
+from mapdev.subsystems.v4l2.vb2_access import vb2_core_expbuf
+from mapdev.subsystems.v4l2.vb2_alloc import (
+    vb2_core_create_bufs,
+    vb2_core_reqbufs,
+    vb2_verify_memory_type,
+)
 from mapdev.subsystems.v4l2.vb2_buffer import (
     VB2_BUF_STATE_ACTIVE,
     VB2_BUF_STATE_DEQUEUED,
@@ -26,15 +32,11 @@ from mapdev.subsystems.v4l2.vb2_buffer import (
     vb2_buffer_in_use,
 )
 from mapdev.subsystems.v4l2.vb2_core import (
-    vb2_core_create_bufs,
     vb2_core_dqbuf,
-    vb2_core_expbuf,
     vb2_core_prepare_buf,
     vb2_core_qbuf,
-    vb2_core_reqbufs,
     vb2_core_streamoff,
     vb2_core_streamon,
-    vb2_verify_memory_type,
 )
 from mapdev.subsystems.v4l2.vb2_queue import VB2_DMABUF, VB2_MMAP, VB2_USERPTR, Vb2Queue
 
