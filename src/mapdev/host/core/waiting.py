@@ -338,6 +338,8 @@ class Waiting:
         if sleeper.running is not None:
             sleeper.running.cancel()
         self._remove(sleeper)
+        # Who keeps a weak reference to it learns at once that nothing waits any more.
+        sleeper.wait.progress = call.progress = None
         if sleeper.wait.abandon is not None:
             sleeper.wait.abandon()
 

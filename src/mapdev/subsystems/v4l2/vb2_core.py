@@ -194,6 +194,7 @@ def cancel(q: Vb2Queue) -> None:
                 log.warning("stop_streaming of %r has kept %r", q.drv_priv, vb)
             vb2_buffer_done(vb, VB2_BUF_STATE_ERROR)
     q.streaming = q.start_streaming_called = q.error = False
+    q.waiting_in_dqbuf = None
     q.queued_list.clear()
     with q.done_lock:
         q.done_list.clear()

@@ -1,0 +1,43 @@
+"""What the tests of frameworks share: a host, and clients in Python that use its devices."""
+
+from __future__ import annotations
+
+import os
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from subprocess import PIPE, CompletedProcess
+
+import pytest
+from pace import patience
+
+import mapdev
+from mapdev.host.core.host import Host
+
+HERE = Path(__file__).parent
+TIMEOUT = patience(60)  # seconds: a client that hangs must fail
+Client = Callable[..., CompletedProcess[str]]
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    """Return an embedded host."""
+    with mapdev.host() as made:
+        yield made
+
+
+@pytest.fixture
+def video_client(host: Host) -> Client:
+    """Run Python code as a client, with what `v4l2_client` has; it must end well."""
+
+    def run(code: str, check: bool = True) -> CompletedProcess[str]:
+        code = f"from v4l2_client import *\n{textwrap.dedent(code)}"
+        done = host.run(
+            [sys.executable, "-c", code], stdout=PIPE, stderr=PIPE, text=True, timeout=TIMEOUT,
+            env={**os.environ, "PYTHONPATH": str(HERE)},
+        )  # fmt: skip
+        assert not check or done.returncode == 0, done.stderr
+        return done
+
+    return run
