@@ -9,7 +9,6 @@ Source: drivers/media/v4l2-core/v4l2-ctrls-api.c
 from __future__ import annotations
 
 import errno
-import os
 from typing import Any
 
 from mapdev.linux import copy_from_user, copy_to_user
@@ -147,17 +146,17 @@ def _by_cluster(found: list[V4l2Ctrl]) -> list[list[int]]:
 def _no_requests(cs: V4l2ExtControls) -> None:
     """Refuse values of a request: there are none.
 
-    Source: drivers/media/v4l2-core/v4l2-ctrls-request.c: EBADR without a media device
+    Source: drivers/media/v4l2-core/v4l2-ctrls-request.c: EINVAL without a media device
     """
     if cs.which == c.V4L2_CTRL_WHICH_REQUEST_VAL:
-        raise _error(errno.EBADR, os.strerror(errno.EBADR))
+        raise _error(errno.EINVAL, "there are no requests")
 
 
 def v4l2_g_ext_ctrls(hdl: V4l2CtrlHandler, cs: V4l2ExtControls) -> None:
     """VIDIOC_G_EXT_CTRLS.
 
     :raises OSError: EINVAL, a control that there is not or of another class; EACCES, one that can't
-        be read; ENOSPC, the memory is too short; EBADR, of a request; or what the driver raises
+        be read; ENOSPC, the memory is too short; or what the driver raises
 
     Source: drivers/media/v4l2-core/v4l2-ctrls-api.c
     """
@@ -205,7 +204,7 @@ def v4l2_s_ext_ctrls(fh: V4l2Fh | None, hdl: V4l2CtrlHandler, cs: V4l2ExtControl
 
     :raises OSError: EINVAL, a control that there is not or of another class, or a default value is
         to be changed; EACCES, it can't be set; EBUSY, it is in use; ERANGE, EINVAL, no value of it;
-        EFAULT, ENOSPC, memory that is too short, or too long; EBADR, of a request
+        EFAULT, ENOSPC, memory that is too short, or too long
 
     Source: drivers/media/v4l2-core/v4l2-ctrls-api.c
     """
