@@ -12,6 +12,9 @@ from mapdev import Driver, ioctl
 from mapdev.host.core.host import Host
 from mapdev.linux import (
     _IO,
+    _IOC,
+    _IOC_READ,
+    _IOC_WRITE,
     _IOR,
     _IOW,
     _IOWR,
@@ -57,6 +60,11 @@ class Commands(Driver):
         pair.a, pair.b = pair.b, pair.a
         return 3
 
+    @ioctl(_IOC(_IOC_READ | _IOC_WRITE, "t", 9, 8))
+    def say_why(self, file: File, arg: int) -> int:
+        copy_to_user(arg, b"because")
+        raise OSError(errno.EXDEV, "as it said")
+
     @ioctl(0x4601, Pair, direction="rw")
     def old(self, file: File, pair: Pair) -> None:
         pair.a += 1
@@ -97,6 +105,20 @@ class Exporter(Driver):
     @ioctl(_IOR("x", 2, ctypes.c_int), ctypes.c_int)
     def export_in_structure(self, file: File, number: ctypes.c_int) -> None:
         number.value = anon_inode_getfd("e", self.files, b"exported", os.O_RDWR | os.O_CLOEXEC)
+
+
+def test_what_was_written_before_a_failure_stays(mapdev: Host, client: Client) -> None:
+    """As V4L2's VIDIOC_S_EXT_CTRLS says which control was wrong."""
+    mapdev.add(Commands, "/dev/commands")
+    number = _IOC(_IOC_READ | _IOC_WRITE, "t", 9, 8)
+    client(f"""
+        fd = os.open("/dev/commands", os.O_RDWR)
+        data = bytearray(8)
+        raises(errno.EXDEV, fcntl.ioctl, fd, {number}, data, True)
+        memory = ctypes.create_string_buffer(8)
+        assert libc.ioctl(fd, ctypes.c_ulong({number}), memory) == -1
+        assert memory.value == b"because", memory.value
+    """)
 
 
 def test_structures(mapdev: Host, client: Client) -> None:

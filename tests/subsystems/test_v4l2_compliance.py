@@ -22,6 +22,7 @@ def compliance(host, *options):
         env={**os.environ, "LC_ALL": "C"},
     )  # fmt: skip
     report = f"{done.stdout}\n{done.stderr}"
+    assert [line for line in report.split("\n") if "fail:" in line or "warn:" in line] == []
     total = re.search(r"Total.*: (\d+), Succeeded: (\d+), Failed: 0, Warnings: 0", report)
     assert total is not None and done.returncode == 0, report
     assert total[1] == total[2], report

@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from mapdev.linux import (
+    HZ,
     File,
     Kthread,
     kthread_run,
@@ -269,6 +270,9 @@ class _Video(V4l2Driver):
             vb2_buffer_done(self.buffers.pop(0), VB2_BUF_STATE_ERROR)
 
     def run(self, data: object) -> None:
+        # As on a camera the first frame takes a while: v4l2-compliance wants two reads that begin
+        # a stream to end alike, and a host with much else to do is not quick.
+        schedule_timeout_interruptible(HZ // 5)
         while not kthread_should_stop():
             schedule_timeout_interruptible(1000 // self.fps // 4)
             if self.buffers and not kthread_should_stop():

@@ -210,8 +210,12 @@ class KernelCall(Call):
         answer(self.id, result, b"", flags, 0, pos)
 
     def fail(self, code: int) -> None:
-        """Make the call fail with errno `code`."""
+        """Make the call fail with errno `code`; what the operation wrote before stays written."""
         if self.id:
+            try:
+                self.flush()
+            except OSError as error:
+                code = error.errno or errno.EFAULT
             self.host.control.answer(self.id, -code)
 
     def is_waited_for(self) -> bool:

@@ -111,10 +111,12 @@ def vb2_core_qbuf(
     vb.state = VB2_BUF_STATE_QUEUED
     if copy_timestamp is not None:
         copy_timestamp(vb)
-    if q.start_streaming_called:
-        _enqueue(q, vb)
+    # Before the driver gets it, which may have it done at once: a program is told "queued" by what
+    # the kernel does in the other order, since hardware is slower than that.
     if fill is not None:
         fill(vb)
+    if q.start_streaming_called:
+        _enqueue(q, vb)
     if q.streaming and not q.start_streaming_called and q.queued_count >= q.min_buffers_needed:
         try:
             _start(q)
