@@ -62,6 +62,8 @@ class Driver(metaclass=DriverType):
     dev_links: ClassVar[Sequence[str]] = ()  # further names below /dev, which udev would make
     dev_properties: ClassVar[Mapping[str, str]] = {}  # udev properties, as ID_INPUT
     dev_tags: ClassVar[Sequence[str]] = ()  # that udev would give it
+    # POLLERR of its poll comes and goes: of sockets, which stand in for FUSE, it would stay.
+    has_passing_errors: ClassVar[bool] = False
     dev: DeviceInSysfs | None = None  # of its first node, from after probe to remove
     _host: Any = None  # a weak reference to the host that serves it
     _ioctls: ClassVar[dict[int, Command]] = {}

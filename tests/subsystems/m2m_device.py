@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 from typing import Any
 
-from video_devices import FORMATS, SIZES, Picture
+from video_devices import SIZES, Picture, check_sizes
 
 from mapdev.linux import File, WorkStruct, schedule_work
 from mapdev.subsystems.v4l2 import *  # noqa: F403 - kernel names
@@ -96,12 +96,13 @@ class Inverter(V4l2Driver):
         cap.driver, cap.card, cap.bus_info = b"inverter", b"inverter", b"platform:inverter"
 
     def enum_fmt(self, file: File, fh: Any, f: Any) -> None:
-        if f.index >= len(FORMATS):
+        formats = fh.picture(f.type).formats
+        if f.index >= len(formats):
             raise OSError(errno.EINVAL, "no more formats")
-        f.pixelformat = FORMATS[f.index]
+        f.pixelformat = formats[f.index]
 
     def enum_framesizes(self, file: File, fh: Any, f: Any) -> None:
-        if f.pixel_format not in FORMATS or f.index >= len(SIZES):
+        if f.pixel_format not in fh.pictures[True].formats or f.index >= len(SIZES):
             raise OSError(errno.EINVAL, "no more sizes")
         f.type = c.V4L2_FRMSIZE_TYPE_DISCRETE
         f.discrete.width, f.discrete.height = SIZES[f.index]
@@ -132,12 +133,11 @@ class Inverter(V4l2Driver):
             fh.colors = tuple(getattr(pix, name) for name in COLORS)
 
     def queue_setup(self, q: Vb2Queue, count: int, nplanes: int, sizes: list[int]) -> Any:
-        size = q.drv_priv.picture(q.type).size
+        picture = q.drv_priv.picture(q.type)
         if nplanes:
-            if nplanes != 1 or sizes[0] < size:
-                raise OSError(errno.EINVAL, "too small")
+            check_sizes(sizes, picture)
             return count, sizes
-        return count, [size]
+        return count, picture.sizes
 
     def out_validate(self, vb: Any) -> None:
         if vb.field == c.V4L2_FIELD_ANY:
@@ -146,10 +146,10 @@ class Inverter(V4l2Driver):
             raise OSError(errno.EINVAL, "no fields")
 
     def buf_prepare(self, vb: Any) -> None:
-        size = vb.vb2_queue.drv_priv.picture(vb.type).size
-        if vb2_plane_size(vb) < size:
-            raise OSError(errno.EINVAL, "too small")
-        vb2_set_plane_payload(vb, 0, size)
+        picture = vb.vb2_queue.drv_priv.picture(vb.type)
+        check_sizes([plane.length for plane in vb.planes], picture)
+        for index, size in enumerate(picture.sizes):
+            vb2_set_plane_payload(vb, index, size)
 
     def buf_queue(self, vb: Any) -> None:
         v4l2_m2m_buf_queue(vb.vb2_queue.drv_priv.m2m_ctx, vb)
@@ -173,9 +173,11 @@ class Inverter(V4l2Driver):
         fh = v4l2_m2m_get_curr_priv(self.m2m_dev)
         ctx = fh.m2m_ctx
         src, dst = v4l2_m2m_src_buf_remove(ctx), v4l2_m2m_dst_buf_remove(ctx)
-        data = bytes(vb2_plane_vaddr(src)).translate(bytes(range(255, -1, -1)))
-        target = vb2_plane_vaddr(dst)
-        target[: len(data)] = data[: len(target)]
+        for index in range(min(src.num_planes, dst.num_planes)):
+            data = bytes(vb2_plane_vaddr(src, index)).translate(bytes(range(255, -1, -1)))
+            target = vb2_plane_vaddr(dst, index)
+            count = min(len(data), len(target))
+            target[:count] = data[:count]
         for vb in (src, dst):
             vb.sequence = fh.sequences[vb.vb2_queue.is_output]
             fh.sequences[vb.vb2_queue.is_output] += 1

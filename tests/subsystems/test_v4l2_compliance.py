@@ -8,6 +8,7 @@ import pytest
 import video_devices
 
 import mapdev
+from mapdev.host.embedded.files import device_files
 
 
 @pytest.fixture(autouse=True)
@@ -62,3 +63,18 @@ def test_memory_to_memory(mplane):
     with mapdev.host() as host:
         host.add(m2m_device.Inverter, "/dev/video0", mplane=mplane)
         assert compliance(host, "-d", "/dev/video0", "-s10") >= 52
+
+
+@pytest.mark.parametrize(
+    "device", [video_devices.Capture, video_devices.Output, m2m_device.Inverter]
+)
+def test_without_fuse(device, monkeypatch):
+    """As in most containers: sockets show what poll says."""
+
+    def refuse():
+        raise FileNotFoundError(2, "No such file or directory", "/dev/fuse")
+
+    monkeypatch.setattr(device_files, "mount", refuse)
+    with mapdev.host() as host:
+        host.add(device, "/dev/video0")
+        assert compliance(host, "-d", "/dev/video0", "-s5") >= 52

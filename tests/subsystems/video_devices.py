@@ -22,11 +22,14 @@ from mapdev.subsystems.v4l2 import constants as c
 SIZES = ((320, 240), (640, 480))
 FPS = (10, 30)
 FORMATS = (c.V4L2_PIX_FMT_YUYV, c.V4L2_PIX_FMT_GREY)
+MPLANE_FORMATS = (c.V4L2_PIX_FMT_NV12M, c.V4L2_PIX_FMT_GREY)
 
 
-def depth(pixelformat: int) -> int:
-    """Return the bytes of a pixel."""
-    return 1 if pixelformat == c.V4L2_PIX_FMT_GREY else 2
+def lines(pixelformat: int, width: int, height: int) -> list[tuple[int, int]]:
+    """Return the bytes of a line and the number of lines, of each plane."""
+    if pixelformat == c.V4L2_PIX_FMT_NV12M:
+        return [(width, height), (width, height // 2)]
+    return [(width * (1 if pixelformat == c.V4L2_PIX_FMT_GREY else 2), height)]
 
 
 class Picture:
@@ -34,30 +37,32 @@ class Picture:
 
     def __init__(self, is_mplane: bool) -> None:
         self.is_mplane = is_mplane
-        self.pixelformat = FORMATS[0]
+        self.formats = MPLANE_FORMATS if is_mplane else FORMATS
+        self.pixelformat = self.formats[0]
         self.width, self.height = SIZES[0]
 
     @property
-    def size(self) -> int:
-        return self.width * self.height * depth(self.pixelformat)
+    def sizes(self) -> list[int]:
+        planes = lines(self.pixelformat, self.width, self.height)
+        return [line * count for line, count in planes]
 
     def try_fmt(self, f: Any) -> None:
         pix = f.fmt.pix_mp if self.is_mplane else f.fmt.pix
-        if pix.pixelformat not in FORMATS:
-            pix.pixelformat = FORMATS[0]
+        if pix.pixelformat not in self.formats:
+            pix.pixelformat = self.formats[0]
         pix.width, pix.height = min(
             SIZES, key=lambda size: abs(size[0] - pix.width) + abs(size[1] - pix.height)
         )
         pix.field = c.V4L2_FIELD_NONE
         pix.colorspace = c.V4L2_COLORSPACE_SRGB
         pix.ycbcr_enc = pix.quantization = pix.xfer_func = pix.flags = 0
-        line = pix.width * depth(pix.pixelformat)
+        planes = lines(pix.pixelformat, pix.width, pix.height)
         if self.is_mplane:
-            pix.num_planes = 1
-            pix.plane_fmt[0].bytesperline = line
-            pix.plane_fmt[0].sizeimage = line * pix.height
+            pix.num_planes = len(planes)
+            for plane, (line, count) in zip(pix.plane_fmt, planes, strict=False):
+                plane.bytesperline, plane.sizeimage = line, line * count
         else:
-            pix.bytesperline, pix.sizeimage = line, line * pix.height
+            pix.bytesperline, pix.sizeimage = planes[0][0], planes[0][0] * planes[0][1]
 
     def take(self, f: Any) -> None:
         pix = f.fmt.pix_mp if self.is_mplane else f.fmt.pix
@@ -67,6 +72,15 @@ class Picture:
         pix = f.fmt.pix_mp if self.is_mplane else f.fmt.pix
         pix.pixelformat, pix.width, pix.height = self.pixelformat, self.width, self.height
         self.try_fmt(f)
+
+
+def check_sizes(sizes: list[int], picture: Picture) -> None:
+    """Refuse planes that are too few, too many or too small."""
+    wanted = picture.sizes
+    if len(sizes) != len(wanted) or any(
+        size < least for size, least in zip(sizes, wanted, strict=True)
+    ):
+        raise OSError(errno.EINVAL, "too small")
 
 
 class _Video(V4l2Driver):
@@ -184,9 +198,9 @@ class _Video(V4l2Driver):
         cap.driver, cap.card, cap.bus_info = b"mapdev", b"test video", b"platform:test"
 
     def enum_fmt(self, file: File, fh: Any, f: Any) -> None:
-        if f.index >= len(FORMATS):
+        if f.index >= len(self.picture.formats):
             raise OSError(errno.EINVAL, "no more formats")
-        f.pixelformat = FORMATS[f.index]
+        f.pixelformat = self.picture.formats[f.index]
 
     def s_fmt(self, file: File, fh: Any, f: Any) -> None:
         self.picture.try_fmt(f)
@@ -205,13 +219,17 @@ class _Video(V4l2Driver):
             raise OSError(errno.EINVAL, "there is one")
 
     def enum_framesizes(self, file: File, fh: Any, f: Any) -> None:
-        if f.pixel_format not in FORMATS or f.index >= len(SIZES):
+        if f.pixel_format not in self.picture.formats or f.index >= len(SIZES):
             raise OSError(errno.EINVAL, "no more sizes")
         f.type = c.V4L2_FRMSIZE_TYPE_DISCRETE
         f.discrete.width, f.discrete.height = SIZES[f.index]
 
     def enum_frameintervals(self, file: File, fh: Any, f: Any) -> None:
-        if f.pixel_format not in FORMATS or (f.width, f.height) not in SIZES or f.index >= len(FPS):
+        if (
+            f.pixel_format not in self.picture.formats
+            or (f.width, f.height) not in SIZES
+            or f.index >= len(FPS)
+        ):
             raise OSError(errno.EINVAL, "no more intervals")
         f.type = c.V4L2_FRMIVAL_TYPE_DISCRETE
         f.discrete.numerator, f.discrete.denominator = 1, FPS[f.index]
@@ -236,16 +254,14 @@ class _Video(V4l2Driver):
 
     def queue_setup(self, q: Vb2Queue, count: int, nplanes: int, sizes: list[int]) -> Any:
         if nplanes:
-            if nplanes != 1 or sizes[0] < self.picture.size:
-                raise OSError(errno.EINVAL, "too small")
+            check_sizes(sizes, self.picture)
             return count, sizes
-        return max(count, 2), [self.picture.size]
+        return max(count, 2), self.picture.sizes
 
     def buf_prepare(self, vb: Any) -> None:
-        if vb2_plane_size(vb) < self.picture.size:
-            raise OSError(errno.EINVAL, "too small")
-        if not self.is_output:
-            vb2_set_plane_payload(vb, 0, self.picture.size)
+        check_sizes([plane.length for plane in vb.planes], self.picture)
+        for index, size in enumerate(() if self.is_output else self.picture.sizes):
+            vb2_set_plane_payload(vb, index, size)
         vb.field = c.V4L2_FIELD_NONE
 
     def buf_queue(self, vb: Any) -> None:
@@ -290,7 +306,8 @@ class Capture(_Video):
     """A camera, each frame of which is its number in all bytes."""
 
     def work(self, vb: Any) -> None:
-        vb2_plane_vaddr(vb)[: self.picture.size] = bytes([self.sequence & 0xFF]) * self.picture.size
+        for index, size in enumerate(self.picture.sizes):
+            vb2_plane_vaddr(vb, index)[:size] = bytes([self.sequence & 0xFF]) * size
         vb.timestamp = time.monotonic_ns()
 
 

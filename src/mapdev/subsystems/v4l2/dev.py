@@ -242,6 +242,7 @@ class V4l2Driver(Driver):
     dev_class = "video4linux"
     dev_groups = (DEVICE_ATTR_RO("name"), DEVICE_ATTR_RW("dev_debug"), DEVICE_ATTR_RO("index"))
     dev_tags: ClassVar[tuple[str, ...]] = ("seat", "uaccess")
+    has_passing_errors = True  # of a queue that does not stream
     vdev: VideoDevice
 
     @property

@@ -205,6 +205,8 @@ def v4l2_m2m_fop_poll(file: File) -> int:
     mask = 0
     if events is None or events & (_IN | _OUT):
         mask = _poll_for_data(ctx)
+        if mask == EPOLLERR and events is None:  # as vb2_core_poll
+            mask |= _IN | _OUT
     if video_devdata(file).uses_fh:
         poll_wait(file, file.private_data.wait)
         if v4l2_event_pending(file.private_data):

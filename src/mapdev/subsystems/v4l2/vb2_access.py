@@ -87,7 +87,8 @@ def vb2_core_poll(q: Vb2Queue, file: File) -> int:
     """Say whether a buffer is done; start read or write if nothing was started yet.
 
     Source: drivers/media/common/videobuf2/videobuf2-core.c
-    Fidelity: where the host does not know what a program polls for, nothing is started.
+    Fidelity: where the host does not know what a program polls for, nothing is started, and a queue
+    that does not stream is shown as ready besides.
     """
     from mapdev.subsystems.v4l2.vb2_fileio import init_fileio
 
@@ -104,10 +105,9 @@ def vb2_core_poll(q: Vb2Queue, file: File) -> int:
             return EPOLLERR
         if q.is_output:
             return wants
-    if not q.streaming or q.error:
-        return EPOLLERR
-    if q.waiting_for_buffers and not q.is_output:
-        return EPOLLERR
+    if not q.streaming or q.error or (q.waiting_for_buffers and not q.is_output):
+        # Where POLLERR can't be shown, a program goes on to VIDIOC_DQBUF, which fails at once.
+        return EPOLLERR | (wants if events is None else 0)
     if q.is_output and q.fileio is not None and q.queued_count < len(q.bufs):
         return wants
     if not q.done_list:

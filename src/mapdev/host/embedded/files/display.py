@@ -40,8 +40,9 @@ class Display:
             ready.wake_up()
             return
         mask = self._operations.poll(open_file)
-        if not open_file.device.is_character_device:
-            mask &= ~EPOLLERR  # of an attribute it comes and goes, of a socket it stays
+        device = open_file.device
+        if not device.is_character_device or device.driver.has_passing_errors:
+            mask &= ~EPOLLERR  # it comes and goes, and of a socket it stays
         if ready is not None and (mask != open_file.mask or (woken and ready.edge)):
             open_file.mask = mask
             ready.show(mask, woken, lambda: self._borrow(open_file))
