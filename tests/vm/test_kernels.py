@@ -54,7 +54,7 @@ RUNS = {
     ],
     "module": [
         *_module("aio", "areas", "blocking", "cache_modes", "calls", "failed_mmap", "faults",
-                 "fork", "fuzz", "lifetime", "mmap", "poll", "quota"),
+                 "fork", "fuzz", "lifetime", "mmap", "poll", "quota", "v4l2"),
         "tests/conformance/test_conformance.py",
     ],
     "both": [*_module("calls", "faults", "poll"), *_hosts("epoll", "poll")],

@@ -26,10 +26,8 @@ from mapdev.subsystems.v4l2.fh import V4l2Fh
 from mapdev.subsystems.v4l2.structures import V4l2Event, V4l2EventSubscription
 
 __all__ = [
-    "call_op", "cur_to_new", "is_cur_manual", "is_new_manual", "members", "send_event",
-    "try_or_set_cluster", "update_from_auto_cluster", "user_flags", "v4l2_ctrl_activate",
-    "v4l2_ctrl_auto_cluster", "v4l2_ctrl_cluster", "v4l2_ctrl_grab", "v4l2_ctrl_handler_setup",
-    "v4l2_ctrl_subscribe_event",
+    "v4l2_ctrl_activate", "v4l2_ctrl_auto_cluster", "v4l2_ctrl_cluster", "v4l2_ctrl_grab",
+    "v4l2_ctrl_handler_setup", "v4l2_ctrl_subscribe_event",
 ]  # fmt: skip
 
 

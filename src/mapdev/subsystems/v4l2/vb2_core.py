@@ -34,7 +34,7 @@ from mapdev.subsystems.v4l2.vb2_queue import (
 )
 
 __all__ = [
-    "cancel", "is_waited_for", "vb2_core_dqbuf", "vb2_core_prepare_buf", "vb2_core_qbuf",
+    "vb2_core_dqbuf", "vb2_core_prepare_buf", "vb2_core_qbuf",
     "vb2_core_streamoff", "vb2_core_streamon",
 ]  # fmt: skip
 

@@ -39,6 +39,8 @@ class Vb2Fileio:
     :ivar pos: where in it.
     :ivar size: where its data, or its room, ends.
     :ivar initial: how many buffers were filled for the first time; writing begins with these.
+
+    Source: drivers/media/common/videobuf2/videobuf2-core.c
     """
 
     def __init__(self, q: Vb2Queue) -> None:
