@@ -66,6 +66,7 @@ class Driver(metaclass=DriverType):
     has_passing_errors: ClassVar[bool] = False
     dev: DeviceInSysfs | None = None  # of its first node, from after probe to remove
     _host: Any = None  # a weak reference to the host that serves it
+    _node: Any = None  # the host's own for its first node, from before probe: path and number
     _ioctls: ClassVar[dict[int, Command]] = {}
     _any_size: ClassVar[dict[int, AnySize]] = {}
 

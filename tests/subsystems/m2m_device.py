@@ -182,6 +182,9 @@ class Inverter(V4l2Driver):
             vb.sequence = fh.sequences[vb.vb2_queue.is_output]
             fh.sequences[vb.vb2_queue.is_output] += 1
         v4l2_m2m_buf_copy_metadata(src, dst)
+        self.finish_buffers(ctx, src, dst)
+        v4l2_m2m_job_finish(self.m2m_dev, ctx)
+
+    def finish_buffers(self, ctx: V4l2M2mCtx, src: Any, dst: Any) -> None:
         v4l2_m2m_buf_done(src, VB2_BUF_STATE_DONE)
         v4l2_m2m_buf_done(dst, VB2_BUF_STATE_DONE)
-        v4l2_m2m_job_finish(self.m2m_dev, ctx)

@@ -160,6 +160,7 @@ class Host(abc.ABC):
             except LookupError as error:
                 raise DriverError(str(error)) from None
             if probe:
+                driver._node = device
                 try:
                     self._probe(driver, places, params or {})
                 except BaseException:

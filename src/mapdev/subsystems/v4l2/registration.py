@@ -12,6 +12,7 @@ import errno
 from typing import Any
 
 from mapdev.linux import (
+    MINOR,
     MKDEV,
     Cdev,
     Device,
@@ -24,6 +25,7 @@ from mapdev.linux import (
     unregister_chrdev_region,
     wake_up_all,
 )
+from mapdev.linux.context import context
 from mapdev.linux.device_class import DeviceType
 from mapdev.linux.kobject import device_tree
 from mapdev.subsystems.v4l2.dev import V4l2Driver, VideoDevice
@@ -49,6 +51,10 @@ def _numbers() -> tuple[set[int], set[str]]:
     }  # fmt: skip
     cls = tree.classes.get("video4linux")
     names = set(cls.kobj.sd.children) if cls is not None and cls.kobj is not None else set()
+    own = getattr(context().owner, "_node", None)  # which the host registers after probe
+    if own is not None:
+        minors.add(MINOR(own.inode.i_rdev))
+        names.add(own.node.rpartition("/")[2])
     return minors, names
 
 
