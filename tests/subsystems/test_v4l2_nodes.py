@@ -4,8 +4,11 @@ import errno
 import subprocess
 
 import m2m_device
+import pytest
 import video_devices
 
+import mapdev
+from mapdev.host.loading import DriverError
 from mapdev.subsystems import v4l2
 from mapdev.subsystems.v4l2 import constants as c
 
@@ -173,3 +176,35 @@ def test_a_codec_drains(host, video_client):
         off(fd, CAPTURE)
         off(fd, OUTPUT)
     """)
+
+
+def test_where_a_device_is(host, video_client):
+    class OnBoard(video_devices.Capture):
+        dev_parent = "platform/camera.3"
+
+        def querycap(self, file, fh, cap):
+            cap.driver, cap.card = b"driver", b"card"
+
+    host.add(OnBoard, "/dev/video0")
+    video_client("""
+        cap = ioctl(open_device(), VIDIOC_QUERYCAP, V4l2Capability())
+        assert cap.bus_info == b"platform:camera.3", cap.bus_info
+    """)
+
+
+def test_nodes_of_one_piece_of_hardware_are_counted():
+    with mapdev.host():
+        both = v4l2.V4l2Device("both")
+        made = [
+            v4l2.VideoDevice(name, fops=v4l2.V4l2FileOperations(), v4l2_dev=both) for name in "ab"
+        ]
+    assert [vdev.index for vdev in made] == [0, 1]
+
+
+def test_a_probe_that_makes_no_device(host):
+    class Nothing(v4l2.V4l2Driver):
+        def probe(self):
+            """Forget it."""
+
+    with pytest.raises(DriverError, match="leaves no VideoDevice"):
+        host.add(Nothing, "/dev/video0")

@@ -105,6 +105,7 @@ class V4l2Device:
         self.name = name
         self.prio = V4l2PrioState()
         self.ctrl_handler: V4l2CtrlHandler | None = None
+        self.nodes = 0  # how many were made
 
 
 class VideoDevice:
@@ -116,6 +117,7 @@ class VideoDevice:
     :ivar ctrl_handler: controls of all files that have none of their own.
     :ivar dev_debug: ``V4L2_DEV_DEBUG_*`` bits: what is logged.
     :ivar dev: the device in ``/sys``, while there is one.
+    :ivar index: which of the nodes of its `V4l2Device` it is.
 
     Source: include/media/v4l2-dev.h
     """
@@ -150,7 +152,8 @@ class VideoDevice:
         self.tvnorms = tvnorms
         self.drvdata = drvdata
         self.release = release
-        self.index = 0
+        self.index = self.v4l2_dev.nodes
+        self.v4l2_dev.nodes += 1
         self.minor = -1
         self.dev_debug = 0
         self.dev: Device | None = None
@@ -248,6 +251,10 @@ class V4l2Driver(Driver):
     @property
     def dev_properties(self) -> dict[str, str]:  # type: ignore[override]
         """What udev notes of the device."""
+        if not isinstance(getattr(self, "vdev", None), VideoDevice):
+            raise TypeError(
+                f"the probe of {type(self).__name__} leaves no VideoDevice in self.vdev"
+            )
         return self.vdev.properties()
 
     def name_show(self, dev: Device, attr: object) -> str:
@@ -265,9 +272,12 @@ class V4l2Driver(Driver):
     def dev_debug_store(self, dev: Device, attr: object, buf: bytes) -> None:
         """Set what is logged: ``V4L2_DEV_DEBUG_*`` bits."""
         try:
-            self.vdev.dev_debug = int(buf, 0) & 0xFFFF
+            value = int(buf, 0)
         except ValueError:
             raise OSError(errno.EINVAL, f"{buf!r} is no number") from None
+        if not 0 <= value <= 0xFFFF:
+            raise OSError(errno.ERANGE if value > 0 else errno.EINVAL, f"{value} is no 16 bits")
+        self.vdev.dev_debug = value
 
     def open(self, inode: Inode, file: File) -> None:
         """Open the node, unless it was unregistered (ENODEV)."""

@@ -37,9 +37,22 @@ def _version() -> int:
     return major << 16 | minor << 8 | min(patch, 255)
 
 
+def _bus_info(file: File) -> bytes:
+    """Return where a device is, if the driver does not say it itself.
+
+    Source: include/media/media-device.h (media_set_bus_info)
+    """
+    dev = video_devdata(file).dev or file.f_op.dev
+    parent = dev.parent if dev is not None else None
+    if parent is not None and parent.bus is not None and parent.bus.name == "platform":
+        return f"platform:{parent.name}".encode()[:31]
+    return b"" if parent is not None else b"no bus info"
+
+
 def v4l_querycap(ops: Any, file: File, fh: Any, cap: Any) -> Any:
     """VIDIOC_QUERYCAP."""
     vdev = video_devdata(file)
+    cap.bus_info = _bus_info(file)
     cap.version = _version()
     cap.device_caps = vdev.device_caps
     cap.capabilities = vdev.device_caps | c.V4L2_CAP_DEVICE_CAPS
