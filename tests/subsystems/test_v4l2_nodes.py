@@ -208,3 +208,24 @@ def test_a_probe_that_makes_no_device(host):
 
     with pytest.raises(DriverError, match="leaves no VideoDevice"):
         host.add(Nothing, "/dev/video0")
+
+
+def test_a_job_that_does_not_end(host, video_client, caplog, monkeypatch):
+    monkeypatch.setattr("mapdev.subsystems.v4l2.mem2mem._STOP_SECONDS", 0.1)
+
+    class Stuck(m2m_device.Inverter):
+        def device_run(self, fh):
+            """Never end."""
+
+    host.add(Stuck, "/dev/video0")
+    code = """
+        fd = open_device()
+        for type_ in (OUTPUT, CAPTURE):
+            request(fd, 1, type_)
+            queue(fd, 0, type_)
+            on(fd, type_)
+    """
+    video_client(code)
+    assert "does not end when its file is closed" in caplog.text
+    caplog.clear()
+    video_client("fd = open_device()\nassert request(fd, 2).count == 2")

@@ -13,13 +13,13 @@ Source: drivers/media/v4l2-core/v4l2-mem2mem.c
 
 from __future__ import annotations
 
-import errno
 import threading
 from collections.abc import Callable
 from typing import Any
 
 from mapdev.linux import WaitQueueHead, wait_event, wake_up_all
 from mapdev.linux.context import context
+from mapdev.linux.log import log
 from mapdev.subsystems.v4l2 import constants as c
 from mapdev.subsystems.v4l2.macros import V4L2_TYPE_IS_OUTPUT
 from mapdev.subsystems.v4l2.vb2_alloc import vb2_queue_release
@@ -35,7 +35,7 @@ __all__ = [
     "v4l2_m2m_src_buf_remove", "v4l2_m2m_try_schedule",
 ]  # fmt: skip
 
-_STOP_SECONDS = 10.0  # how long the last close waits for a job that was told to stop
+_STOP_SECONDS = 5.0  # how long the last close waits for a job that was told to stop
 _COPIED = (
     c.V4L2_BUF_FLAG_TIMECODE | c.V4L2_BUF_FLAG_KEYFRAME | c.V4L2_BUF_FLAG_PFRAME
     | c.V4L2_BUF_FLAG_BFRAME | c.V4L2_BUF_FLAG_TSTAMP_SRC_MASK
@@ -357,7 +357,9 @@ def cancel_job(ctx: V4l2M2mCtx, can_wait: bool = True) -> None:
     if can_wait and context().task is not None:
         wait_event(ctx.finished, lambda: not ctx.is_running)
     elif not ctx.idle.wait(_STOP_SECONDS):
-        raise OSError(errno.ETIMEDOUT, "a job does not end")
+        # The kernel would wait for ever. A timer can't end it: it waits for this operation.
+        log.warning("a job of %r does not end when its file is closed", ctx.priv)
+        v4l2_m2m_job_finish(m2m_dev, ctx)
 
 
 def mark_stopped(ctx: V4l2M2mCtx) -> None:
