@@ -3,7 +3,8 @@
 `contiguous` maps frames in a row, `vmalloc` scattered ones, `lazy` each page when it is touched,
 `registers` a block of a physical address space, and `framebuffer` is a whole kernel interface with
 its ioctls. `echo` and `ticker` are about waiting: for another program, and for a kernel thread.
-`sensor` is a class device: what programs find in ``/sys``, and by udev. Read them in this order.
+`sensor` is a class device: what programs find in ``/sys``, and by udev. `remote` maps
+objects of other machines through a small cache. Read them in this order.
 What the buffers have in common is in `_buffer`; the framebuffer's structures are in `_fb_types`.
 A driver here may use `mapdev.linux` and `mapdev.driver` only, as anybody's driver would.
 """
@@ -17,5 +18,6 @@ GALLERY = {
     "echo": "mapdev.drivers.echo:Echo",
     "ticker": "mapdev.drivers.ticker:Ticker",
     "sensor": "mapdev.drivers.sensor:Sensor",
+    "remote": "mapdev.drivers.remote:Remote",
 }
 """Our own drivers by name; those of other packages are entry points, see `mapdev.host.loading`."""

@@ -186,8 +186,8 @@ class _Writer:
                                         self._translated(method, operation, failure))  # fmt: skip
         if vm_ops:
             table = [f"\t.{operation} = {name}_vm_{operation}," for operation in vm_ops]
-            functions += [f"static const struct vm_operations_struct {name}_vm_ops = {{", *table,
-                          "};", ""]  # fmt: skip
+            functions += [f"static const struct vm_operations_struct {name}_vm_ops "
+                          "__maybe_unused = {", *table, "};", ""]  # fmt: skip
         table = ["\t.owner = THIS_MODULE,"]
         for operation, (prototype, failure) in _FILE_OPERATIONS.items():
             if operation in methods:

@@ -175,6 +175,8 @@ class _Translator:
         raise _NoCounterpart
 
     def _local(self, name: str) -> str:
+        if name in _OBJECTS:  # no number, and maybe a parameter of that name
+            raise _NoCounterpart
         self.locals[name] = None
         return name
 
@@ -361,7 +363,8 @@ def translate(
         lines += [f"return {result};"] if result else []
     arguments = {argument.arg for argument in method.args.args}
     declared = sorted(set(translator.locals) - arguments)
-    head = [f"unsigned long {local};" for local in declared]
+    unused = " __maybe_unused" if left else ""  # what is left to do may need them
+    head = [f"unsigned long {local}{unused};" for local in declared]
     head += ["int ret;"] if translator.needs_ret else []
     body = [*head, *([""] if head else []), *lines]
     return Function([f"\t{line}" if line else "" for line in body], translator.fields, not left)
