@@ -203,3 +203,25 @@ def test_each_event_is_a_line_with_its_calls() -> None:
     assert second.strip() == "kfree(addr);  /* addr=0x7000 */"
     for other in device(1), allocated(2, 3), mapped(3, 77, []), [4, 0, "free", 0, 0x1000]:
         assert len(event_lines(other)) == 1
+
+
+def test_stepping_back_through_ten_thousand_events() -> None:
+    """Each moment is what it was: as many allocations as had been made, and not freed, by then."""
+    events = [
+        allocated(number, number) if number % 3 else [number, 0, "free", 0, (number - 1) << 12]
+        for number in range(1, 12_001)
+    ]
+    stepped = timeline(*events)
+    assert len(stepped.events) >= 10_000 and stepped.follows
+    oldest = stepped.events[0][0]
+    for number in (11_999, 11_000, 6_001, oldest):
+        stepped.go_to(number - oldest + 1)
+        assert stepped.event is not None and stepped.event[0] == number and not stepped.follows
+        left = {
+            at << 12 for at in range(1, number + 1) if at % 3 and not (at % 3 == 2 and at < number)
+        }
+        assert set(stepped.state.allocations) == left
+    stepped.step(-100)
+    assert stepped.position == 0
+    stepped.step(20_000)
+    assert stepped.follows and stepped.state.number == 12_000
