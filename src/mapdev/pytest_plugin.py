@@ -86,6 +86,8 @@ def mapdev(request: pytest.FixtureRequest) -> Iterator[Host]:
     with host(kind=kind, **options) as serving:
         request.node.stash[_HOST] = serving
         yield serving
+    # The test's item lives as long as the session, and would keep drivers with all their memory.
+    del request.node.stash[_HOST]
     outcome = _take_outcome(serving)
     if outcome is not None:  # it came after the test itself
         raise outcome

@@ -200,3 +200,30 @@ def test_an_assertion_in_a_driver_fails_the_test(pytester: pytest.Pytester) -> N
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider", timeout=200)
     result.assert_outcomes(failed=2)
     result.stdout.fnmatch_lines(["*the program reads five bytes*", "*in a timer*"])
+
+
+KEPT = """
+import gc, weakref
+from mapdev import Driver
+
+class Fine(Driver):
+    pass
+
+kept = []
+
+def test_it(mapdev):
+    kept.append(weakref.ref(mapdev.add(Fine, "/dev/x")))
+    kept.append(weakref.ref(mapdev))
+
+def test_later():
+    gc.collect()
+    assert [it() for it in kept] == [None, None]
+"""
+
+
+def test_a_test_that_is_over_keeps_neither_its_host_nor_its_drivers(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile(KEPT)
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", timeout=120)
+    result.assert_outcomes(passed=2)
