@@ -451,7 +451,7 @@ int mapdev_buffer_pfns(struct mapdev_session *s, const struct mapdev_pfns *pfns)
 
 u64 mapdev_features(void)
 {
-	u64 features = MAPDEV_FEATURE_SHOW;
+	u64 features = MAPDEV_FEATURE_SHOW | MAPDEV_FEATURE_MODEL;
 
 	if (IS_ENABLED(CONFIG_CONTIG_ALLOC))
 		features |= MAPDEV_FEATURE_CONTIG;

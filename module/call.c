@@ -15,16 +15,13 @@
  * A call is the client's; MAPDEV_GONE, which is part of it, may be delivered when the client has
  * left.
  */
-#include <linux/pagemap.h>
 #include <linux/pid_namespace.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
-#include <linux/uaccess.h>
 
 #include "internal.h"
 
 #define MAPDEV_KTHREAD_LIMIT	HZ
-#define MAPDEV_COPY_TRIES	3
 
 static struct kmem_cache *mapdev_calls;
 
@@ -47,23 +44,28 @@ static void mapdev_call_notice_done(struct mapdev_notice *notice)
 	mapdev_call_put(container_of(notice, struct mapdev_call, notice));
 }
 
+/* What a call comes to that can't be made any more: of a device, or because the daemon has ended. */
+static int mapdev_why_gone(const struct mapdev_session *s)
+{
+	return READ_ONCE(s->dead) ? -EIO : -ENODEV;
+}
+
 /**
- * mapdev_call_new - begin a call of the current task
- * @mf: the open file
- * @file: the same, for its flags
+ * mapdev_call_of_device - begin a call of the current task that is about no file
+ * @dev: the device, which is there as long as the call is made
  * @op: MAPDEV_
  *
- * Return: the call, for mapdev_call_end(); or an ERR_PTR: EDEADLK, EIO, ENOMEM.
+ * Return: the call, for mapdev_call_end(); or an ERR_PTR: EDEADLK, EIO, ENODEV, ENOMEM.
  */
-struct mapdev_call *mapdev_call_new(struct mapdev_file *mf, struct file *file, u32 op)
+struct mapdev_call *mapdev_call_of_device(struct mapdev_device *dev, u32 op)
 {
-	struct mapdev_session *s = mf->dev->session;
+	struct mapdev_session *s = dev->session;
 	struct mapdev_call *call;
 
 	if (mapdev_is_owner(s))
 		return ERR_PTR(-EDEADLK);
-	if (READ_ONCE(mf->dev->gone))
-		return ERR_PTR(-EIO);
+	if (READ_ONCE(dev->gone))
+		return ERR_PTR(mapdev_why_gone(s));
 	call = kmem_cache_alloc(mapdev_calls, GFP_KERNEL);
 	if (!call)
 		return ERR_PTR(-ENOMEM);
@@ -75,107 +77,35 @@ struct mapdev_call *mapdev_call_new(struct mapdev_file *mf, struct file *file, u
 	refcount_set(&call->ref, 1);
 	init_waitqueue_head(&call->wait);
 	call->session = s;
-	call->dev = mf->dev;
-	call->mf = mf;
+	call->dev = dev;
 	call->slot = -1;
 	call->reply.slot = MAPDEV_NO_SLOT;
 	call->request.op = op;
-	call->request.device = mf->dev->id;
+	call->request.device = dev->id;
 	call->request.pid = task_pid_nr_ns(current, s->pid_ns);
 	call->request.tgid = task_tgid_nr_ns(current, s->pid_ns);
-	call->request.f_flags = file->f_flags;
-	call->request.file = mf->id;
 	call->request.slot = MAPDEV_NO_SLOT;
 	return call;
 }
 
-static int mapdev_get_slot(struct mapdev_session *s)
-{
-	int slot = -1;
-
-	spin_lock(&s->lock);
-	if (s->dead) {
-		slot = -EIO;
-	} else if (s->free_slots) {
-		slot = __ffs(s->free_slots);
-		__clear_bit(slot, &s->free_slots);
-	}
-	spin_unlock(&s->lock);
-	return slot;
-}
-
-/*
- * session->lock is held. The daemon needs the call's payload no more: it has replied, or is told
- * so.
- */
-void mapdev_call_put_slot(struct mapdev_call *call)
-{
-	struct mapdev_session *s = call->session;
-
-	if (call->slot < 0)
-		return;
-	__set_bit(call->slot, &s->free_slots);
-	call->slot = -1;
-	wake_up(&s->room);
-}
-
-/*
- * A slot is held for no longer than it takes to copy. Return: 1 if the call has the payload, 0 if
- * user memory is not there; or an error.
- */
-static int mapdev_fill_slot(struct mapdev_call *call, const void __user *from, size_t len)
-{
-	struct mapdev_session *s = call->session;
-	unsigned long left;
-	int slot, ret;
-
-	ret = wait_event_interruptible(s->room, (slot = mapdev_get_slot(s)) != -1);
-	if (ret)
-		return ret;
-	if (slot < 0)
-		return slot;
-	call->slot = slot;
-	pagefault_disable();
-	left = __copy_from_user_inatomic(mapdev_slot(s, slot), from, len);
-	pagefault_enable();
-	if (!left) {
-		call->request.slot = slot;
-		return 1;
-	}
-	spin_lock(&s->lock);
-	mapdev_call_put_slot(call);
-	spin_unlock(&s->lock);
-	return 0;
-}
-
 /**
- * mapdev_call_payload - give a call what is in user memory
- * @call: a new call
- * @from: where
- * @len: bytes
+ * mapdev_call_new - begin a call of the current task on an open file
+ * @mf: the open file
+ * @file: the same, for its flags
+ * @op: MAPDEV_
  *
- * What does not fit, or can't be read to the end, is left out: the daemon may try itself.
- *
- * Return: 1 if it has the payload, 0 if it has none, -ERESTARTSYS for a signal, -EIO.
+ * Return: as mapdev_call_of_device().
  */
-int mapdev_call_payload(struct mapdev_call *call, const void __user *from, size_t len)
+struct mapdev_call *mapdev_call_new(struct mapdev_file *mf, struct file *file, u32 op)
 {
-	int tries, ret = 0;
+	struct mapdev_call *call = mapdev_call_of_device(mf->dev, op);
 
-	if (!len || len > MAPDEV_SLOT_SIZE || !access_ok(from, len))
-		return 0;
-	if (len <= MAPDEV_INLINE)
-		ret = !copy_from_user(call->request.data, from, len);
-	else
-		for (tries = 0; !ret && tries < MAPDEV_COPY_TRIES; tries++) {
-			/* It may have to be waited for: not with a slot in hand. */
-			if (tries && fault_in_readable(from, len))
-				break;
-			ret = mapdev_fill_slot(call, from, len);
-		}
-	if (ret > 0)
-		call->request.len = len;
-	return ret;
+	if (IS_ERR(call))
+		return call;
+	call->mf = mf;
+	call->request.f_flags = file->f_flags;
+	call->request.file = mf->id;
+	return call;
 }
 
 /* ---- waiting -------------------------------------------------------------------------------- */
@@ -314,7 +244,7 @@ static void mapdev_do_command(struct mapdev_call *call)
 		call->since = jiffies;
 		if (s->dead || call->dev->gone) {
 			call->reply = (struct mapdev_reply){
-				.result = -EIO, .slot = MAPDEV_NO_SLOT,
+				.result = mapdev_why_gone(s), .slot = MAPDEV_NO_SLOT,
 			};
 			call->state = MAPDEV_FINISHED;
 		}
@@ -366,8 +296,8 @@ static int mapdev_call_queue(struct mapdev_call *call)
 	int error = 0;
 
 	spin_lock(&s->lock);
-	if (s->dead || call->dev->gone) {
-		error = -EIO;
+	if (s->dead || call->dev->gone || (call->attr_gone && *call->attr_gone)) {
+		error = mapdev_why_gone(s);
 	} else {
 		call->notice.device = call->request.device;
 		call->notice.file = call->request.file;
@@ -407,56 +337,6 @@ s64 mapdev_call_run(struct mapdev_call *call)
 	return call->reply.result;
 }
 
-/* What the reply brought; the daemon may still change it unless it is inline. */
-void *mapdev_call_reply_payload(struct mapdev_call *call)
-{
-	if (call->reply.slot == MAPDEV_NO_SLOT)
-		return call->reply.data;
-	return mapdev_slot(call->session, call->reply.slot);
-}
-
-static void mapdev_put_reply_slot(struct mapdev_call *call)
-{
-	if (call->reply.slot != MAPDEV_NO_SLOT)
-		mapdev_slot_busy(call->session, call->reply.slot, 0);
-	call->reply.slot = MAPDEV_NO_SLOT;
-}
-
-/**
- * mapdev_call_copy_out - copy what the reply brought to user memory
- * @call: the call
- * @to: where
- *
- * Memory that has to be waited for is written to when the daemon has its slot back.
- *
- * Return: how many bytes could not be copied.
- */
-size_t mapdev_call_copy_out(struct mapdev_call *call, void __user *to)
-{
-	size_t len = call->reply.len, left, done;
-	void *from = mapdev_call_reply_payload(call);
-	void *copy;
-
-	if (call->reply.slot == MAPDEV_NO_SLOT)
-		return copy_to_user(to, from, len);
-	if (!access_ok(to, len))
-		return len;
-	pagefault_disable();
-	left = __copy_to_user_inatomic(to, from, len);
-	pagefault_enable();
-	if (!left)
-		return 0;
-	done = len - left;
-	copy = kvmalloc(left, GFP_KERNEL_ACCOUNT);
-	if (!copy)
-		return left;
-	memcpy(copy, from + done, left);
-	mapdev_put_reply_slot(call);
-	left = copy_to_user(to + done, copy, left);
-	kvfree(copy);
-	return left;
-}
-
 /**
  * mapdev_call_end - the end of mapdev_call_new()
  * @call: the call
@@ -464,26 +344,8 @@ size_t mapdev_call_copy_out(struct mapdev_call *call, void __user *to)
 void mapdev_call_end(struct mapdev_call *call)
 {
 	if (call->state == MAPDEV_FINISHED)
-		mapdev_put_reply_slot(call);
+		mapdev_call_put_reply_slot(call);
 	mapdev_call_put(call);
-}
-
-/**
- * mapdev_call_own_payload - take the reply's payload to where the daemon can't change it any more
- * @call: the call; its payload has that afterwards
- *
- * Return: 0 or ENOMEM.
- */
-int mapdev_call_own_payload(struct mapdev_call *call)
-{
-	if (call->payload)
-		return 0;
-	call->payload = kvmalloc(max_t(u32, call->reply.len, 1), GFP_KERNEL_ACCOUNT);
-	if (!call->payload)
-		return -ENOMEM;
-	memcpy(call->payload, mapdev_call_reply_payload(call), call->reply.len);
-	mapdev_put_reply_slot(call);
-	return 0;
 }
 
 /* ---- faults that are answered, but were not made again yet ----------------------------------- */
@@ -500,6 +362,7 @@ void mapdev_call_keep(struct mapdev_call *call, s64 outcome)
 	call->outcome = outcome;
 	if (outcome >= 0 && mapdev_call_own_payload(call))
 		call->outcome = -ENOMEM;
+	mapdev_call_put_reply_slot(call);
 	call->task = get_pid(task_pid(current));
 	spin_lock(&s->lock);
 	hlist_add_head(&call->hash, &call->mf->answers);

@@ -137,7 +137,7 @@ static s64 mapdev_install(struct mapdev_call *call, struct mapdev_command *comma
  * @s: the session; the calling task is its daemon, whose command slot is read
  * @reply: what it asks for
  *
- * Return: the command, or NULL for want of memory.
+ * Return: the command, or NULL for want of memory, or because the session has ended.
  */
 struct mapdev_command *mapdev_command_new(struct mapdev_session *s,
 					  const struct mapdev_reply *reply)
@@ -160,11 +160,11 @@ struct mapdev_command *mapdev_command_new(struct mapdev_session *s,
 	if (!len)
 		return command;
 	command->data = kvmalloc(len, GFP_KERNEL_ACCOUNT);
-	if (!command->data) {
+	if (!command->data || mapdev_command_slot_read(s, command->data, len)) {
+		kvfree(command->data);
 		kfree(command);
 		return NULL;
 	}
-	memcpy(command->data, mapdev_slot(s, MAPDEV_COMMAND_SLOT), len);
 	return command;
 }
 

@@ -24,6 +24,29 @@
 #define mapdev_class_create(name) class_create(THIS_MODULE, name)
 #endif
 
+/* 6.3: uevent got const, 6.4 the bus of a device, 6.11 the driver to match. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
+#define mapdev_uevent_const const
+#else
+#define mapdev_uevent_const
+#endif
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)
+#define mapdev_bus_const const
+#else
+#define mapdev_bus_const
+#endif
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 11, 0)
+#define mapdev_match_const const
+#else
+#define mapdev_match_const
+#endif
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 16, 0)
+#define mapdev_bin_const const
+#else
+#define mapdev_bin_const
+#endif
+#define mapdev_attr_const
+
 /* 6.3: vm_flags may be changed by these only. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
 static inline void vm_flags_set(struct vm_area_struct *vma, vm_flags_t flags)

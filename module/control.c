@@ -7,7 +7,6 @@
 #include <linux/fdtable.h>
 #include <linux/module.h>
 #include <linux/uaccess.h>
-#include <linux/vmalloc.h>
 
 #include "internal.h"
 
@@ -50,7 +49,7 @@ static int mapdev_begin(struct mapdev_session *s, struct mapdev_init *init)
 
 	if (s->ready)
 		return -EBUSY;
-	ret = mapdev_scattered_alloc(&s->payload, MAPDEV_PAYLOAD_SIZE >> PAGE_SHIFT);
+	ret = mapdev_payload_alloc(s);
 	if (ret)
 		return ret;
 	s->features = init->features & mapdev_features();
@@ -93,10 +92,14 @@ static int mapdev_manage(struct mapdev_session *s, unsigned int cmd, void *arg)
 	struct mapdev_free *free = arg;
 
 	switch (cmd) {
-	case MAPDEV_IOC_CREATE:
-		return mapdev_device_create(s, arg);
 	case MAPDEV_IOC_DESTROY:
 		return destroy->reserved ? -EINVAL : mapdev_device_destroy(s, destroy->id);
+	case MAPDEV_IOC_OBJECT:
+		return mapdev_object_create(s, arg);
+	case MAPDEV_IOC_FORGET:
+		return destroy->reserved ? -EINVAL : mapdev_object_forget(s, destroy->id);
+	case MAPDEV_IOC_ATTR:
+		return mapdev_attr_change(s, arg);
 	case MAPDEV_IOC_ALLOC:
 		return mapdev_buffer_alloc(s, arg);
 	case MAPDEV_IOC_FREE:
@@ -127,6 +130,20 @@ static int mapdev_unmap(struct mapdev_session *s, const struct mapdev_unmap *unm
 	return 0;
 }
 
+static int mapdev_create(struct mapdev_session *s, struct mapdev_create *create)
+{
+	struct mapdev_place place;
+	int ret = mapdev_place_copy(create->model, &place);
+
+	if (ret)
+		return ret;
+	mutex_lock(&s->mutex);
+	ret = s->dead ? -ENODEV : mapdev_device_create(s, create, &place);
+	mutex_unlock(&s->mutex);
+	mapdev_place_free(&place);
+	return ret;
+}
+
 static int mapdev_do(struct mapdev_session *s, unsigned int cmd, void *arg)
 {
 	struct mapdev_alive *alive = arg;
@@ -135,6 +152,10 @@ static int mapdev_do(struct mapdev_session *s, unsigned int cmd, void *arg)
 	switch (cmd) {
 	case MAPDEV_IOC_INIT:
 		return mapdev_init(s, arg);
+	case MAPDEV_IOC_CREATE:
+		return mapdev_create(s, arg);
+	case MAPDEV_IOC_UEVENT:
+		return mapdev_place_tell(s, arg);
 	case MAPDEV_IOC_PFNS:
 		return mapdev_buffer_pfns(s, arg);
 	case MAPDEV_IOC_WAKE:
@@ -157,11 +178,14 @@ static int mapdev_do(struct mapdev_session *s, unsigned int cmd, void *arg)
 static void mapdev_undo(struct mapdev_session *s, unsigned int cmd, const void *arg)
 {
 	const struct mapdev_create *create = arg;
+	const struct mapdev_object *object = arg;
 	const struct mapdev_alloc *alloc = arg;
 
 	mutex_lock(&s->mutex);
 	if (!s->dead && cmd == MAPDEV_IOC_CREATE)
 		mapdev_device_destroy(s, create->id);
+	if (!s->dead && cmd == MAPDEV_IOC_OBJECT)
+		mapdev_object_forget(s, object->id);
 	if (!s->dead && cmd == MAPDEV_IOC_ALLOC)
 		mapdev_buffer_free(s, alloc->id);
 	mutex_unlock(&s->mutex);
@@ -170,7 +194,7 @@ static void mapdev_undo(struct mapdev_session *s, unsigned int cmd, const void *
 static const unsigned int mapdev_ioctls[] = {
 	MAPDEV_IOC_INIT, MAPDEV_IOC_CREATE, MAPDEV_IOC_DESTROY, MAPDEV_IOC_ALLOC, MAPDEV_IOC_FREE,
 	MAPDEV_IOC_PFNS, MAPDEV_IOC_PAGE, MAPDEV_IOC_WAKE, MAPDEV_IOC_UNMAP, MAPDEV_IOC_ALIVE,
-	MAPDEV_IOC_SHOW,
+	MAPDEV_IOC_SHOW, MAPDEV_IOC_OBJECT, MAPDEV_IOC_FORGET, MAPDEV_IOC_ATTR, MAPDEV_IOC_UEVENT,
 };
 
 static bool mapdev_known(unsigned int cmd)
@@ -207,7 +231,8 @@ static long mapdev_control_ioctl(struct file *file, unsigned int cmd, unsigned l
 		return -ENOTTY;
 	BUILD_BUG_ON(sizeof(struct mapdev_init) > sizeof(arg) ||
 		     sizeof(struct mapdev_alloc) > sizeof(arg) ||
-		     sizeof(struct mapdev_page) > sizeof(arg));
+		     sizeof(struct mapdev_page) > sizeof(arg) ||
+		     sizeof(struct mapdev_attr_change) > sizeof(arg));
 	if (copy_from_user(arg, (void __user *)user, size))
 		return -EFAULT;
 	ret = mapdev_do(s, cmd, arg);
@@ -249,7 +274,7 @@ static int mapdev_control_mmap(struct file *file, struct vm_area_struct *vma)
 	if (!smp_load_acquire(&s->ready) || !(vma->vm_flags & VM_SHARED))
 		return -EINVAL;
 	if (vma->vm_pgoff < MAPDEV_PAYLOAD_SIZE >> PAGE_SHIFT)
-		return remap_vmalloc_range(vma, s->payload.address, vma->vm_pgoff);
+		return mapdev_payload_mmap(s, vma);
 	return mapdev_buffer_mmap(s, vma);
 }
 

@@ -10,26 +10,19 @@
  * All files of a device share the address_space of an inode of its own (its nodes may be many, or
  * none), so that MAPDEV_IOC_UNMAP finds what maps it.
  */
-#include <linux/fs_context.h>
 #include <linux/idr.h>
 #include <linux/module.h>
-#include <linux/mount.h>
-#include <linux/namei.h>
-#include <linux/pseudo_fs.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 
 #include "internal.h"
 
-#define MAPDEV_MAGIC	0x6d617064	/* "mapd" */
 #define MAPDEV_HAS_ALL	(MAPDEV_HAS_FSYNC * 2 - 1)
 
 static struct file_operations mapdev_fops[MAPDEV_HAS_ALL + 1] __ro_after_init;
 dev_t mapdev_numbers;
 static DEFINE_IDA(mapdev_minors);
 static DEFINE_XARRAY(mapdev_by_number);	/* devices that can be opened, by their dev_t */
-static DEFINE_MUTEX(mapdev_names);	/* from looking whether a name is free to having it */
-static struct vfsmount *mapdev_mnt;	/* where the devices' inodes are */
 
 /* ---- devices -------------------------------------------------------------------------------- */
 
@@ -38,6 +31,9 @@ static void mapdev_device_free(struct device *device)
 	struct mapdev_device *dev = container_of(device, struct mapdev_device, dev);
 	struct mapdev_session *s = dev->session;
 
+	mapdev_attrs_free(dev);
+	kfree(dev->env);
+	kfree(dev->node);
 	iput(dev->inode);
 	kfree(dev);
 	mapdev_session_put(s);
@@ -52,20 +48,19 @@ static char *mapdev_devnode(mapdev_devnode_const struct device *device, umode_t 
 		container_of(device, struct mapdev_device, dev);
 
 	/* There is nowhere to put them when the node is removed. */
-	if (mode)
+	if (mode && !dev->any_mode)
 		*mode = dev->mode | S_IFCHR;	/* without a type, mode 0 would mean 0600 */
 	if (uid)
 		*uid = dev->uid;
 	if (gid)
 		*gid = dev->gid;
-	return NULL;
+	return dev->node ? kstrdup(dev->node, GFP_KERNEL) : NULL;
 }
 
-static const struct device_type mapdev_device_type = {
-	.name = "mapdev",
-	.devnode = mapdev_devnode,
-	.release = mapdev_device_free,
-};
+const struct file_operations *mapdev_device_fops(const struct mapdev_device *dev)
+{
+	return &mapdev_fops[dev->has];
+}
 
 /* A path below /dev as the driver core has it; there '!' stands for '/', so it can't have any. */
 static bool mapdev_name_valid(const char *name)
@@ -90,29 +85,22 @@ static bool mapdev_name_valid(const char *name)
 }
 
 /* devtmpfs and sysfs would not tell: one leaves what it finds, the other complains to the log. */
-static int mapdev_name_free(struct mapdev_device *dev, const char *name)
+static int mapdev_show_device(struct mapdev_device *dev, const char *node)
 {
-	struct device *other;
-	struct path path;
-	char *node;
 	int ret;
 
-	other = class_find_device_by_name(mapdev_class, dev_name(&dev->dev));
-	if (other) {
-		put_device(other);
-		return -EEXIST;
-	}
-	node = kasprintf(GFP_KERNEL, "/dev/%s", name);
-	if (!node)
-		return -ENOMEM;
-	ret = kern_path(node, 0, &path);
-	kfree(node);
+	mutex_lock(&mapdev_names);
+	ret = mapdev_place_is_free(dev);
+	if (!ret && node)
+		ret = mapdev_path_free("/dev/%s", node);
 	if (!ret)
-		path_put(&path);
-	return ret == -ENOENT ? 0 : ret ?: -EEXIST;
+		ret = mapdev_place_add(dev);
+	mutex_unlock(&mapdev_names);
+	return ret;
 }
 
-static int mapdev_get_number(struct mapdev_device *dev, const struct mapdev_create *create)
+static int mapdev_get_number(struct mapdev_device *dev, const struct mapdev_create *create,
+			     const char *region)
 {
 	int minor;
 
@@ -121,7 +109,7 @@ static int mapdev_get_number(struct mapdev_device *dev, const struct mapdev_crea
 			return -EINVAL;
 		dev->own_number = true;
 		dev->dev.devt = MKDEV(create->major, create->minor);
-		return register_chrdev_region(dev->dev.devt, 1, "mapdev");
+		return register_chrdev_region(dev->dev.devt, 1, region[0] ? region : "mapdev");
 	}
 	if (create->minor)
 		return -EINVAL;
@@ -155,11 +143,12 @@ static int mapdev_add_cdev(struct mapdev_device *dev)
 	return ret;
 }
 
-static int mapdev_add_node(struct mapdev_device *dev, const struct mapdev_create *create)
+static int mapdev_add_node(struct mapdev_device *dev, const struct mapdev_create *create,
+			   const char *region)
 {
 	int ret;
 
-	ret = mapdev_get_number(dev, create);
+	ret = mapdev_get_number(dev, create, region);
 	if (ret)
 		return ret;
 	ret = xa_insert(&mapdev_by_number, dev->dev.devt, dev, GFP_KERNEL);
@@ -168,9 +157,7 @@ static int mapdev_add_node(struct mapdev_device *dev, const struct mapdev_create
 	ret = mapdev_add_cdev(dev);
 	if (ret)
 		goto err_table;
-	mutex_lock(&mapdev_names);
-	ret = mapdev_name_free(dev, create->name) ?: device_add(&dev->dev);
-	mutex_unlock(&mapdev_names);
+	ret = mapdev_show_device(dev, create->name);
 	if (ret)
 		goto err_cdev;
 	return 0;
@@ -197,12 +184,17 @@ static struct mapdev_device *mapdev_device_new(struct mapdev_session *s,
 	kref_get(&s->ref);
 	dev->session = s;
 	dev->dev.class = mapdev_class;
-	dev->dev.type = &mapdev_device_type;
+	dev->type.name = "mapdev";
+	dev->type.devnode = mapdev_devnode;
+	dev->type.uevent = mapdev_place_uevent;
+	dev->type.release = mapdev_device_free;
+	dev->dev.type = &dev->type;
+	INIT_LIST_HEAD(&dev->attrs);
 	dev->has = create->has;
 	dev->mode = create->mode;
 	dev->uid = make_kuid(current_user_ns(), create->uid);
 	dev->gid = make_kgid(current_user_ns(), create->gid);
-	dev->inode = alloc_anon_inode(mapdev_mnt->mnt_sb);
+	dev->inode = mapdev_anon_inode();
 	if (IS_ERR(dev->inode)) {
 		dev->inode = NULL;
 		put_device(&dev->dev);
@@ -213,43 +205,60 @@ static struct mapdev_device *mapdev_device_new(struct mapdev_session *s,
 
 static int mapdev_check_create(const struct mapdev_create *create)
 {
-	if (create->flags & ~MAPDEV_CREATE_ANON || create->has & ~MAPDEV_HAS_ALL ||
-	    create->mode & ~0777 || create->reserved[0] || create->reserved[1])
+	bool anon = create->flags & MAPDEV_CREATE_ANON;
+	bool numberless = create->flags & MAPDEV_CREATE_NO_NUMBER;
+
+	if (create->flags & ~(MAPDEV_CREATE_ANON | MAPDEV_CREATE_NO_NUMBER) ||
+	    create->has & ~MAPDEV_HAS_ALL || create->mode & ~0777 || create->reserved)
+		return -EINVAL;
+	if ((anon && (create->model || numberless)) ||
+	    (numberless && (!create->model || create->major || create->minor || create->has)))
 		return -EINVAL;
 	if (!uid_valid(make_kuid(current_user_ns(), create->uid)) ||
 	    !gid_valid(make_kgid(current_user_ns(), create->gid)))
 		return -EINVAL;
-	return create->flags & MAPDEV_CREATE_ANON || mapdev_name_valid(create->name) ? 0 : -EINVAL;
+	return anon || numberless || mapdev_name_valid(create->name) ? 0 : -EINVAL;
 }
 
 /**
  * mapdev_device_create - MAPDEV_IOC_CREATE
  * @s: the session; its mutex is held
  * @create: what is wished for, and what came of it
+ * @place: its place in the device model; see mapdev_place_fill()
  *
- * Return: 0, EINVAL, EEXIST (name), EBUSY (number), ENOMEM.
+ * Return: 0, EINVAL, EEXIST (name), EBUSY (number), ENOENT (what it belongs to), EDQUOT, ENOMEM.
  */
-int mapdev_device_create(struct mapdev_session *s, struct mapdev_create *create)
+int mapdev_device_create(struct mapdev_session *s, struct mapdev_create *create,
+			 struct mapdev_place *place)
 {
+	bool numberless = create->flags & MAPDEV_CREATE_NO_NUMBER;
 	bool anon = create->flags & MAPDEV_CREATE_ANON;
 	struct mapdev_device *dev;
 	int ret;
 
-	ret = mapdev_check_create(create);
+	ret = mapdev_check_create(create) ?: mapdev_user_add_device(s->user);
 	if (ret)
 		return ret;
 	dev = mapdev_device_new(s, create);
-	if (!dev)
+	if (!dev) {
+		mapdev_user_remove_device(s->user);
 		return -ENOMEM;
+	}
 	ret = xa_alloc_cyclic(&s->devices, &dev->id, NULL, xa_limit_31b, &s->next_device,
 			      GFP_KERNEL);
 	if (ret < 0)
 		goto err_device;
-	if (!anon) {
-		ret = dev_set_name(&dev->dev, "%s", create->name) ?: mapdev_add_node(dev, create);
-		if (ret)
-			goto err_id;
-	}
+	ret = 0;
+	if (place->wanted)
+		ret = mapdev_place_fill(dev, place, numberless ? NULL : create->name);
+	else if (!anon)
+		ret = dev_set_name(&dev->dev, "%s", create->name);
+	if (!ret && numberless)
+		ret = mapdev_show_device(dev, NULL);
+	else if (!ret && !anon)
+		ret = mapdev_add_node(dev, create, place->model.region);
+	if (ret)
+		goto err_id;
 	/*
 	 * Visible from here on. Opens that came before this are asked of the daemon all the same.
 	 */
@@ -260,8 +269,10 @@ int mapdev_device_create(struct mapdev_session *s, struct mapdev_create *create)
 	return 0;
 
 err_id:
+	mapdev_place_leave(dev);
 	xa_erase(&s->devices, dev->id);
 err_device:
+	mapdev_user_remove_device(s->user);
 	put_device(&dev->dev);
 	return ret;
 }
@@ -333,24 +344,31 @@ static void mapdev_wake_files(struct mapdev_session *s, struct mapdev_device *de
  * @s: the session; its mutex is held
  * @id: of the device
  *
- * Return: 0, or ENOENT.
+ * Return: 0, ENOENT, or EBUSY: it has children.
  */
 int mapdev_device_destroy(struct mapdev_session *s, u32 id)
 {
-	struct mapdev_device *dev = xa_erase(&s->devices, id);
+	struct mapdev_device *dev = xa_load(&s->devices, id);
 
 	if (!dev)
 		return -ENOENT;
+	if (dev->nr_children)
+		return -EBUSY;
+	xa_erase(&s->devices, id);
 	spin_lock(&s->lock);
 	dev->gone = true;
 	spin_unlock(&s->lock);
-	if (dev->cdev) {
+	/* Before its attributes go: who is in them is waited for. */
+	mapdev_fail_calls(s, dev, NULL, s->dead ? -EIO : -ENODEV);
+	if (dev->cdev)
 		xa_erase(&mapdev_by_number, dev->dev.devt);
-		device_del(&dev->dev);
+	mapdev_place_del(dev);
+	if (dev->cdev) {
 		cdev_del(dev->cdev);
 		mapdev_put_number(dev);
 	}
-	mapdev_fail_calls(s, dev);
+	mapdev_place_leave(dev);
+	mapdev_user_remove_device(s->user);
 	mapdev_wake_files(s, dev, EPOLLERR | EPOLLHUP);
 	put_device(&dev->dev);
 	return 0;
@@ -412,99 +430,7 @@ int mapdev_device_show(struct mapdev_session *s, const struct mapdev_show *show)
 	return mf ? 0 : -ENOENT;
 }
 
-static struct file *mapdev_anon_file(struct mapdev_device *dev, const char *name, int flags)
-{
-	const struct file_operations *fops = fops_get(&mapdev_fops[dev->has]);
-	struct file *file;
-
-	ihold(dev->inode);
-	file = alloc_file_pseudo(dev->inode, mapdev_mnt, name, flags, fops);
-	if (IS_ERR(file)) {
-		iput(dev->inode);
-		fops_put(fops);
-	}
-	return file;
-}
-
-/**
- * mapdev_device_install - give the current task, a client, a descriptor of an anonymous device
- * @s: the session
- * @id: of the device
- * @name: what /proc shows
- * @flags: O_ACCMODE, O_NONBLOCK, O_CLOEXEC
- * @id_out: of the open file
- *
- * Return: the descriptor, or EINVAL, ENOENT, ENOMEM, EMFILE.
- */
-int mapdev_device_install(struct mapdev_session *s, u32 id, const char *name, int flags,
-			  u64 *id_out)
-{
-	struct mapdev_device *dev;
-	struct mapdev_file *mf;
-	struct file *file;
-	int fd;
-
-	if (flags & ~(O_ACCMODE | O_NONBLOCK | O_CLOEXEC))
-		return -EINVAL;
-	dev = mapdev_device_find(s, id);
-	if (!dev)
-		return -ENOENT;
-	mf = dev->cdev ? ERR_PTR(-EINVAL) : mapdev_file_new(dev);
-	if (IS_ERR(mf)) {
-		put_device(&dev->dev);
-		return PTR_ERR(mf);
-	}
-	fd = get_unused_fd_flags(flags & O_CLOEXEC);
-	if (fd < 0)
-		goto err_mf;
-	file = mapdev_anon_file(dev, name, flags & ~O_CLOEXEC);
-	if (IS_ERR(file)) {
-		put_unused_fd(fd);
-		fd = PTR_ERR(file);
-		goto err_mf;
-	}
-	file->private_data = mf;
-	*id_out = mf->id;
-	fd_install(fd, file);
-	return fd;
-
-err_mf:
-	mapdev_file_drop(mf);
-	return fd;
-}
-
 /* ---- the module's begin and end ------------------------------------------------------------- */
-
-static char *mapdev_dname(struct dentry *dentry, char *buffer, int len)
-{
-	char text[sizeof("anon_inode:") + MAPDEV_NAME_MAX];
-	int size = scnprintf(text, sizeof(text), "anon_inode:%s", dentry->d_name.name) + 1;
-
-	if (size > len)
-		return ERR_PTR(-ENAMETOOLONG);
-	return memcpy(buffer + len - size, text, size);
-}
-
-static const struct dentry_operations mapdev_dentry_operations = {
-	.d_dname = mapdev_dname,
-};
-
-static int mapdev_init_fs_context(struct fs_context *fc)
-{
-	struct pseudo_fs_context *ctx = init_pseudo(fc, MAPDEV_MAGIC);
-
-	if (!ctx)
-		return -ENOMEM;
-	ctx->dops = &mapdev_dentry_operations;
-	return 0;
-}
-
-/* Without an owner, or our own mount would keep the module in use for ever. */
-static struct file_system_type mapdev_fs = {
-	.name = "mapdev",
-	.init_fs_context = mapdev_init_fs_context,
-	.kill_sb = kill_anon_super,
-};
 
 int __init mapdev_device_init(void)
 {
@@ -513,18 +439,18 @@ int __init mapdev_device_init(void)
 
 	for (has = 0; has <= MAPDEV_HAS_ALL; has++)
 		mapdev_file_init(&mapdev_fops[has], has);
-	mapdev_mnt = kern_mount(&mapdev_fs);
-	if (IS_ERR(mapdev_mnt))
-		return PTR_ERR(mapdev_mnt);
+	ret = mapdev_anon_init();
+	if (ret)
+		return ret;
 	ret = alloc_chrdev_region(&mapdev_numbers, 0, MINORMASK + 1, "mapdev");
 	if (ret)
-		kern_unmount(mapdev_mnt);
+		mapdev_anon_exit();
 	return ret;
 }
 
 void mapdev_device_exit(void)
 {
 	unregister_chrdev_region(mapdev_numbers, MINORMASK + 1);
-	kern_unmount(mapdev_mnt);
+	mapdev_anon_exit();
 	ida_destroy(&mapdev_minors);
 }

@@ -255,13 +255,13 @@ static __poll_t mapdev_poll(struct file *file, poll_table *table)
 		return (__force __poll_t)shown;
 	call = mapdev_call_new(mf, file, MAPDEV_POLL);
 	if (IS_ERR(call))
-		return PTR_ERR(call) == -EIO ? EPOLLERR | EPOLLHUP : EPOLLERR;
+		return READ_ONCE(mf->dev->gone) ? EPOLLERR | EPOLLHUP : EPOLLERR;
 	call->request.arg[0] = (__force u32)poll_requested_events(table);
 	ret = mapdev_call_run(call);
 	mapdev_call_end(call);
 	if (ret >= 0)
 		return (__force __poll_t)(ret & MAPDEV_POLL_EVENTS);
-	if (ret == -EIO)
+	if (ret == -EIO || READ_ONCE(mf->dev->gone))
 		return EPOLLERR | EPOLLHUP;
 	/* A signal: who polls looks for that itself. */
 	return ret == -ERESTARTSYS || ret == -EINTR ? 0 : EPOLLERR;

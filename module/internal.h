@@ -13,6 +13,8 @@
  *   session	control file, devices		dead from the daemon's end on
  *   user	sessions			what all of its buffers come to
  *   device	table until destroyed, files	gone under session->lock
+ *   object	sessions that asked for it, its devices	a class, a bus or a driver: model.c
+ *   attr	its device; one that came later until it is removed
  *   file	open until MAPDEV_RELEASE is delivered
  *   area	its VMA, notices		in its file's list; the release reaps what was merged away
  *   holds	areas of one mmap call		references on buffers
@@ -23,7 +25,8 @@
  * Locks, in their order:
  *
  *   mmap_lock		of a client; may be held by who makes a call, but for a fault that waits
- *   session->mutex	devices and buffers come and go, the end
+ *   session->mutex	devices, their attributes and buffers come and go, the end
+ *   mapdev_names		a name is looked for and taken, uses of objects
  *   locks of xarrays	what is found there is referenced under them
  *   session->lock	spinlock: queues, states of calls, commands, areas and answers of a file
  *   wait queues	poll's, the daemon's, the calls'
@@ -44,6 +47,7 @@
 #include <linux/list.h>
 #include <linux/mm.h>
 #include <linux/mutex.h>
+#include <linux/platform_device.h>
 #include <linux/poll.h>
 #include <linux/refcount.h>
 #include <linux/sizes.h>
@@ -64,6 +68,9 @@
 
 #define MAPDEV_REQUEST_HEAD	offsetof(struct mapdev_request, data)
 #define MAPDEV_REPLY_HEAD	offsetof(struct mapdev_reply, data)
+
+struct mapdev_attr;
+struct mapdev_object_entry;
 
 /* Something for the daemon: a call that waits for an answer, or a notice (then call is NULL). */
 struct mapdev_item {
@@ -111,6 +118,7 @@ struct mapdev_user {
 	struct hlist_node node;
 	kuid_t uid;
 	atomic_long_t pages;
+	atomic_t devices;		/* and classes, buses, drivers */
 };
 
 /* Memory that is in a row for the kernel only, charged to the memory cgroup page by page. */
@@ -137,6 +145,8 @@ struct mapdev_session {
 	struct xarray devices;		/* by id */
 	struct xarray buffers;		/* by id */
 	struct xarray files;		/* by id */
+	struct xarray objects;		/* by id: struct mapdev_object_entry, a use each */
+	u32 next_object;
 	u32 next_device;
 	u32 next_buffer;
 
@@ -151,12 +161,36 @@ struct mapdev_session {
 	struct list_head commands;	/* under way, or their results not fetched; by age */
 	struct delayed_work expiry;	/* of the oldest of them: wakes the daemon */
 	unsigned long free_slots;	/* bitmap of request slots */
+	unsigned int payload_users;	/* slots in use, and the daemon in its own task */
 	bool kicked;
+};
+
+/* What a daemon says of a device's place in the device model, copied from its memory. */
+struct mapdev_place {
+	bool wanted;
+	struct mapdev_model model;
+	struct mapdev_attribute *attrs;
+	char *env;
 };
 
 struct mapdev_device {
 	struct device dev;
-	struct cdev *cdev;		/* NULL: anonymous */
+	struct device_type type;	/* its own, for the sake of the name */
+	char type_name[MAPDEV_WORD_MAX];
+	bool is_shown;			/* in sysfs; under session->mutex, as what follows */
+	bool is_platform;
+	bool any_mode;			/* of the node: the driver core's default */
+	struct platform_device *platform;	/* what is shown in place of dev; or NULL */
+	struct mapdev_device *parent;	/* whose nr_children counts this one, and keeps it */
+	unsigned int nr_children;
+	struct mapdev_object_entry *group;	/* the class or the bus, a use; or NULL */
+	struct mapdev_object_entry *bound;	/* the driver, likewise */
+	struct list_head attrs;
+	const struct attribute_group **groups;	/* those that came with it */
+	char *node;			/* path of its node; NULL: as its name says */
+	char *env;			/* variables of uevents; under session->lock */
+	u32 env_len;
+	struct cdev *cdev;		/* NULL: anonymous, or without a number */
 	struct inode *inode;		/* its address_space is that of all of the device's areas */
 	struct mapdev_session *session;
 	u32 id;
@@ -195,7 +229,9 @@ struct mapdev_call {
 	refcount_t ref;			/* the client, the notice while it is queued */
 	struct mapdev_session *session;
 	struct mapdev_device *dev;
-	struct mapdev_file *mf;
+	struct mapdev_file *mf;		/* NULL: about an attribute */
+	struct mapdev_attr *attr;	/* which, for comparison; else NULL */
+	const bool *attr_gone;		/* the same: its gone, while the call is made */
 	struct hlist_node hash;
 	wait_queue_head_t wait;
 	enum mapdev_state state;	/* under session->lock */
@@ -249,8 +285,10 @@ struct mapdev_area {
 /* main.c */
 extern struct class *mapdev_class;
 extern atomic_t mapdev_nr_pages, mapdev_nr_areas, mapdev_nr_files, mapdev_nr_sessions;
+extern atomic_t mapdev_nr_payload;
 unsigned long mapdev_max_pages(void);
 unsigned int mapdev_timeout_ms(void);
+int mapdev_max_devices(void);
 bool mapdev_phys_allowed(u64 start, u64 size);
 u64 mapdev_new_id(void);
 
@@ -268,7 +306,8 @@ bool mapdev_is_owner(struct mapdev_session *s);
 void mapdev_enqueue(struct mapdev_session *s, struct mapdev_item *item, u32 op);
 void mapdev_notify(struct mapdev_session *s, struct mapdev_notice *notice);
 void mapdev_notify_locked(struct mapdev_session *s, struct mapdev_notice *notice);
-void mapdev_fail_calls(struct mapdev_session *s, struct mapdev_device *dev);
+void mapdev_fail_calls(struct mapdev_session *s, struct mapdev_device *dev,
+		       struct mapdev_attr *attr, int error);
 void mapdev_drop_commands(struct mapdev_session *s);
 void mapdev_commands_expire(struct work_struct *work);
 bool mapdev_has_result(struct mapdev_session *s, u64 only);
@@ -279,32 +318,31 @@ void mapdev_kick(struct mapdev_session *s);
 /* call.c */
 int mapdev_call_init(void);
 void mapdev_call_exit(void);
+struct mapdev_call *mapdev_call_of_device(struct mapdev_device *dev, u32 op);
 struct mapdev_call *mapdev_call_new(struct mapdev_file *mf, struct file *file, u32 op);
-int mapdev_call_payload(struct mapdev_call *call, const void __user *from, size_t len);
 s64 mapdev_call_run(struct mapdev_call *call);
-void *mapdev_call_reply_payload(struct mapdev_call *call);
-size_t mapdev_call_copy_out(struct mapdev_call *call, void __user *to);
-int mapdev_call_own_payload(struct mapdev_call *call);
-void mapdev_call_put_slot(struct mapdev_call *call);
 void mapdev_call_keep(struct mapdev_call *call, s64 outcome);
 struct mapdev_call *mapdev_call_recall(struct mapdev_file *mf, u32 op, u64 area, u64 addr);
 void mapdev_call_forget(struct mapdev_file *mf);
 long mapdev_patience(const struct mapdev_session *s);
 void mapdev_call_end(struct mapdev_call *call);
 
-static inline void *mapdev_slot(struct mapdev_session *s, unsigned int slot)
-{
-	return s->payload.address + slot * MAPDEV_SLOT_SIZE;
-}
-
-/* The daemon may write there, too: we never read it. */
-static inline void mapdev_slot_busy(struct mapdev_session *s, unsigned int slot, u32 busy)
-{
-	u32 *array = s->payload.address + MAPDEV_BUSY_OFFSET;
-
-	/* The copying that it stands for is over when the daemon sees 0. */
-	smp_store_release(&array[slot - MAPDEV_REQUEST_SLOTS], busy);
-}
+/* payload.c */
+int mapdev_payload_alloc(struct mapdev_session *s);
+void mapdev_payload_free(struct mapdev_session *s);
+bool mapdev_payload_get(struct mapdev_session *s);
+void mapdev_payload_put(struct mapdev_session *s);
+int mapdev_payload_mmap(struct mapdev_session *s, struct vm_area_struct *vma);
+int mapdev_command_slot_read(struct mapdev_session *s, void *to, size_t len);
+void mapdev_command_slot_write(struct mapdev_session *s, const void *from, size_t len);
+int mapdev_call_payload(struct mapdev_call *call, const void __user *from, size_t len);
+int mapdev_call_kernel_payload(struct mapdev_call *call, const void *from, size_t len);
+void mapdev_call_put_slot(struct mapdev_call *call);
+void mapdev_call_take_reply_slot(struct mapdev_call *call, u32 slot);
+void mapdev_call_put_reply_slot(struct mapdev_call *call);
+void *mapdev_call_reply_payload(struct mapdev_call *call);
+size_t mapdev_call_copy_out(struct mapdev_call *call, void __user *to);
+int mapdev_call_own_payload(struct mapdev_call *call);
 
 /* command.c */
 struct mapdev_command *mapdev_command_new(struct mapdev_session *s,
@@ -316,15 +354,57 @@ void mapdev_command(struct mapdev_call *call, struct mapdev_command *command);
 extern dev_t mapdev_numbers;	/* the first of ours: the control device's */
 int mapdev_device_init(void);
 void mapdev_device_exit(void);
-int mapdev_device_create(struct mapdev_session *s, struct mapdev_create *create);
+int mapdev_device_create(struct mapdev_session *s, struct mapdev_create *create,
+			 struct mapdev_place *place);
+const struct file_operations *mapdev_device_fops(const struct mapdev_device *dev);
 struct mapdev_device *mapdev_device_get(dev_t number);
 struct mapdev_device *mapdev_device_find(struct mapdev_session *s, u32 id);
 struct mapdev_device *mapdev_device_find_used(struct mapdev_session *s, u32 id);
 int mapdev_device_destroy(struct mapdev_session *s, u32 id);
 int mapdev_device_wake(struct mapdev_session *s, const struct mapdev_wake *wake);
 int mapdev_device_show(struct mapdev_session *s, const struct mapdev_show *show);
+
+/* anon.c */
+int mapdev_anon_init(void);
+void mapdev_anon_exit(void);
+struct inode *mapdev_anon_inode(void);
 int mapdev_device_install(struct mapdev_session *s, u32 id, const char *name, int flags,
 			  u64 *id_out);
+
+/* model.c */
+extern struct mutex mapdev_names;
+bool mapdev_word_valid(const char *word, size_t size);
+__printf(1, 2) int mapdev_path_free(const char *format, ...);
+int mapdev_object_create(struct mapdev_session *s, struct mapdev_object *object);
+int mapdev_object_forget(struct mapdev_session *s, u32 id);
+struct mapdev_object_entry *mapdev_object_use(struct mapdev_session *s, u32 id, u32 kind);
+void mapdev_object_put(struct mapdev_object_entry *entry);
+struct class *mapdev_object_class(struct mapdev_object_entry *entry);
+mapdev_bus_const struct bus_type *mapdev_object_bus(struct mapdev_object_entry *entry);
+struct device_driver *mapdev_object_driver(struct mapdev_object_entry *entry,
+					   struct mapdev_object_entry *on);
+
+/* place.c */
+int mapdev_place_copy(u64 user, struct mapdev_place *place);
+void mapdev_place_free(struct mapdev_place *place);
+int mapdev_place_is_free(struct mapdev_device *dev);
+int mapdev_place_fill(struct mapdev_device *dev, struct mapdev_place *place, const char *node);
+void mapdev_place_leave(struct mapdev_device *dev);
+int mapdev_place_add(struct mapdev_device *dev);
+void mapdev_place_del(struct mapdev_device *dev);
+int mapdev_place_uevent(mapdev_uevent_const struct device *device, struct kobj_uevent_env *env);
+int mapdev_place_tell(struct mapdev_session *s, const struct mapdev_uevent *uevent);
+
+/* What sysfs shows of it. */
+static inline struct device *mapdev_shown(struct mapdev_device *dev)
+{
+	return dev->platform ? &dev->platform->dev : &dev->dev;
+}
+
+/* attr.c */
+int mapdev_attrs_add(struct mapdev_device *dev, const struct mapdev_attribute *as, unsigned int nr);
+void mapdev_attrs_free(struct mapdev_device *dev);
+int mapdev_attr_change(struct mapdev_session *s, const struct mapdev_attr_change *change);
 
 /* file.c */
 void mapdev_file_init(struct file_operations *fops, u32 has);
@@ -358,6 +438,8 @@ void mapdev_scattered_free(struct mapdev_scattered *memory);
 /* user.c */
 struct mapdev_user *mapdev_user_get(kuid_t uid);
 void mapdev_user_put(struct mapdev_user *user);
+int mapdev_user_add_device(struct mapdev_user *user);
+void mapdev_user_remove_device(struct mapdev_user *user);
 
 /* buffer.c */
 int mapdev_buffer_alloc(struct mapdev_session *s, struct mapdev_alloc *alloc);

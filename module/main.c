@@ -26,6 +26,10 @@ static unsigned int timeout_ms = 30000;
 module_param(timeout_ms, uint, 0644);
 MODULE_PARM_DESC(timeout_ms, "how long a client waits for the daemon, in ms (default: 30000)");
 
+static unsigned int max_devices = 4096;
+module_param(max_devices, uint, 0644);
+MODULE_PARM_DESC(max_devices, "devices, classes and drivers that a user may have (default: 4096)");
+
 #define MAPDEV_MAX_RANGES	16
 
 static char *raw[MAPDEV_MAX_RANGES];
@@ -42,6 +46,7 @@ struct class *mapdev_class;
 static struct dentry *mapdev_debugfs;
 
 atomic_t mapdev_nr_pages, mapdev_nr_areas, mapdev_nr_files, mapdev_nr_sessions;
+atomic_t mapdev_nr_payload;
 static atomic64_t mapdev_last_id;
 
 /* For files, areas and buffers: never 0, never used again. */
@@ -60,6 +65,11 @@ unsigned long mapdev_max_pages(void)
 unsigned int mapdev_timeout_ms(void)
 {
 	return READ_ONCE(timeout_ms) ?: 30000;
+}
+
+int mapdev_max_devices(void)
+{
+	return min_t(unsigned int, READ_ONCE(max_devices), INT_MAX);
 }
 
 bool mapdev_phys_allowed(u64 start, u64 size)
@@ -164,6 +174,7 @@ static void __init mapdev_debugfs_add(void)
 	debugfs_create_atomic_t("files", 0444, mapdev_debugfs, &mapdev_nr_files);
 	debugfs_create_atomic_t("areas", 0444, mapdev_debugfs, &mapdev_nr_areas);
 	debugfs_create_atomic_t("pages", 0444, mapdev_debugfs, &mapdev_nr_pages);
+	debugfs_create_atomic_t("payload", 0444, mapdev_debugfs, &mapdev_nr_payload);
 }
 
 static int __init mapdev_module_init(void)
@@ -212,5 +223,5 @@ static void __exit mapdev_module_exit(void)
 module_init(mapdev_module_init);
 module_exit(mapdev_module_exit);
 MODULE_DESCRIPTION("Character devices served by a process, mmap included");
-MODULE_VERSION("1.1");
+MODULE_VERSION("1.2");
 MODULE_LICENSE("GPL");

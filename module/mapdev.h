@@ -21,12 +21,13 @@
 #include <linux/types.h>
 
 #define MAPDEV_ABI_MAJOR	1	/* another one can't work together */
-#define MAPDEV_ABI_MINOR	1	/* a higher one has more features */
+#define MAPDEV_ABI_MINOR	2	/* a higher one has more features */
 #define MAPDEV_ABI		(MAPDEV_ABI_MAJOR << 16 | MAPDEV_ABI_MINOR)
 
 #define MAPDEV_NO_SLOT		0xffffffffU
 #define MAPDEV_INLINE		256	/* bytes of payload in a request or a reply itself */
 #define MAPDEV_NAME_MAX		128
+#define MAPDEV_WORD_MAX		64	/* of a class, an attribute, ... with the 0 at its end */
 
 /* ---- the session ---------------------------------------------------------------------------- */
 
@@ -34,6 +35,7 @@
 #define MAPDEV_FEATURE_CONTIG	(1ULL << 0)	/* buffers longer than the largest order */
 #define MAPDEV_FEATURE_PHYS	(1ULL << 1)	/* MAPDEV_BUF_PHYS: CAP_SYS_RAWIO and the parameter */
 #define MAPDEV_FEATURE_SHOW	(1ULL << 2)	/* MAPDEV_IOC_SHOW, MAPDEV_REPLY_SHOW */
+#define MAPDEV_FEATURE_MODEL	(1ULL << 3)	/* classes, attributes, uevents: struct mapdev_model */
 
 /**
  * struct mapdev_init - MAPDEV_IOC_INIT: begin a session
@@ -87,6 +89,7 @@ struct mapdev_init {
 #define MAPDEV_HAS_FSYNC	(1U << 6)
 
 #define MAPDEV_CREATE_ANON	(1U << 0)	/* no node: for MAPDEV_INSTALL only */
+#define MAPDEV_CREATE_NO_NUMBER	(1U << 1)	/* in the device model only: no number, no node */
 
 /**
  * struct mapdev_create - MAPDEV_IOC_CREATE: make a device
@@ -110,20 +113,161 @@ struct mapdev_create {
 	__u32 id;
 	/** @name: of the node below /dev, may have slashes. In use: EEXIST */
 	char name[MAPDEV_NAME_MAX];
+	/** @model: pointer to struct mapdev_model: its place in /sys; 0: in the class mapdev */
+	__u64 model;
 	/** @reserved: 0 */
-	__u64 reserved[2];
+	__u64 reserved;
 };
 
 /**
  * struct mapdev_destroy - MAPDEV_IOC_DESTROY: end a device
  *
- * Ends a device: new opens fail with ENODEV, calls on open files with EIO.
+ * Ends a device: new opens fail with ENODEV, as do calls on open files, and those on attributes.
+ * EBUSY: it is the parent of others, MAPDEV_IOC_FORGET: devices or drivers belong to it.
  */
 struct mapdev_destroy {
-	/** @id: of MAPDEV_IOC_CREATE */
+	/** @id: of MAPDEV_IOC_CREATE, or of MAPDEV_IOC_OBJECT */
 	__u32 id;
 	/** @reserved: 0 */
 	__u32 reserved;
+};
+
+/* ---- the device model: what /sys shows ------------------------------------------------------ */
+
+/**
+ * enum mapdev_object_kind - what devices belong to
+ */
+enum mapdev_object_kind {
+	/** @MAPDEV_OBJECT_CLASS: class_register: a directory in /sys/class */
+	MAPDEV_OBJECT_CLASS = 0,
+	/** @MAPDEV_OBJECT_BUS: bus_register: a directory in /sys/bus */
+	MAPDEV_OBJECT_BUS = 1,
+	/** @MAPDEV_OBJECT_DRIVER: driver_register, of a bus of the session or of the platform bus */
+	MAPDEV_OBJECT_DRIVER = 2,
+};
+
+/**
+ * struct mapdev_object - MAPDEV_IOC_OBJECT: a class, a bus, a driver of a bus
+ *
+ * Sessions share what has the same name. EEXIST: the kernel, or another module, has that name.
+ * MAPDEV_IOC_FORGET gives it back.
+ */
+struct mapdev_object {
+	/** @kind: enum mapdev_object_kind */
+	__u32 kind;
+	/** @bus: of a driver: id of the bus; 0: the platform bus */
+	__u32 bus;
+	/** @id: out */
+	__u32 id;
+	/** @reserved: 0 */
+	__u32 reserved;
+	/** @name: printable, without slash and exclamation mark */
+	char name[MAPDEV_WORD_MAX];
+};
+
+#define MAPDEV_ATTR_BINARY	(1U << 0)	/* bin_attribute: MAPDEV_BIN_READ, MAPDEV_BIN_WRITE */
+#define MAPDEV_ATTR_READ	(1U << 1)	/* it has a show, or a read, function */
+#define MAPDEV_ATTR_WRITE	(1U << 2)	/* it has a store, or a write, function */
+
+/**
+ * struct mapdev_attribute - a file of a device in /sys
+ */
+struct mapdev_attribute {
+	/** @tag: what MAPDEV_ATTR_SHOW and others say of it; the daemon's to choose */
+	__u64 tag;
+	/** @size: with MAPDEV_ATTR_BINARY: of the file; 0: it has no end */
+	__u64 size;
+	/** @mode: permissions */
+	__u32 mode;
+	/** @flags: MAPDEV_ATTR_ */
+	__u32 flags;
+	/** @name: of the file */
+	char name[MAPDEV_WORD_MAX];
+	/** @group: directory below the device's in which it is; empty: none */
+	char group[MAPDEV_WORD_MAX];
+};
+
+#define MAPDEV_MODEL_PLATFORM	(1U << 0)	/* on the platform bus: driver is needed, no number */
+#define MAPDEV_MODEL_ANY_MODE	(1U << 1)	/* the node has the usual mode, which uevents don't tell */
+#define MAPDEV_ATTRS_MAX	128		/* attributes that a device may have */
+#define MAPDEV_ENV_MAX		2048		/* bytes of a uevent's variables */
+
+/**
+ * struct mapdev_model - a device's place in the device model
+ *
+ * The device gets a directory in that of its parent, with its attributes, before "add" is told. A
+ * device that belongs to a class or a bus has uevents. EEXIST: the directory has that name. EINVAL:
+ * a name is none, or a variable is the kernel's own.
+ */
+struct mapdev_model {
+	/** @flags: MAPDEV_MODEL_ */
+	__u32 flags;
+	/** @class_id: id of MAPDEV_IOC_OBJECT; 0: none */
+	__u32 class_id;
+	/** @bus: the same */
+	__u32 bus;
+	/** @driver: the same: what it is bound to */
+	__u32 driver;
+	/** @parent: id of a device of this session; 0: none */
+	__u32 parent;
+	/** @nr_attrs: how many attributes */
+	__u32 nr_attrs;
+	/** @env_len: bytes of variables */
+	__u32 env_len;
+	/** @reserved: 0 */
+	__u32 reserved;
+	/** @attrs: pointer to nr_attrs struct mapdev_attribute */
+	__u64 attrs;
+	/** @env: pointer to strings NAME=value, each ended by 0: more variables of uevents */
+	__u64 env;
+	/** @name: of its directory, in which '/' is '!' */
+	char name[MAPDEV_NAME_MAX];
+	/** @type: DEVTYPE; empty: none */
+	char type[MAPDEV_WORD_MAX];
+	/** @region: what /proc/devices says, if a number was wished for; empty: mapdev */
+	char region[MAPDEV_WORD_MAX];
+};
+
+/**
+ * enum mapdev_attr_change_kind - what happens to an attribute
+ */
+enum mapdev_attr_change_kind {
+	/** @MAPDEV_ATTR_ADD: sysfs_create_file; with a group: EOPNOTSUPP */
+	MAPDEV_ATTR_ADD = 0,
+	/** @MAPDEV_ATTR_REMOVE: sysfs_remove_file, by tag; ENOENT */
+	MAPDEV_ATTR_REMOVE = 1,
+	/** @MAPDEV_ATTR_NOTIFY: sysfs_notify, by tag; ENOENT */
+	MAPDEV_ATTR_NOTIFY = 2,
+};
+
+/**
+ * struct mapdev_attr_change - MAPDEV_IOC_ATTR: of a device that is there
+ */
+struct mapdev_attr_change {
+	/** @device: its id */
+	__u32 device;
+	/** @kind: enum mapdev_attr_change_kind */
+	__u32 kind;
+	/** @attr: all of it, or its tag */
+	struct mapdev_attribute attr;
+};
+
+/**
+ * struct mapdev_uevent - MAPDEV_IOC_UEVENT: tell of a device
+ */
+struct mapdev_uevent {
+	/** @device: its id */
+	__u32 device;
+	/** @action: enum kobject_action: 2 change, ... */
+	__u32 action;
+	/** @env_len: bytes of variables of the device, from now on */
+	__u32 env_len;
+	/** @extra_len: bytes of variables of this event alone */
+	__u32 extra_len;
+	/** @env: pointer, as in struct mapdev_model */
+	__u64 env;
+	/** @extra: the same */
+	__u64 extra;
 };
 
 /*
@@ -375,6 +519,16 @@ enum mapdev_op {
 	 * the reply is what is there; result: how many bytes
 	 */
 	MAPDEV_ACCESS = 22,
+
+	/* Calls about an attribute, of no file. May not be commanded. */
+	/** @MAPDEV_ATTR_SHOW: 0: tag; payload of the reply is the text, less than a page */
+	MAPDEV_ATTR_SHOW = 24,
+	/** @MAPDEV_ATTR_STORE: 0: tag, 1: bytes; payload: what was written */
+	MAPDEV_ATTR_STORE = 25,
+	/** @MAPDEV_BIN_READ: 0: tag, 1: bytes, 2: position; payload of the reply: what is there */
+	MAPDEV_BIN_READ = 26,
+	/** @MAPDEV_BIN_WRITE: 0: tag, 1: bytes, 2: position; payload: what was written */
+	MAPDEV_BIN_WRITE = 27,
 
 	/* Notices: nobody waits for a reply. */
 	/** @MAPDEV_RELEASE: the last user of the file is gone */
@@ -695,5 +849,9 @@ struct mapdev_alive {
 #define MAPDEV_IOC_ALIVE	_IOW('m', 0x8a, struct mapdev_alive)	/* ENOENT: nobody waits for id */
 #define MAPDEV_IOC_KICK		_IO('m', 0x8b)	/* make MAPDEV_IOC_NEXT return, now or the next time */
 #define MAPDEV_IOC_SHOW		_IOW('m', 0x8c, struct mapdev_show)
+#define MAPDEV_IOC_OBJECT	_IOWR('m', 0x8d, struct mapdev_object)
+#define MAPDEV_IOC_FORGET	_IOW('m', 0x8e, struct mapdev_destroy)
+#define MAPDEV_IOC_ATTR		_IOW('m', 0x8f, struct mapdev_attr_change)
+#define MAPDEV_IOC_UEVENT	_IOW('m', 0x90, struct mapdev_uevent)
 
 #endif

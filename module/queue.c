@@ -200,6 +200,14 @@ static bool mapdev_result_valid(const struct mapdev_call *call, const struct map
 		fallthrough;
 	case MAPDEV_WRITE:
 		return mapdev_is_errno(result) || (result >= 0 && result <= request->arg[0]);
+	case MAPDEV_ATTR_SHOW:
+		return mapdev_is_errno(result) || (result == reply->len && result < PAGE_SIZE);
+	case MAPDEV_BIN_READ:
+		return mapdev_is_errno(result) ||
+		       (result == reply->len && result <= request->arg[1]);
+	case MAPDEV_ATTR_STORE:
+	case MAPDEV_BIN_WRITE:
+		return mapdev_is_errno(result) || (result >= 0 && result <= request->arg[1]);
 	case MAPDEV_ACCESS:
 		if (!request->arg[2] && result != reply->len)
 			return mapdev_is_errno(result);
@@ -228,6 +236,8 @@ static bool mapdev_reply_valid(const struct mapdev_call *call, const struct mapd
 			     MAPDEV_REPLY_SHOW))
 		return false;
 	if (reply->flags & MAPDEV_REPLY_SHOW ? reply->kind != MAPDEV_REPLY_DONE : reply->mask)
+		return false;
+	if (!call->mf && (reply->flags || mapdev_reply_is_command(reply)))
 		return false;
 	if (reply->kind == MAPDEV_REPLY_WAIT)
 		return true;
@@ -265,24 +275,27 @@ static void mapdev_fail(struct mapdev_session *s, struct mapdev_call *call, int 
 }
 
 /**
- * mapdev_fail_calls - make calls fail with EIO
+ * mapdev_fail_calls - make calls fail
  * @s: the session
  * @dev: only those of this device; NULL: all
+ * @attr: only those of this attribute of it; NULL: all
+ * @error: what they come to
  *
  * A call whose client is carrying out a command fails when that is done.
  */
-void mapdev_fail_calls(struct mapdev_session *s, struct mapdev_device *dev)
+void mapdev_fail_calls(struct mapdev_session *s, struct mapdev_device *dev,
+		       struct mapdev_attr *attr, int error)
 {
 	struct mapdev_call *call;
 	int bucket;
 
 	spin_lock(&s->lock);
 	hash_for_each(s->calls, bucket, call, hash) {
-		if ((dev && call->dev != dev) || call->state == MAPDEV_FINISHED ||
-		    call->state == MAPDEV_COMMANDED)
+		if ((dev && call->dev != dev) || (attr && call->attr != attr) ||
+		    call->state == MAPDEV_FINISHED || call->state == MAPDEV_COMMANDED)
 			continue;
 		list_del_init(&call->item.node);
-		mapdev_fail(s, call, -EIO);
+		mapdev_fail(s, call, error);
 	}
 	spin_unlock(&s->lock);
 }
@@ -316,7 +329,7 @@ static int mapdev_accept(struct mapdev_session *s, struct mapdev_call *call,
 			WRITE_ONCE(call->mf->shown, reply->mask & MAPDEV_POLL_EVENTS);
 		mapdev_finish(s, call);
 		if (reply->slot != MAPDEV_NO_SLOT)
-			mapdev_slot_busy(s, reply->slot, 1);
+			mapdev_call_take_reply_slot(call, reply->slot);
 		break;
 	default:
 		if (mapdev_command_find(s, reply->id))
@@ -449,7 +462,7 @@ static void mapdev_take_result(struct mapdev_session *s, struct mapdev_request *
 			       struct mapdev_command *command)
 {
 	if (request->len > MAPDEV_INLINE)
-		memcpy(mapdev_slot(s, MAPDEV_COMMAND_SLOT), command->data, request->len);
+		mapdev_command_slot_write(s, command->data, request->len);
 	else if (request->len)
 		memcpy(request->data, command->data, request->len);
 	mapdev_command_put(command);

@@ -4,9 +4,9 @@
  *
  * A session is made at open and belongs to the process that opened. It ends when that process
  * closes its last descriptor, which dying does too, whatever copies of it others have; then its
- * devices are gone, all calls have failed and its tables are empty. It is freed with the last
- * reference: those of the control file (which VMAs of buffers and payload hold, too) and of
- * devices.
+ * devices are gone, all calls have failed, its tables are empty and its payload is given back. It is
+ * freed with the last reference: those of the control file (which VMAs of buffers and payload hold,
+ * too) and of devices.
  */
 #include <linux/cred.h>
 #include <linux/pid_namespace.h>
@@ -32,6 +32,7 @@ struct mapdev_session *mapdev_session_new(void)
 	mutex_init(&s->mutex);
 	xa_init_flags(&s->devices, XA_FLAGS_ALLOC1);
 	xa_init_flags(&s->buffers, XA_FLAGS_ALLOC1);
+	xa_init_flags(&s->objects, XA_FLAGS_ALLOC1);
 	xa_init(&s->files);
 	spin_lock_init(&s->lock);
 	init_waitqueue_head(&s->daemon);
@@ -55,8 +56,8 @@ static void mapdev_session_free(struct kref *ref)
 	put_pid_ns(s->pid_ns);
 	xa_destroy(&s->devices);
 	xa_destroy(&s->buffers);
+	xa_destroy(&s->objects);
 	xa_destroy(&s->files);
-	mapdev_scattered_free(&s->payload);
 	mapdev_user_put(s->user);
 	kfree(s);
 	atomic_dec(&mapdev_nr_sessions);
@@ -106,6 +107,7 @@ static void mapdev_drop_queue(struct mapdev_session *s, struct list_head *queue)
 void mapdev_session_end(struct mapdev_session *s)
 {
 	struct mapdev_buffer *buffer;
+	struct mapdev_object_entry *object;
 	struct mapdev_device *dev;
 	unsigned long id;
 
@@ -118,15 +120,20 @@ void mapdev_session_end(struct mapdev_session *s)
 	s->dead = true;
 	spin_unlock(&s->lock);
 
-	mapdev_fail_calls(s, NULL);
+	mapdev_fail_calls(s, NULL, NULL, -EIO);
 	mapdev_drop_commands(s);
 	wake_up_all(&s->room);
 	wake_up_poll(&s->daemon, EPOLLERR | EPOLLHUP);
-	xa_for_each(&s->devices, id, dev)
-		mapdev_device_destroy(s, id);
+	/* Children before their parents. */
+	while (!xa_empty(&s->devices))
+		xa_for_each(&s->devices, id, dev)
+			mapdev_device_destroy(s, id);
+	xa_for_each(&s->objects, id, object)
+		mapdev_object_forget(s, id);
 	mapdev_drop_queue(s, &s->urgent);
 	mapdev_drop_queue(s, &s->normal);
 	xa_for_each(&s->buffers, id, buffer)
 		mapdev_buffer_free(s, id);
 	mutex_unlock(&s->mutex);
+	mapdev_payload_free(s);
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Users: who has how many pages of buffers, in all of its sessions.
+ * Users: who has how many pages of buffers, and how many devices, in all of its sessions.
  *
- * A user is in the table as long as it has a session; a buffer keeps its session, so that what is
- * counted here is given back before. The table has a lock of its own, below all others.
+ * A user is in the table as long as it has a session; a buffer or a device keeps its session, so that
+ * what is counted here is given back before. The table has a lock of its own, below all others.
  */
 #include <linux/cred.h>
 #include <linux/hashtable.h>
@@ -52,6 +52,20 @@ struct mapdev_user *mapdev_user_get(kuid_t uid)
 	spin_unlock(&mapdev_users_lock);
 	kfree(new);
 	return user;
+}
+
+/* One more device, or what devices belong to; 0 or EDQUOT. */
+int mapdev_user_add_device(struct mapdev_user *user)
+{
+	if (atomic_inc_return(&user->devices) <= mapdev_max_devices())
+		return 0;
+	atomic_dec(&user->devices);
+	return -EDQUOT;
+}
+
+void mapdev_user_remove_device(struct mapdev_user *user)
+{
+	atomic_dec(&user->devices);
 }
 
 void mapdev_user_put(struct mapdev_user *user)

@@ -33,6 +33,13 @@ def belongings(host: Host) -> Belongings:
     return Belongings(*numbers)
 
 
+def poll_has_all_events(host: Host) -> bool:
+    """Say whether poll on an attribute tells POLLERR as the kernel does; a socket can't."""
+    if isinstance(host, EmbeddedHost):
+        return host.subsystems.files._device_files.is_there
+    return True
+
+
 def look_for_signals(host: Host) -> None:
     """Return when the host has had every chance to see the signals that were sent until now."""
     if isinstance(host, EmbeddedHost):

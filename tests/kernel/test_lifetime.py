@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from mapdev.host.kernel import uapi
+from mapdev.host.kernel.buffers import _map as mapped_here
 from mapdev.host.kernel.uapi import PAGE
 
 from .daemon import Client, Daemon, answer, counters, faults, maps, mmap_answer, not_in_uml, opened
@@ -331,6 +332,57 @@ def test_forks_may_not_use_the_session(daemon: Daemon) -> None:
     assert os.path.exists(PATH), "the child's end did not end the session"
 
 
+def test_a_view_of_a_buffer_keeps_that_buffer_alone() -> None:
+    """Not the payload, megabytes for each session: a view may be kept for long by mistake."""
+    before = counters()
+    with Daemon() as daemon:
+        payload = daemon.init.payload_size // PAGE
+        buffer = daemon.alloc(2)
+        view = memoryview(mapped_here(daemon.fd, 2 * PAGE, buffer.offset))
+        view[:2] = b"ab"
+        assert counters()["payload"] == before["payload"] + payload
+    assert view[:2] == b"ab"
+    left = counters()
+    assert left["payload"] == before["payload"]
+    assert (left["pages"], left["sessions"]) == (before["pages"] + 2, before["sessions"] + 1)
+    del view
+    assert counters() == before
+
+
+def test_the_payload_of_a_daemon_that_dies_in_the_middle_of_large_calls() -> None:
+    """Slots that clients use, of requests and of replies, keep it no longer than they copy."""
+    size = 1 << 20
+
+    def work(daemon: Daemon) -> None:
+        first, behind = daemon.init.nr_slots, daemon.slot(daemon.command_slot).stop
+
+        def read(request: uapi.Request) -> uapi.Reply:
+            for number in range(daemon.init.nr_reply_slots):
+                if not any(daemon.payload[behind + 4 * number : behind + 4 * number + 4]):
+                    return answer(request, size, len=size, slot=first + number)
+            return answer(request, 1, b"x")
+
+        daemon.serve({uapi.READ: read, uapi.WRITE: lambda _: size})
+
+    def client() -> int | None:
+        try:
+            with opened() as fd:
+                while True:
+                    os.read(fd, size)
+                    os.write(fd, bytes(size))
+        except OSError as error:
+            return error.errno
+
+    for _ in range(3):
+        server = daemon_in_a_child(work)
+        clients = [Client(client) for _ in range(6)]
+        time.sleep(0.3)
+        server.kill()
+        server.wait()
+        assert {client.result() for client in clients} <= {errno.EIO, errno.ENODEV, errno.ENOENT}
+        assert not counters()["payload"]
+
+
 def test_what_is_mapped_survives_the_daemon() -> None:
     """Memory stays; what is not there yet is SIGBUS; calls fail; poll says so."""
     ready, tell = os.pipe()
@@ -407,7 +459,7 @@ def test_destroyed_device(daemon: Daemon) -> None:
     os.read(read, 1)
     request = accept(daemon, uapi.READ)
     daemon.destroy(device.id)
-    assert process.result() == errno.EIO
+    assert process.result() == errno.ENODEV
     assert daemon.reply(request) == errno.ENOENT
     daemon.get(uapi.RELEASE)
     assert not os.path.exists(PATH)

@@ -17,7 +17,8 @@ STRUCTS = {
     "wake": uapi.Wake, "unmap": uapi.Unmap, "alloc": uapi.Alloc, "pfns": uapi.Pfns,
     "page": uapi.Page, "vma": uapi.Vma, "request": uapi.Request, "area_info": uapi.AreaInfo,
     "reply": uapi.Reply, "mmap": uapi.Mmap, "mapping": uapi.Mapping, "next": uapi.Next,
-    "alive": uapi.Alive,
+    "alive": uapi.Alive, "object": uapi.Object, "attribute": uapi.Attribute, "model": uapi.Model,
+    "attr_change": uapi.AttrChange, "uevent": uapi.Uevent,
 }  # fmt: skip
 # Those that are the kernel's, not the header's.
 OTHERS = {"PAGE", "HAS_ALL", "ERESTARTSYS"}

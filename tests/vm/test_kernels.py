@@ -40,24 +40,23 @@ def _module(*names: str) -> list[str]:
 # with what depends on the kernel most.
 #
 # All at once would take a quarter of an hour or more, since a program that starts takes a second
-# there, and more of tests/hosts in one run than is here ends out of memory in a machine of 2 GiB,
-# for a reason that is not known yet. A few files at a time are another matter:
+# there. By hand:
 #   mapdev vm --kernel 6.12 -- python -m pytest tests/hosts/test_mmap.py --mapdev-host kernel
 #   mapdev vm --kernel 6.12 -- python -m pytest tests/kernel
 # tests/kernel comes first where both run: its tests want nothing left of others. The storms of
 # tests/kernel are for an afternoon; 6.1 is asked the conformance suite by hand.
 RUNS = {
     "hosts": [
-        *_hosts("buffers", "epoll", "event_loops", "open_files", "poll", "poll_edge", "queues",
-                "wake_order"),
+        *_hosts("areas", "buffers", "epoll", "event_loops", "hotplug", "open_files", "poll",
+                "poll_edge", "queues", "sysfs", "wake_order"),
         "tests/programs/test_stress_ng.py",
     ],
     "module": [
         *_module("aio", "areas", "blocking", "cache_modes", "calls", "failed_mmap", "faults",
-                 "fork", "fuzz", "lifetime", "mmap", "poll", "quota", "v4l2"),
+                 "fork", "fuzz", "lifetime", "mmap", "model", "poll", "quota", "v4l2"),
         "tests/conformance/test_conformance.py",
     ],
-    "both": [*_module("calls", "faults", "poll"), *_hosts("epoll", "poll")],
+    "both": [*_module("calls", "faults", "model", "poll"), *_hosts("epoll", "poll", "sysfs")],
 }  # fmt: skip
 MACHINES = [
     (series, run)

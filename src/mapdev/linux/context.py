@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from mapdev.linux.vma import Kind, VmAreaStruct
 
 __all__ = [
-    "Alarm", "Context", "FrameState", "Machine", "Owner", "Progress", "WouldBlock", "context",
-    "current_context", "enter", "machine", "must_fail", "reset",
+    "Alarm", "Context", "FrameState", "Machine", "Owner", "Progress", "RealModel", "WouldBlock",
+    "context", "current_context", "enter", "machine", "must_fail", "reset",
 ]  # fmt: skip
 
 Owner = Hashable | None
@@ -39,6 +39,40 @@ class FrameState(NamedTuple):
     head: int  # first frame of that allocation; the frame itself when it is free
     nr_pages: int  # length of that allocation in pages; 0 when it is free
     owner: Owner
+
+
+class RealModel(Protocol):
+    """A real kernel's device model, which has to know of what drivers make here.
+
+    Its errors are OSError, upon which what was about to be made is not there.
+    """
+
+    def class_added(self, cls: Any) -> None:
+        """Make a class (EEXIST)."""
+
+    def class_removed(self, cls: Any) -> None:
+        """Remove a class."""
+
+    def bus_added(self, bus: Any) -> None:
+        """Make a bus (EEXIST)."""
+
+    def bus_removed(self, bus: Any) -> None:
+        """Remove a bus."""
+
+    def driver_added(self, drv: Any) -> None:
+        """Make the driver of a bus (EEXIST)."""
+
+    def driver_removed(self, drv: Any) -> None:
+        """Remove the driver of a bus."""
+
+    def device_added(self, dev: Any) -> None:
+        """Make a device that has no number; those with one get a node (EEXIST, EINVAL)."""
+
+    def device_removed(self, dev: Any) -> None:
+        """Remove such a device (EBUSY: it has children)."""
+
+    def uevent(self, dev: Any, action: str, envp: Sequence[str]) -> None:
+        """Tell programs of a device; of its coming and going the kernel tells by itself."""
 
 
 class Machine(Protocol):

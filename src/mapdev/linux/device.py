@@ -254,6 +254,16 @@ def _uevent_vars(dev: Device) -> Env:
         add_uevent_var(env, "DEVTYPE", dev.type.name)
     if dev.driver is not None:
         add_uevent_var(env, "DRIVER", dev.driver.name)
+    return _add_own_vars(dev, env)
+
+
+def _add_own_vars(dev: Device, env: Env) -> Env:
+    """Add what bus, class and type of a device say to the variables of its uevents.
+
+    :return: the same list
+
+    Source: drivers/base/core.c (dev_uevent)
+    """
     for operation in (
         dev.bus.uevent if dev.bus else None,
         dev.class_.dev_uevent if dev.class_ else None,
@@ -321,18 +331,22 @@ def device_add(dev: Device) -> int:
     if dev.bus is not None and dev.bus.devices is None:
         raise OSError(errno.EINVAL, f"the bus {dev.bus.name} is not registered")
     kobj.parent = _place(dev)
+    tree = device_tree()
     try:
         kobject_add(kobj)
         _fill(dev, kobj)
+        dev.is_added = True
+        if MAJOR(dev.devt):
+            for listener in tree.node_listeners:
+                listener(dev, True)
+        elif tree.real is not None:
+            tree.real.device_added(dev)
     except BaseException:
+        dev.is_added = False
         _take_back(dev, kobj)
         raise
-    dev.is_added = True
-    tree = device_tree()
-    if MAJOR(dev.devt):
-        for listener in tree.node_listeners:
-            listener(dev, True)
-    kobject_uevent(kobj, KOBJ_ADD)
+    if tree.real is None:  # else the real kernel does, when it makes the node
+        kobject_uevent(kobj, KOBJ_ADD)
     return 0
 
 
@@ -412,11 +426,15 @@ def device_del(dev: Device) -> None:
         return
     dev.is_added = False
     kobj = _kobj(dev)
+    tree = device_tree()
     if MAJOR(dev.devt):
-        for listener in device_tree().node_listeners:
+        for listener in tree.node_listeners:
             listener(dev, False)
+    elif tree.real is not None:
+        tree.real.device_removed(dev)
     # Programs get the variables of the device as it was: the kernel, too, keeps them till the end.
-    kobject_uevent(kobj, KOBJ_REMOVE)
+    if tree.real is None:
+        kobject_uevent(kobj, KOBJ_REMOVE)
     _take_back(dev, kobj)
 
 

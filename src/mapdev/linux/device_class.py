@@ -139,6 +139,12 @@ def class_register(cls: Class) -> int:
     tree = device_tree()
     kobj = Kobject(cls.name, tree.kobject("class"), cls)
     kobject_add(kobj)
+    if tree.real is not None:
+        try:
+            tree.real.class_added(cls)
+        except OSError:
+            kobject_del(kobj)
+            raise
     cls.kobj = kobj
     tree.classes[cls.name] = cls
     sysfs_create_groups(kobj, cls.class_groups)
@@ -165,8 +171,11 @@ def class_unregister(cls: Class) -> None:
     """
     if cls.kobj is not None:
         kobject_del(cls.kobj)
-        device_tree().classes.pop(cls.name, None)
+        tree = device_tree()
+        tree.classes.pop(cls.name, None)
         cls.kobj = None
+        if tree.real is not None:
+            tree.real.class_removed(cls)
 
 
 def class_destroy(cls: Class) -> None:
@@ -199,6 +208,12 @@ def bus_register(bus: BusType) -> int:
     tree = device_tree()
     kobj = Kobject(bus.name, tree.kobject("bus"), bus)
     kobject_add(kobj)
+    if tree.real is not None:
+        try:
+            tree.real.bus_added(bus)
+        except OSError:
+            kobject_del(kobj)
+            raise
     bus.kobj = kobj
     sysfs_create_file(kobj, Attribute("uevent", 0o200, None, lambda of, attr, buf: None))
     bus.devices = Kobject("devices", kobj)
@@ -217,8 +232,11 @@ def bus_unregister(bus: BusType) -> None:
     """
     if bus.kobj is not None:
         kobject_del(bus.kobj)
-        device_tree().buses.pop(bus.name, None)
+        tree = device_tree()
+        tree.buses.pop(bus.name, None)
         bus.kobj = None
+        if tree.real is not None:
+            tree.real.bus_removed(bus)
 
 
 def driver_register(drv: DeviceDriver) -> int:
@@ -235,6 +253,13 @@ def driver_register(drv: DeviceDriver) -> int:
         raise OSError(errno.EBUSY, f"{drv.bus.name} has a driver {drv.name}")
     kobj = Kobject(drv.name, drv.bus.drivers, drv)
     kobject_add(kobj)
+    tree = device_tree()
+    if tree.real is not None:
+        try:
+            tree.real.driver_added(drv)
+        except OSError:
+            kobject_del(kobj)
+            raise
     drv.kobj = kobj
     return 0
 
@@ -247,6 +272,9 @@ def driver_unregister(drv: DeviceDriver) -> None:
     if drv.kobj is not None:
         kobject_del(drv.kobj)
         drv.kobj = None
+        tree = device_tree()
+        if tree.real is not None:
+            tree.real.driver_removed(drv)
 
 
 def _kobj(of: "Class | Device") -> Kobject:

@@ -84,13 +84,18 @@ class KernfsNode:
         return "/" + "/".join(reversed(names))
 
     def link_text(self) -> str:
-        """What readlink(2) says of a link: the way from its directory, ``..`` first."""
+        """What readlink(2) says of a link: the way from its directory, ``..`` first.
+
+        To a directory above it that is the way through the directory of that, as the kernel has it.
+
+        Source: fs/kernfs/symlink.c (kernfs_get_target_path)
+        """
         if not isinstance(self.target, KernfsNode):
             return self.target or ""
         ours = self.path.split("/")[1:-1]
         theirs = self.target.path.split("/")[1:]
         common = 0
-        for one, other in zip(ours, theirs, strict=False):
+        for one, other in zip(ours, theirs[:-1], strict=False):
             if one != other:
                 break
             common += 1

@@ -12,7 +12,7 @@ import stat
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from mapdev.linux.context import Owner, current_context, machine
+from mapdev.linux.context import Owner, RealModel, current_context, machine
 from mapdev.linux.kernfs import KernfsNode, KernfsRoot
 
 __all__ = [
@@ -65,6 +65,7 @@ class DeviceTree:
     :ivar misc: the names of misc devices, by their minor number
     :ivar listeners: called with each `Uevent`, in the thread in which it happened
     :ivar node_listeners: called with a device that has a number, and whether it comes or goes
+    :ivar real: a real kernel's device model, if the machine has one
     :ivar taken: says which majors and which minors of major 10 the real machine uses
 
     Source: drivers/base/base.h, fs/char_dev.c, lib/kobject_uevent.c, which keep it in variables
@@ -80,6 +81,7 @@ class DeviceTree:
         self.misc: dict[int, str] = {}
         self.listeners: list[Callable[[Uevent], None]] = []
         self.node_listeners: list[Callable[[Any, bool], None]] = []
+        self.real: RealModel | None = None
         self.taken: Callable[[], tuple[set[int], set[int]]] = lambda: (set(), set())
         self.seqnum = 0
 
@@ -95,6 +97,7 @@ class DeviceTree:
             parent = self.kobject(path.rpartition("/")[0]) if path else None
             node.priv = Kobject(node.name, parent)
             node.priv.sd = node
+            node.priv.owner = None  # whoever came first
         return node.priv
 
 
@@ -272,6 +275,8 @@ def kobject_uevent_env(kobj: Kobject, action: str, envp: Sequence[str]) -> int:
     event = Uevent(action, devpath, tuple(env))
     for listener in tree.listeners:
         listener(event)
+    if tree.real is not None and kobj.of is not kobj:
+        tree.real.uevent(kobj.of, action, envp)
     return 0
 
 

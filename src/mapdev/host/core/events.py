@@ -153,8 +153,8 @@ class Recorder:
                       made)  # fmt: skip
         return result
 
-    def _appear(self, method: Callable[[Device], None], device: Device) -> None:
-        method(device)
+    def _appear(self, method: Callable[..., None], device: Device, *rest: Any) -> None:
+        method(device, *rest)
         self.note("device", 0, device_of(device))
 
     def _run(

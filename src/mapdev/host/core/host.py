@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from mapdev.host.core.events import Recorder
     from mapdev.host.core.registration import Registration
     from mapdev.host.process import Process
+    from mapdev.linux import device as model
     from mapdev.linux.vma import VmAreaStruct
 
 __all__ = ["PATIENCE", "Host"]
@@ -402,8 +403,11 @@ class Host(abc.ABC):
         self.close()
 
     @abc.abstractmethod
-    def appear(self, device: Device) -> None:
-        """Make `device` openable by clients."""
+    def appear(self, device: Device, dev: model.Device | None = None) -> None:
+        """Make `device` openable by clients.
+
+        :param dev: it in the device model, if it has a place there.
+        """
 
     @abc.abstractmethod
     def vanish(self, device: Device) -> None:

@@ -18,7 +18,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 from types import CoroutineType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from mapdev.driver import DEFAULT_POLLMASK
 from mapdev.host.core.call import Call
@@ -36,6 +36,7 @@ from mapdev.linux.vma import VM_FAULT_OOM, VM_FAULT_SIGBUS, VmAreaStruct
 
 __all__ = ["OperationTimeout", "Operations"]
 
+_T = TypeVar("_T")
 _MAX_ERRNO = 4095
 _LLONG_MAX = (1 << 63) - 1
 _INT_MAX = (1 << 31) - 1
@@ -128,13 +129,31 @@ class Operations:
         )  # fmt: skip
         return len(data) if taken is None else self._number(of.device, "write", taken, len(data))
 
-    def call_method(self, call: Call, name: str, method: Callable[..., Any], *args: Any) -> Any:
+    def call_method(self, call: Call, name: str, method: Callable[..., _T], *args: Any) -> _T:
         """Run a method that is no operation of drivers but of a file of the host's own.
 
         :raises WouldWait: it has to wait, and the file allows that.
         """
         again = partial(self.call_method, call, name, method, *args)
-        return self._run(call, name, again, method, *args)
+        result: _T = self._run(call, name, again, method, *args)
+        return result
+
+    def number(self, call: Call, operation: str, result: Any, most: int) -> int:
+        """Return what a method of `call_method` gave, a number from 0 to `most`.
+
+        :raises OSError: it is -errno; EIO anything else.
+        """
+        return self._number(call.file.device, operation, result, most)
+
+    def data(self, call: Call, operation: str, result: Any, most: int) -> bytes:
+        """Return what a method of `call_method` gave, `most` bytes at most.
+
+        :raises OSError: it is -errno; EIO anything else.
+        """
+        data = bytes(self._bytes(call.file.device, result))
+        if len(data) > most:
+            self._nonsense(call.file.device, operation, data, f"at most {most} bytes")
+        return data
 
     def cut(self, of: OpenFile, done: int) -> int:
         """Return what a transfer gives that came to an address that is not there.
@@ -161,6 +180,8 @@ class Operations:
         :raises OSError: ENOTTY for ENOIOCTLCMD, too.
         """
         of = call.file
+        if "ioctl" not in of.device.has:  # of a device that is gone, too
+            raise OSError(errno.ENOTTY, os.strerror(errno.ENOTTY))
         again = partial(self.ioctl, call, cmd, arg)
         try:
             result = self._run(call, "ioctl", again, of.driver.ioctl, of.file, cmd, arg)

@@ -54,26 +54,27 @@ class _Nobody(Driver):
 class _Entry:
     """The parts of the device model that were made for one device, as its class declares."""
 
-    __slots__ = ("cdev", "dev", "device")
+    __slots__ = ("cdev", "dev", "device", "number")
 
     def __init__(self, device: Device, dev: model.Device, cdev: Cdev) -> None:
         self.device = device
         self.dev = dev
         self.cdev = cdev
+        self.number = dev.devt  # a host may have to give it another one
 
 
 class Registration:
     """The devices of a host in the device model.
 
     :param tree: the machine's.
-    :param appear: makes a node appear to clients.
+    :param appear: makes a node appear to clients, that of a device of the model.
     :param vanish: takes it away.
     """
 
     def __init__(
         self,
         tree: DeviceTree,
-        appear: Callable[[Device], None],
+        appear: Callable[[Device, model.Device | None], None],
         vanish: Callable[[Device], None],
     ) -> None:
         self._tree = tree
@@ -100,7 +101,7 @@ class Registration:
             device.inode.i_mode = 0o020000 | (mode or _DEFAULT_MODE)
             self._nodes[dev] = device
         if device not in self._shown:
-            self._appear(device)
+            self._appear(device, dev)
 
     def adopt(self, dev: model.Device, device: Device) -> None:
         """Take a node that is there as that of a device which is about to be added."""
@@ -148,13 +149,14 @@ class Registration:
             register_chrdev_region(dev.devt, 1, driver.name)
         cdev_add(cdev, dev.devt, 1)
         self._nodes[dev] = device
+        entry = _Entry(device, dev, cdev)
         try:
             model.device_add(dev)
         except BaseException:
             self._nodes.pop(dev, None)
-            self._give_back(_Entry(device, dev, cdev))
+            self._give_back(entry)
             raise
-        return _Entry(device, dev, cdev)
+        return entry
 
     def unregister(self, device: Device) -> bool:
         """Take a declared device away; False if it is none."""
@@ -189,9 +191,9 @@ class Registration:
     def _give_back(self, entry: _Entry) -> None:
         cdev_del(entry.cdev)
         if entry.dev.class_ is not None and entry.dev.class_.name == "misc":
-            self._tree.misc.pop(MINOR(entry.dev.devt), None)
+            self._tree.misc.pop(MINOR(entry.number), None)
         else:
-            unregister_chrdev_region(entry.dev.devt, 1)
+            unregister_chrdev_region(entry.number, 1)
 
     def _class(self, driver: Driver) -> device_class.Class:
         cls = driver.dev_class

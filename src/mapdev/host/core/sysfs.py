@@ -16,7 +16,7 @@ import os
 from typing import Any
 
 from mapdev.driver import DEFAULT_POLLMASK, Driver
-from mapdev.linux.context import as_bytes
+from mapdev.linux.context import WouldBlock, as_bytes
 from mapdev.linux.fs import FMODE_READ, FMODE_WRITE, File, Inode
 from mapdev.linux.kernfs import KernfsNode
 from mapdev.linux.log import log
@@ -34,13 +34,113 @@ from mapdev.linux.sysfs import Attribute, AttributeNode, BinAttribute
 from mapdev.linux.vma import VmAreaStruct
 from mapdev.linux.wait import poll_wait
 
-__all__ = ["AttributeFile", "BinaryFile", "TextFile", "serve_attribute"]
+__all__ = [
+    "AttributeFile", "BinaryFile", "TextFile", "bin_read", "bin_write", "serve_attribute", "show",
+    "store",
+]  # fmt: skip
 
 _MAX_OFFSET = (1 << 63) - 1
 
 
 def _error(code: int) -> OSError:
     return OSError(code, os.strerror(code))
+
+
+# --- attributes, asked ------------------------------------------------------------------------
+
+
+def _asked(node: KernfsNode) -> AttributeNode:
+    """Return what is behind a name that is there still."""
+    if not node.is_active:
+        raise _error(errno.ENODEV)
+    of: AttributeNode = node.priv
+    return of
+
+
+def _ask(function: Any, *args: Any) -> Any:
+    """Call an attribute's function; EAGAIN is an errno as any other, here as -EAGAIN.
+
+    In an operation of a driver it would mean that the call waits; one that is to wait in ``show``
+    says `wait_event_interruptible`.
+    """
+    try:
+        return function(*args)
+    except BlockingIOError as error:
+        if isinstance(error, WouldBlock):
+            raise
+        return -errno.EAGAIN
+
+
+def show(node: KernfsNode) -> bytes | int:
+    """Call ``show``; gives its text, cut to what fits into a page, or -errno.
+
+    :raises OSError: ENODEV the name is gone, EIO there is no such function, or what it raised.
+
+    Source: fs/sysfs/file.c (sysfs_kf_seq_show)
+    """
+    of = _asked(node)
+    attr = of.attr
+    assert isinstance(attr, Attribute)
+    if attr.show is None:
+        raise _error(errno.EIO)
+    text: Any = _ask(attr.show, of.kobj.of, attr)
+    if isinstance(text, int) and not isinstance(text, bool) and text < 0:
+        return int(text)
+    data = text.encode() if isinstance(text, str) else bytes(as_bytes(text))
+    if len(data) >= PAGE_SIZE:
+        log.error("fill_read_buffer: %s returned bad count", node.path)
+        data = data[: PAGE_SIZE - 1]
+    return data
+
+
+def store(node: KernfsNode, data: bytes) -> Any:
+    """Call ``store`` with a page at most; gives how many bytes it says that it took.
+
+    :raises OSError: as for `show`.
+
+    Source: fs/sysfs/file.c (sysfs_kf_write)
+    """
+    of = _asked(node)
+    attr = of.attr
+    assert isinstance(attr, Attribute)
+    if attr.store is None:
+        raise _error(errno.EIO)
+    taken = _ask(attr.store, of.kobj.of, attr, data)
+    return len(data) if taken is None else taken
+
+
+def bin_read(node: KernfsNode, pos: int, count: int) -> Any:
+    """Call ``read`` of a binary attribute; gives what it returned.
+
+    :raises OSError: as for `show`.
+
+    Source: fs/sysfs/file.c (sysfs_kf_bin_read)
+    """
+    of = _asked(node)
+    attr = of.attr
+    assert isinstance(attr, BinAttribute)
+    if attr.read is None:
+        raise _error(errno.EIO)
+    return _ask(attr.read, of.kobj.of, attr, pos, count)
+
+
+def bin_write(node: KernfsNode, data: bytes, pos: int) -> Any:
+    """Call ``write`` of a binary attribute; gives how many bytes it says that it took.
+
+    :raises OSError: as for `show`.
+
+    Source: fs/sysfs/file.c (sysfs_kf_bin_write)
+    """
+    of = _asked(node)
+    attr = of.attr
+    assert isinstance(attr, BinAttribute)
+    if attr.write is None:
+        raise _error(errno.EIO)
+    taken = _ask(attr.write, of.kobj.of, attr, data, pos)
+    return len(data) if taken is None else taken
+
+
+# --- their files ------------------------------------------------------------------------------
 
 
 class _Reader:
@@ -112,31 +212,12 @@ class AttributeFile(_NameFile):
         _check_open(self.node, inode, file)
         file.private_data = _Reader()
 
-    def _check(self) -> None:
-        if not self.node.is_active:
-            raise _error(errno.ENODEV)
-
-    def _show(self, reader: _Reader) -> bytes:
-        """Call ``show``; gives its text, cut to what fits into a page.
-
-        Source: fs/sysfs/file.c (sysfs_kf_seq_show)
-        """
-        self._check()
+    def _show(self, reader: _Reader) -> bytes | int:
+        _asked(self.node)
         reader.event = self.of.event
-        attr = self.of.attr
-        assert isinstance(attr, Attribute)
-        if attr.show is None:
-            raise _error(errno.EIO)
-        text: Any = attr.show(self.of.kobj.of, attr)
-        if isinstance(text, int) and not isinstance(text, bool) and text < 0:
-            raise _error(-text)
-        data = text.encode() if isinstance(text, str) else bytes(as_bytes(text))
-        if len(data) >= PAGE_SIZE:
-            log.error("fill_read_buffer: %s returned bad count", self.node.path)
-            data = data[: PAGE_SIZE - 1]
-        return data
+        return show(self.node)
 
-    def read(self, file: File, count: int, pos: int) -> bytes:
+    def read(self, file: File, count: int, pos: int) -> Any:
         """Return the text from offset `pos`; ``show`` is called anew at 0, and after a jump.
 
         Source: fs/seq_file.c (seq_read_iter, traverse)
@@ -149,12 +230,17 @@ class AttributeFile(_NameFile):
         if pos != reader.at:
             reader.left, reader.is_shown, reader.at = b"", False, 0
             if pos:
-                reader.left = self._show(reader)[pos:]
+                text = self._show(reader)
+                if isinstance(text, int):
+                    return text
+                reader.left = text[pos:]
                 reader.is_shown = True
             reader.at = pos
         data, reader.left = reader.left[:count], reader.left[count:]
         if len(data) < count and not reader.is_shown:
             text = self._show(reader)
+            if isinstance(text, int):
+                return data or text
             reader.is_shown = True
             rest = count - len(data)
             data, reader.left = data + text[:rest], text[rest:]
@@ -166,16 +252,10 @@ class AttributeFile(_NameFile):
 
         Source: fs/kernfs/file.c (kernfs_fop_write_iter), fs/sysfs/file.c (sysfs_kf_write)
         """
-        self._check()
+        _asked(self.node)
         data = bytes(data[:PAGE_SIZE])
-        if not data:
-            return 0
-        attr = self.of.attr
-        assert isinstance(attr, Attribute)
-        if attr.store is None:
-            raise _error(errno.EIO)
-        taken = attr.store(self.of.kobj.of, attr, data)
-        return len(data) if taken is None else taken
+        taken: int = store(self.node, data) if data else 0
+        return taken
 
     def poll(self, file: File) -> int:
         """Say EPOLLPRI and EPOLLERR if something happened since the attribute was read.
@@ -211,42 +291,37 @@ class BinaryFile(_NameFile):
             if file.f_mode & mode and function is None and self.attr.mmap is None:
                 raise _error(errno.EACCES)
 
-    def _check(self) -> None:
-        if not self.node.is_active:
-            raise _error(errno.ENODEV)
-
     def read(self, file: File, count: int, pos: int) -> Any:
         """Return at most a page from offset `pos`, nothing beyond the size.
 
         Source: fs/sysfs/file.c (sysfs_kf_bin_read)
         """
-        self._check()
+        _asked(self.node)
         count = min(count, PAGE_SIZE)
         if self.node.size:
             count = min(count, max(0, self.node.size - pos))
-        if not count:
-            return b""
-        if self.attr.read is None:
-            raise _error(errno.EIO)
-        return self.attr.read(self.of.kobj.of, self.attr, pos, count)
+        return bin_read(self.node, pos, count) if count else b""
 
     def write(self, file: File, data: bytes, pos: int) -> int | None:
         """Hand at most a page on; beyond the size that is EFBIG.
 
         Source: fs/sysfs/file.c (sysfs_kf_bin_write)
         """
-        self._check()
+        _asked(self.node)
         data = bytes(data[:PAGE_SIZE])
         if self.node.size:
             if pos >= self.node.size:
                 raise _error(errno.EFBIG)
             data = data[: self.node.size - pos]
-        if not data:
-            return 0
-        if self.attr.write is None:
-            raise _error(errno.EIO)
-        taken = self.attr.write(self.of.kobj.of, self.attr, data, pos)
-        return len(data) if taken is None else taken
+        taken: int | None = bin_write(self.node, data, pos) if data else 0
+        return taken
+
+    def poll(self, file: File) -> int:
+        """Say EPOLLPRI and EPOLLERR: of bytes that were read nobody takes note.
+
+        Source: fs/kernfs/file.c (kernfs_generic_poll)
+        """
+        return DEFAULT_POLLMASK | EPOLLERR | EPOLLPRI
 
 
 class _MappableFile(BinaryFile):
@@ -259,7 +334,7 @@ class _MappableFile(BinaryFile):
 
         Source: fs/kernfs/file.c (kernfs_fop_mmap)
         """
-        self._check()
+        _asked(self.node)
         assert self.attr.mmap is not None
         self.attr.mmap(self.of.kobj.of, self.attr, file, vma)
 

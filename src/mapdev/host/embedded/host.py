@@ -52,6 +52,7 @@ from mapdev.linux.kernfs import KernfsNode
 
 if TYPE_CHECKING:
     from mapdev.host.core.events import Recorder
+    from mapdev.linux import device as model
     from mapdev.linux.vma import VmAreaStruct
 
 __all__ = ["EmbeddedHost"]
@@ -165,7 +166,7 @@ class EmbeddedHost(Host):
 
         unwatch(self.machine.spaces)
 
-    def appear(self, device: Device) -> None:
+    def appear(self, device: Device, dev: model.Device | None = None) -> None:
         """Make `device` openable by clients."""
         root = self.machine.device_tree.root
         directory, _, name = device.node.rpartition("/")

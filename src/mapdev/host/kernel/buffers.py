@@ -49,6 +49,7 @@ class Buffer:
         if use == "vmalloc":
             self.pfns = _frames_of(control, alloc)
         self._where = control.fd, alloc.mmap_offset
+        self._memory: mmap.mmap | None = None
         self._view: memoryview | None = None
 
     @property
@@ -67,12 +68,29 @@ class Buffer:
         """Its memory."""
         if self._view is None:
             fd, offset = self._where
-            self._view = memoryview(_map(fd, self.size, offset))
+            self._memory = _map(fd, self.size, offset)
+            self._view = memoryview(self._memory)
         return self._view
 
     def let_go(self) -> None:
         """Unmap the memory here, unless somebody has a view of it, which then keeps it."""
-        self._view = None
+        self._view = self._memory = None
+
+    def take_back(self) -> None:
+        """Unmap the memory here. Views that are left have a copy of it, and keep no frame.
+
+        A driver that is over may be kept, with its views, by a cycle, a traceback or a test for as
+        long as the process lives; in C its memory would be anybody's by now.
+        """
+        view, memory = self._view, self._memory
+        self._view = self._memory = None
+        if view is None or memory is None:
+            return
+        try:
+            view.release()
+            memory.close()
+        except BufferError:
+            _replace(memory, self.size)
 
 
 def _map(fd: int, size: int, offset: int) -> mmap.mmap:
@@ -90,6 +108,20 @@ def _map(fd: int, size: int, offset: int) -> mmap.mmap:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))
     return memory
+
+
+def _replace(memory: mmap.mmap, size: int) -> None:
+    """Have a mapping show a copy of what it shows, which is this process's own.
+
+    :raises OSError: what mmap answers.
+    """
+    here = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    data = ctypes.string_at(here, size)
+    protection, flags = mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    if _mmap(here, size, protection, flags | MAP_FIXED, -1, 0) != here:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+    ctypes.memmove(here, data, size)
 
 
 def _frames_of(control: Control, alloc: uapi.Alloc) -> Any:
@@ -126,6 +158,11 @@ class Buffers:
         else:
             insort(self._rows, (buffer.pfn, buffer.id))
         return buffer
+
+    def take_back(self, buffer: Buffer) -> None:
+        """Give a buffer up whose owner is over."""
+        buffer.take_back()
+        self.free(buffer)
 
     def free(self, buffer: Buffer) -> None:
         """Give a buffer up."""

@@ -15,6 +15,7 @@ import errno
 import mmap
 import os
 import struct
+import time
 from typing import Any
 
 from mapdev.host.kernel import request as at
@@ -33,6 +34,7 @@ _REPLY = struct.Struct(f"<QIIqQQIIiI{uapi.INLINE}s")
 _REPLY_AT = uapi.Next.reply.offset
 _ERROR = struct.Struct("<i")
 _ERROR_AT = _REPLY_AT + uapi.Reply.error.offset
+_TRIES = 5000  # a millisecond each
 _WHY = {
     errno.ENOENT: "the kernel module is not loaded: sudo mapdev module load",
     errno.ENXIO: "the kernel module is not loaded: sudo mapdev module load",
@@ -64,7 +66,7 @@ class Control:
             raise
 
     def _begin(self, timeout_ms: int) -> None:
-        wanted = uapi.FEATURE_CONTIG | uapi.FEATURE_PHYS | uapi.FEATURE_SHOW
+        wanted = uapi.FEATURE_CONTIG | uapi.FEATURE_PHYS | uapi.FEATURE_SHOW | uapi.FEATURE_MODEL
         init = uapi.Init(size=ctypes.sizeof(uapi.Init), abi=uapi.ABI, features=wanted,
                          timeout_ms=timeout_ms)  # fmt: skip
         try:
@@ -77,7 +79,7 @@ class Control:
                     f"{uapi.ABI >> 16}: mapdev module unload, mapdev module load",
                 ) from None
             raise OSError(error.errno, f"{DEVICE}: no session: {error.strerror}") from None
-        if not init.features & uapi.FEATURE_SHOW:
+        if not init.features & uapi.FEATURE_MODEL:
             raise OSError(errno.EPROTO, "the module that is loaded is older than this mapdev: "
                           "mapdev module unload, mapdev module load")  # fmt: skip
         self.features: int = init.features
@@ -169,6 +171,17 @@ class Control:
                          length, slot, 0, mask, data)  # fmt: skip
         self.noted = True
         return True
+
+    def answer_in_time(self, request: int, result: int, data: Any) -> None:
+        """Note what a call comes to that has no other way for its payload: wait for a slot.
+
+        Clients hold one no longer than they copy, so that there is one soon.
+        """
+        for _ in range(_TRIES):
+            if self.answer(request, result, data):
+                return
+            time.sleep(0.001)
+        self.answer(request, -errno.EIO)
 
     def keep_waiting(self, request: int) -> None:
         """Note that a call waits, so that the module reports signals for its client."""

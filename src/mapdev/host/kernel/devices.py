@@ -22,8 +22,10 @@ class Devices:
         self.by_id: dict[int, Device] = {}
         self._anonymous: dict[Driver, int] = {}
 
-    def create(self, device: Device, name: str) -> int:
+    def create(self, device: Device, name: str, model: int = 0) -> int:
         """Have a device, whose node is /dev/`name`; an empty name: none.
+
+        :param model: address of its place in the device model; 0: it has none of its own.
 
         :return: its number.
         :raises OSError: EEXIST there is such a device; as the module says.
@@ -33,6 +35,7 @@ class Devices:
         create = uapi.Create(
             flags=0 if name else uapi.CREATE_ANON, has=has,
             mode=status.i_mode & 0o777, uid=status.i_uid, gid=status.i_gid, name=name.encode(),
+            model=model,
             major=MAJOR(status.i_rdev) if name else 0, minor=MINOR(status.i_rdev) if name else 0,
         )  # fmt: skip
         try:
@@ -63,6 +66,20 @@ class Devices:
                 unmap = uapi.Unmap(device=number, start=start, len=size, even_cows=1)
                 with contextlib.suppress(FileNotFoundError):  # it ended, and nobody has it open
                     self._control.ioctl(uapi.IOC_UNMAP, unmap)
+
+    def remove(self, device: Device) -> None:
+        """End a device: its files fail with ENODEV from now on."""
+        for number, other in self.by_id.items():
+            if other is device:
+                with contextlib.suppress(FileNotFoundError):
+                    self._control.ioctl(uapi.IOC_DESTROY, uapi.Id(id=number))
+                break
+        self.forget(device)
+
+    def forget(self, device: Device) -> None:
+        """Forget a device that was removed and of which no file is open any more."""
+        if device.is_gone and not device.open_files:
+            self.by_id = {n: other for n, other in self.by_id.items() if other is not device}
 
     def destroy(self) -> None:
         """End all of them: their files fail from now on."""

@@ -7,13 +7,12 @@ machine (memory) and the `Server` (the thread). Needs the module, and the right 
 from __future__ import annotations
 
 import errno
-import gc
 import os
 import stat
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mapdev.host.core.coroutines import Coroutines
 from mapdev.host.core.device import Device
@@ -25,10 +24,14 @@ from mapdev.host.core.waiting import Waiting
 from mapdev.host.kernel.control import Control
 from mapdev.host.kernel.devices import Devices
 from mapdev.host.kernel.machine import KernelMachine
+from mapdev.host.kernel.model import Model
 from mapdev.host.kernel.server import Server, node_name
 from mapdev.host.loading import DriverError
 from mapdev.host.process import Process
 from mapdev.linux.vma import VmAreaStruct
+
+if TYPE_CHECKING:
+    from mapdev.linux import device as model
 
 __all__ = ["KernelHost"]
 
@@ -42,15 +45,8 @@ class KernelHost(Host):
     :raises OSError: the module is not loaded, is another version's, or may not be used.
     """
 
-    _made = False  # whether there was one in this process
-
     def __init__(self, trace: Trace | None = None, timeout: float = 0) -> None:
         super().__init__(timeout or None, verbose=trace is not None)
-        if KernelHost._made:
-            # Drivers of a host that was closed may be kept, by nothing but their own cycles, with
-            # views of the kernel's memory: that is no memory of Python's, which never sees it grow.
-            gc.collect()
-        KernelHost._made = True
         self._control = Control(int(timeout * 1000))
         self._coroutines = Coroutines(self.lock)
         jobs = Jobs(self.lock, self._control.kick)
@@ -60,12 +56,16 @@ class KernelHost(Host):
             self._control, waiting.wake, self._devices.unmap, self.clock
         )
         operations = self.operations = make_operations(self.machine, trace)
-        self._server = Server(self._control, self.machine, operations, self._devices, jobs, waiting)
+        self._model = Model(self._control, self.machine.device_tree)
+        self._places: dict[Device, model.Device] = {}
+        self._server = Server(
+            self._control, self.machine, operations, self._devices, jobs, waiting, self._model
+        )
         self._server.start()
         self._nodes: list[Path] = []  # those that we made
         self._started: list[Process] = []
 
-    def appear(self, device: Device) -> None:
+    def appear(self, device: Device, dev: model.Device | None = None) -> None:
         """Make `device` openable.
 
         Below /dev the kernel makes the node; elsewhere, and where /dev is not the kernel's, we do.
@@ -74,16 +74,37 @@ class KernelHost(Host):
         if os.path.lexists(node):
             raise DriverError(f"{node} exists already, and belongs to somebody else")
         name = node_name(device.node) or f"mapdev-{os.getpid()}-{node.name}"
+        place = self._model.describe(dev, device.driver.name) if dev is not None else None
         try:
-            self._devices.create(device, name)
+            number = self._devices.create(device, name, place.address if place is not None else 0)
         except FileExistsError:
             raise DriverError(f"the kernel has a device {name} already") from None
+        if dev is not None and place is not None:
+            dev.devt = device.inode.i_rdev  # another one, if somebody has that which it wished for
+            self._places[device] = dev
+            self._model.know(dev, number, place)
         if not node.exists():
             self._make_node(node, device)
 
     def vanish(self, device: Device) -> None:
-        """Refuse: the module removes a device only when its host ends."""
-        raise DriverError("the kernel host can't remove a device while it serves")
+        """Take the node of `device` away; what is done with its files fails with ENODEV."""
+        device.is_gone = True
+        dev = self._places.pop(device, None)
+        if dev is not None:
+            self._model.forget(dev)
+        self._devices.remove(device)
+        node = Path(device.node)
+        if node in self._nodes:
+            self._nodes.remove(node)
+            node.unlink(missing_ok=True)
+        self._server.jobs.submit(lambda: self._server.hang_up(device))
+
+    def add_tree(self, text: str) -> None:
+        """Refuse: what is recorded of another machine would be in the way of this one's own.
+
+        :raises DriverError: always.
+        """
+        raise DriverError("recorded machines are for the embedded host")
 
     def _make_node(self, node: Path, device: Device) -> None:
         status = device.inode
@@ -159,6 +180,8 @@ class KernelHost(Host):
         if left:
             pages = sum(buffer.nr_pages for buffer in left)
             self.leaks.append(f"{pages} pages are still in use")
+            for buffer in left:
+                buffer.take_back()
         self._control.close()
 
 

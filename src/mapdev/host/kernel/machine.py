@@ -315,5 +315,5 @@ class KernelMachine(Activity):
         found = self.owned_by(owner)
         for buffer in tuple(self.buffers.by_id.values()):
             if buffer.owner == owner:
-                self.buffers.free(buffer)
+                self.buffers.take_back(buffer)
         return found

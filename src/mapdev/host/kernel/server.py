@@ -7,6 +7,7 @@ files are answered here, those about areas in `vm_ops`; `_handlers` has them all
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Callable
 from functools import partial
@@ -18,6 +19,7 @@ from mapdev.host.core.files import OpenFile, access_mode, new_file
 from mapdev.host.core.loop import Jobs, Loop
 from mapdev.host.core.operations import Operations
 from mapdev.host.core.polling import Polling
+from mapdev.host.core.sysfs import bin_read, bin_write, show, store
 from mapdev.host.core.waiting import Waiting, WouldWait
 from mapdev.host.kernel import request as at
 from mapdev.host.kernel import uapi
@@ -26,9 +28,11 @@ from mapdev.host.kernel.commands import Commands
 from mapdev.host.kernel.control import Control
 from mapdev.host.kernel.devices import Devices
 from mapdev.host.kernel.machine import KernelMachine
+from mapdev.host.kernel.model import Model
 from mapdev.host.kernel.request import Got
 from mapdev.host.kernel.vm_ops import Areas
 from mapdev.linux.fs import File
+from mapdev.linux.kernfs import KernfsNode
 from mapdev.linux.log import log
 
 
@@ -60,11 +64,13 @@ class Server(Loop):
         devices: Devices,
         jobs: Jobs,
         waiting: Waiting,
+        model: Model,
     ) -> None:
         super().__init__(jobs, waiting, Polling(self._show_ready), operations)
         self.control = control
         self.files: dict[int, KernelFile] = {}
         self._devices = devices
+        self._model = model
         self.commands = Commands(control, jobs.in_thread, self._handle)
         self.areas = Areas(control, operations, machine, devices)
         self.known_area = self.areas.known
@@ -77,6 +83,10 @@ class Server(Loop):
             uapi.POLL: self._poll,
             uapi.FSYNC: self._fsync,
             uapi.RELEASE: self._release,
+            uapi.ATTR_SHOW: self._attr_show,
+            uapi.ATTR_STORE: self._attr_store,
+            uapi.BIN_READ: self._bin_read,
+            uapi.BIN_WRITE: self._bin_write,
             **self.areas.handlers,
         }
 
@@ -156,7 +166,9 @@ class Server(Loop):
 
     def _open(self, call: KernelCall) -> int:
         got = call.got
-        device = self._devices.by_id[got[at.DEVICE]]
+        device = self._devices.by_id.get(got[at.DEVICE])
+        if device is None:
+            raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
         open_file = KernelFile(got[at.FILE], device, got[at.F_FLAGS], got[at.ARG0], call.id)
         self.files[open_file.id] = open_file
         call.file, call.owner = open_file, device.driver
@@ -199,6 +211,7 @@ class Server(Loop):
         if open_file is not None:
             self.polling.discard(open_file)
             self.operations.release(open_file)
+            self._devices.forget(open_file.device)
 
     def _read(self, call: KernelCall) -> int:
         count, pos, addr = call.got[at.ARG0], call.got[at.ARG1], call.got[at.ARG2]
@@ -219,6 +232,65 @@ class Server(Loop):
     def _fsync(self, call: KernelCall) -> int:
         start, end, datasync = call.got[at.ARG0], call.got[at.ARG1], call.got[at.ARG2]
         return self.operations.fsync(call, bool(datasync), start, end)
+
+    def hang_up(self, device: Device) -> None:
+        """End what waits on files and attributes of a device that was removed."""
+        self.waiting.device_gone(device)
+        for call in self.waiting:
+            if call.file.device.is_gone:
+                self.waiting.device_gone(call.file.device)
+        self.polling.refresh(device.driver)
+
+    # --- attributes -------------------------------------------------------------------------
+
+    def _about(self, call: KernelCall) -> KernfsNode:
+        """Know which attribute a call is about."""
+        call.file = self._model.file_of(call.got[at.ARG0])
+        call.owner = call.file.device.owner
+        node: KernfsNode = call.file.device.inode.i_private
+        return node
+
+    def _number(self, call: KernelCall, operation: str, taken: Any, most: int) -> int:
+        """Return how many bytes a driver has taken; -EAGAIN is no reason to wait."""
+        if taken == -errno.EAGAIN:
+            return -errno.EAGAIN
+        return self.operations.number(call, operation, taken, most)
+
+    def _attr_show(self, call: KernelCall) -> int:
+        node = self._about(call)
+
+        def ask() -> int:
+            text = show(node)
+            return text if isinstance(text, int) else call.give(text)
+
+        return self.operations.call_method(call, "show", ask)
+
+    def _attr_store(self, call: KernelCall) -> int:
+        node, data = self._about(call), call.payload
+
+        def take() -> int:
+            return self._number(call, "store", store(node, data), len(data))
+
+        return self.operations.call_method(call, "store", take)
+
+    def _bin_read(self, call: KernelCall) -> int:
+        node, count, pos = self._about(call), call.got[at.ARG1], call.got[at.ARG2]
+
+        def read() -> int:
+            found = bin_read(node, pos, count)
+            if found == -errno.EAGAIN:
+                return -errno.EAGAIN
+            return call.give(self.operations.data(call, "read", found, count))
+
+        return self.operations.call_method(call, "read", read)
+
+    def _bin_write(self, call: KernelCall) -> int:
+        node, data, pos = self._about(call), call.payload, call.got[at.ARG2]
+
+        def take() -> int:
+            return self._number(call, "write", bin_write(node, data, pos), len(data))
+
+        return self.operations.call_method(call, "write", take)
 
     # --- readiness --------------------------------------------------------------------------
 

@@ -11,18 +11,24 @@ from fcntl import ioctl as ioctl  # keeps the interpreter's lock if the structur
 
 from mapdev.linux.errnos import ERESTARTSYS as ERESTARTSYS
 
-ABI = 1 << 16 | 1
+ABI = 1 << 16 | 2
 NO_SLOT = 0xFFFFFFFF
 INLINE = 256
 PAGE = 4096
 
-FEATURE_CONTIG, FEATURE_PHYS, FEATURE_SHOW = 1, 2, 4
+FEATURE_CONTIG, FEATURE_PHYS, FEATURE_SHOW, FEATURE_MODEL = 1, 2, 4, 8
 
 HAS_READ, HAS_WRITE, HAS_LLSEEK, HAS_IOCTL, HAS_POLL, HAS_MMAP, HAS_FSYNC = (
     1 << n for n in range(7)
 )
 HAS_ALL = 0x7F
-CREATE_ANON = 1
+CREATE_ANON, CREATE_NO_NUMBER = 1, 2
+
+OBJECT_CLASS, OBJECT_BUS, OBJECT_DRIVER = range(3)
+ATTR_BINARY, ATTR_READ, ATTR_WRITE = 1, 2, 4
+ATTR_ADD, ATTR_REMOVE, ATTR_NOTIFY = range(3)
+MODEL_PLATFORM, MODEL_ANY_MODE = 1, 2
+ATTRS_MAX, ENV_MAX, WORD_MAX, NAME_MAX = 128, 2048, 64, 128
 
 BUF_PAGES, BUF_CONTIG, BUF_VMALLOC, BUF_PHYS = range(4)
 CACHED, UNCACHED, WRITECOMBINE = range(3)
@@ -35,6 +41,7 @@ PAGE_RESERVED, PAGE_HEAD, PAGE_TAIL, PAGE_SLAB, PAGE_BUDDY, PAGE_BUFFER = (1 << 
 
 NONE, OPEN, READ, WRITE, LLSEEK, IOCTL, POLL, FSYNC, MMAP = range(9)
 FAULT, PAGE_MKWRITE, PFN_MKWRITE, MAY_SPLIT, MREMAP, MPROTECT, ACCESS = range(16, 23)
+ATTR_SHOW, ATTR_STORE, BIN_READ, BIN_WRITE = range(24, 28)
 RELEASE, VMA_OPEN, VMA_CLOSE, VMA_ABORT, INTERRUPT, GONE = range(32, 38)
 RESULT = 48
 
@@ -72,7 +79,51 @@ class Create(Structure):
     _fields_ = (
         ("flags", c_uint32), ("has", c_uint32), ("mode", c_uint32), ("uid", c_uint32),
         ("gid", c_uint32), ("major", c_uint32), ("minor", c_uint32), ("id", c_uint32),
-        ("name", c_char * 128), ("reserved", c_uint64 * 2),
+        ("name", c_char * NAME_MAX), ("model", c_uint64), ("reserved", c_uint64),
+    )  # fmt: skip
+
+
+class Object(Structure):
+    """struct mapdev_object."""
+
+    _fields_ = (
+        ("kind", c_uint32), ("bus", c_uint32), ("id", c_uint32), ("reserved", c_uint32),
+        ("name", c_char * WORD_MAX),
+    )  # fmt: skip
+
+
+class Attribute(Structure):
+    """struct mapdev_attribute."""
+
+    _fields_ = (
+        ("tag", c_uint64), ("size", c_uint64), ("mode", c_uint32), ("flags", c_uint32),
+        ("name", c_char * WORD_MAX), ("group", c_char * WORD_MAX),
+    )  # fmt: skip
+
+
+class Model(Structure):
+    """struct mapdev_model."""
+
+    _fields_ = (
+        ("flags", c_uint32), ("class_id", c_uint32), ("bus", c_uint32), ("driver", c_uint32),
+        ("parent", c_uint32), ("nr_attrs", c_uint32), ("env_len", c_uint32),
+        ("reserved", c_uint32), ("attrs", c_uint64), ("env", c_uint64), ("name", c_char * NAME_MAX),
+        ("type", c_char * WORD_MAX), ("region", c_char * WORD_MAX),
+    )  # fmt: skip
+
+
+class AttrChange(Structure):
+    """struct mapdev_attr_change."""
+
+    _fields_ = (("device", c_uint32), ("kind", c_uint32), ("attr", Attribute))
+
+
+class Uevent(Structure):
+    """struct mapdev_uevent."""
+
+    _fields_ = (
+        ("device", c_uint32), ("action", c_uint32), ("env_len", c_uint32), ("extra_len", c_uint32),
+        ("env", c_uint64), ("extra", c_uint64),
     )  # fmt: skip
 
 
@@ -225,6 +276,10 @@ IOC_UNMAP = _ioc(_W, 0x89, Unmap)
 IOC_ALIVE = _ioc(_W, 0x8A, Alive)
 IOC_KICK = _ioc(_NO, 0x8B, None)
 IOC_SHOW = _ioc(_W, 0x8C, Show)
+IOC_OBJECT = _ioc(_WR, 0x8D, Object)
+IOC_FORGET = _ioc(_W, 0x8E, Id)
+IOC_ATTR = _ioc(_W, 0x8F, AttrChange)
+IOC_UEVENT = _ioc(_W, 0x90, Uevent)
 
 
 def signed(value: int) -> int:

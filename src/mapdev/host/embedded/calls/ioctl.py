@@ -47,7 +47,7 @@ def ioctl(kernel: Subsystems, call: Call, open_file: OpenFile) -> Result:
         if result is not None:
             return result
     if "ioctl" not in open_file.device.has:
-        raise _error(errno.ENODEV if open_file.device.is_gone else errno.ENOTTY)
+        raise _error(errno.ENOTTY)  # of a device that is gone, too
     return kernel.operations.ioctl(call, cmd, arg)
 
 
