@@ -42,6 +42,8 @@ class Operation(IntEnum):
     IOCTL = 16
     FLUSH = 17
     FASYNC = 18
+    SHOW = 19
+    STORE = 20
 
 
 class ApiUse(IntEnum):
@@ -113,7 +115,11 @@ class Control(Driver):
 
     @ioctl(_command(2), Request)
     def reset(self, file: File, request: Request) -> None:
-        self._device(request).reset()
+        device = self._device(request)
+        device.reset()
+        exists = getattr(device, "exists", None)
+        if exists is not None:
+            exists(True)
 
     @ioctl(_command(3), Request)
     def set_result(self, file: File, request: Request) -> None:
@@ -146,3 +152,9 @@ class Control(Driver):
         device = self._device(request)
         device.mask = request.value
         linux.wake_up_interruptible(device.queue)
+
+    @ioctl(_command(8), Request)
+    def unit(self, file: File, request: Request) -> None:
+        exists = getattr(self._device(request), "exists", None)
+        if exists is not None:
+            exists(bool(request.value))

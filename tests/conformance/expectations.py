@@ -16,7 +16,7 @@ KNOWN = HERE / "known_differences.tsv"
 KNOWN_HEADER = ("host", "row", "device", "observed", "reason")
 
 COMMON_DEVICES = ("pfn", "vmalloc", "insert", "inserts", "fault", "faultpfn")
-FILE_DEVICES = ("nommap", "bare", "stream", "seekless", "ready", "commands", "refuse")
+FILE_DEVICES = ("nommap", "bare", "stream", "seekless", "ready", "commands", "refuse", "sensor")
 UNEXPLAINED = "?"
 """How a reason begins that somebody has to write."""
 

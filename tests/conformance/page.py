@@ -48,8 +48,9 @@ by vm_insert_pages; `fault` gives pages when they are touched, `faultpfn` insert
 devices with one row or a few are called "others". "files" are devices that are not mapped: `nommap` can
 be read, written and positioned, `seekless` has a position and no lseek, `stream` has none, `ready` is a
 stream with a poll operation, `commands` takes all ioctl commands and has fsync, flush and fasync,
-`bare` has open and release alone, and the open operation of `refuse` fails as told. Their rows are about
-opening, reading, polling, locks and the like; they were asked of Linux 6.1 and 6.12. `memfd` is no device: the same rows on a plain memfd
+`bare` has open and release alone, and the open operation of `refuse` fails as told; `sensor` has, besides,
+a device of a class in /sys, with attributes. Their rows are about
+opening, reading, polling, locks, attributes, uevents and the like; they were asked of Linux 6.1 and 6.12. `memfd` is no device: the same rows on a plain memfd
 of the program's own, which the host has to leave alone.
 
 What is the same on both sides is shown as "…". Where kernels differ among themselves, a host is

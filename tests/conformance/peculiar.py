@@ -37,7 +37,7 @@ from mapdev.linux import (
     vmalloc,
 )
 
-from . import plain
+from . import plain, sensor
 from .control import ApiUse, Operation
 from .devices import (
     SIZE,
@@ -232,4 +232,5 @@ DEVICES: dict[str, type[Pages]] = {
     "iomap": IoMap,
     "api": Api,
     **plain.DEVICES,
+    **sensor.DEVICES,
 }

@@ -19,7 +19,7 @@ enum ref_operation {
 	REF_VM_OPEN, REF_VM_CLOSE, REF_FAULT, REF_MKWRITE, REF_PFN_MKWRITE,
 	REF_FSYNC, REF_MREMAP, REF_MAY_SPLIT, REF_MPROTECT, REF_ACCESS,
 	REF_READ, REF_WRITE,
-	REF_LLSEEK, REF_IOCTL, REF_FLUSH, REF_FASYNC,
+	REF_LLSEEK, REF_IOCTL, REF_FLUSH, REF_FASYNC, REF_SHOW, REF_STORE,
 	REF_NR_OPERATIONS
 };
 
@@ -63,5 +63,6 @@ struct ref_request {
 #define REF_PEEK	_IOWR('R', 5, struct ref_request)
 #define REF_POKE	_IOWR('R', 6, struct ref_request)
 #define REF_MASK	_IOWR('R', 7, struct ref_request)	/* what poll answers; wakes who waits */
+#define REF_UNIT	_IOWR('R', 8, struct ref_request)	/* "sensor": 1 its unit comes, 0 it goes */
 
 #endif

@@ -12,7 +12,7 @@
 static const char *const operation_names[REF_NR_OPERATIONS] = {
 	"open", "release", "mmap", "vm_open", "vm_close", "fault", "mkwrite", "pfn_mkwrite",
 	"fsync", "mremap", "may_split", "mprotect", "access", "read", "write",
-	"llseek", "ioctl", "flush", "fasync",
+	"llseek", "ioctl", "flush", "fasync", "show", "store",
 };
 
 static int control = -1;

@@ -60,7 +60,9 @@ static int ref_do(struct ref_device *dev, unsigned int command, struct ref_reque
 		return ref_get(dev, request);
 	case REF_RESET:
 		ref_reset(dev);
-		return 0;
+		return ref_unit_exists(true);
+	case REF_UNIT:
+		return ref_unit_exists(request->value);
 	case REF_RETURN:
 		dev->result = request->value;
 		return 0;

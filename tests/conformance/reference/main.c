@@ -34,6 +34,7 @@ static const struct ref_kind ref_kinds[] = {
 	{ "ready", REF_SINGLE_PAGES, NULL, &ref_ready_fops },
 	{ "commands", REF_SINGLE_PAGES, NULL, &ref_commands_fops },
 	{ "refuse", REF_SINGLE_PAGES, NULL, &ref_refuse_fops },
+	{ "sensor", REF_SINGLE_PAGES, NULL, &ref_bare_fops },
 };
 
 /* For benchmarks: the usual ways to map much. */
@@ -120,18 +121,21 @@ static int ref_make_all(void)
 
 static int __init ref_init(void)
 {
-	int ret = ref_make_all();
+	int ret = ref_make_all() ?: ref_sensor_init();
 
 	if (!ret)
 		ret = misc_register(&ref_control);
-	if (ret)
+	if (ret) {
+		ref_sensor_exit();
 		ref_remove_all();
+	}
 	return ret;
 }
 
 static void __exit ref_exit(void)
 {
 	misc_deregister(&ref_control);
+	ref_sensor_exit();
 	ref_remove_all();
 }
 

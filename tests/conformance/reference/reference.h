@@ -118,6 +118,11 @@ int ref_fill_iomap(struct ref_device *dev, struct vm_area_struct *vma);
 int ref_fill_api(struct ref_device *dev, struct vm_area_struct *vma);
 int ref_fill_vmalloc_range(struct ref_device *dev, struct vm_area_struct *vma);
 
+/* sensor.c */
+int ref_sensor_init(void);
+void ref_sensor_exit(void);
+int ref_unit_exists(bool wanted);
+
 /* control_device.c */
 extern struct miscdevice ref_control;
 
