@@ -161,7 +161,7 @@ def expected(host: EmbeddedHost) -> tuple[set[Any], set[int], set[Any]]:
 
 
 @needs_browser
-@pytest.mark.parametrize("driver", ["contiguous", "vmalloc", "lazy", "framebuffer"])
+@pytest.mark.parametrize("driver", ["contiguous", "vmalloc", "lazy", "framebuffer", "registers"])
 def test_the_page_shows_what_the_host_says(
     driver: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,7 +170,7 @@ def test_the_page_shows_what_the_host_says(
     with mapdev.host("64M") as host:
         snapshot, events = watch(host.listen())
         page = Page("a host", snapshot, events)
-        host.add(driver, "/dev/x")
+        host.add(driver, "/dev/x", **({"base": 0} if driver == "registers" else {}))
         with host.popen(
             [sys.executable, "-S", "-c", CLIENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         ) as client:
