@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 /* The module mapdev._native: see native.h. */
 #include "native.h"
+#include "redirect.h"
 
 struct module {
-	PyObject *names_type;	/* first: quick.c finds it there */
+	PyObject *names_type;	/* first: quick.c and table.c find it there */
+	PyObject *gate_type;	/* second: quick.c finds it there */
 };
 
 static PyMethodDef functions[] = {
@@ -40,6 +42,7 @@ static int execute(PyObject *module)
 	struct module *state = PyModule_GetState(module);
 
 	if (add_type(module, &mapdev_names_spec, &state->names_type) ||
+	    add_type(module, &mapdev_gate_spec, &state->gate_type) ||
 	    add_type(module, &mapdev_quick_spec, NULL))
 		return -1;
 	return PyModule_AddIntConstant(module, "VERSION", MAPDEV_NATIVE_VERSION);
@@ -50,6 +53,7 @@ static int traverse(PyObject *module, visitproc visit, void *arg)
 	struct module *state = PyModule_GetState(module);
 
 	Py_VISIT(state->names_type);
+	Py_VISIT(state->gate_type);
 	return 0;
 }
 
@@ -58,6 +62,7 @@ static int clear(PyObject *module)
 	struct module *state = PyModule_GetState(module);
 
 	Py_CLEAR(state->names_type);
+	Py_CLEAR(state->gate_type);
 	return 0;
 }
 

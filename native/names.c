@@ -6,6 +6,7 @@
  * So the sets are changed under a lock that the comparing side takes for reading.
  */
 #include "native.h"
+#include "gate.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -58,6 +59,52 @@ bool mapdev_names_is_merged(struct names *names, const char *name, size_t size)
 	return found;
 }
 
+static void mark(uint64_t *bits, uint32_t size, const struct name *name)
+{
+	uint32_t hash = 0;
+
+	for (size_t i = 0; i < name->size; i++)
+		hash = gate_hash(hash, (uint8_t)name->text[i]);
+	hash = gate_bit(hash) % size;
+	__atomic_or_fetch(&bits[hash / 64], 1ul << hash % 64, __ATOMIC_RELAXED);
+}
+
+/* Show clients a set; at no moment a name that stays is missing. Under the lock. */
+static void show_set(const struct set *set, uint64_t *bits, uint32_t size)
+{
+	static const uint64_t nothing[GATE_OURS / 64];
+	uint64_t new[GATE_OURS / 64];
+
+	memcpy(new, nothing, size / 8);
+	for (int i = 0; i < BUCKETS; i++)
+		for (const struct name *name = set->buckets[i]; name; name = name->next)
+			mark(new, size, name);
+	for (uint32_t i = 0; i < size / 64; i++)
+		__atomic_store_n(&bits[i], new[i], __ATOMIC_RELAXED);
+}
+
+static void show(struct names *names, bool is_merged)
+{
+	if (!names->table)
+		return;
+	if (is_merged)
+		show_set(&names->merged, names->table->merged, GATE_MERGED);
+	else
+		show_set(&names->ours, names->table->ours, GATE_OURS);
+}
+
+/* Show clients the names in the gate's table from now on; NULL: no longer. */
+void mapdev_names_show(struct names *names, struct gate_table *table)
+{
+	pthread_rwlock_wrlock(&names->lock);
+	names->table = table;
+	if (table)
+		table->is_careful = names->is_careful;
+	show(names, false);
+	show(names, true);
+	pthread_rwlock_unlock(&names->lock);
+}
+
 static PyObject *names_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
 	struct names *self;
@@ -101,9 +148,9 @@ static PyObject *change(PyObject *object, PyObject *args, bool is_new)
 	struct name *spare = NULL, **at;
 	const char *text;
 	Py_ssize_t size;
-	int is_merged;
+	int is_merged, is_twice = 0;
 
-	if (!PyArg_ParseTuple(args, "y#p", &text, &size, &is_merged))
+	if (!PyArg_ParseTuple(args, "y#p|p", &text, &size, &is_merged, &is_twice))
 		return NULL;
 	if (is_new) {
 		spare = malloc(sizeof(*spare) + size);
@@ -116,12 +163,20 @@ static PyObject *change(PyObject *object, PyObject *args, bool is_new)
 	Py_BEGIN_ALLOW_THREADS
 	pthread_rwlock_wrlock(&self->lock);
 	at = find(is_merged ? &self->merged : &self->ours, text, size);
+	self->is_careful |= is_twice;
+	if (self->table)
+		self->table->is_careful = self->is_careful;
 	if (is_new && !*at) {
 		*at = spare;
+		if (self->table && is_merged)
+			mark(self->table->merged, GATE_MERGED, spare);
+		else if (self->table)
+			mark(self->table->ours, GATE_OURS, spare);
 		spare = NULL;
 	} else if (!is_new && *at) {
 		spare = *at;
 		*at = spare->next;
+		show(self, is_merged);
 	}
 	pthread_rwlock_unlock(&self->lock);
 	Py_END_ALLOW_THREADS
@@ -140,7 +195,8 @@ static PyObject *names_discard(PyObject *object, PyObject *args)
 }
 
 static PyMethodDef methods[] = {
-	{ "add", names_add, METH_VARARGS, "add(name, is_merged): add to one of the two sets." },
+	{ "add", names_add, METH_VARARGS, "add(name, is_merged, is_twice=False): add to one of the two sets; is_twice: it hides one that\n"
+	  "exists for real." },
 	{ "discard", names_discard, METH_VARARGS, "discard(name, is_merged): remove from it." },
 	{ 0 },
 };

@@ -10,6 +10,7 @@
  *	classify.c	which calls concern no device
  *	serve.c		waits for calls and passes these on, without the interpreter's lock (the GIL)
  *	quick.c		the class Quick, by which Python waits for the others
+ *	gate.h		the gate: calls that clients pass on themselves; its files
  *	syscalls.c	process_vm_readv, process_vm_writev, ptrace and others, one function each
  *	module.c	the module
  *
@@ -34,7 +35,7 @@
 #include <sys/epoll.h>
 
 /* Raised when C and Python have to change together; mapdev.host.embedded.native compares it. */
-#define MAPDEV_NATIVE_VERSION 2
+#define MAPDEV_NATIVE_VERSION 3
 
 /* --- names.c --------------------------------------------------------------------------------- */
 
@@ -55,10 +56,15 @@ struct names {
 	pthread_rwlock_t lock;	/* taken without the GIL */
 	struct set ours;	/* a path with one of these anywhere may be the host's */
 	struct set merged;	/* directories that exist and have names of the host's */
+	struct gate_table *table;	/* where clients see them, or NULL */
+	uint32_t is_careful;	/* some hide names that exist for real */
 };
 
 extern PyType_Spec mapdev_names_spec;
 
+struct gate_table;
+
+void mapdev_names_show(struct names *names, struct gate_table *table);
 bool mapdev_names_any(struct names *names, const char *path, size_t size);
 bool mapdev_names_is_merged(struct names *names, const char *name, size_t size);
 
@@ -113,11 +119,14 @@ enum verdict mapdev_classify(const struct rules *rules, const struct state *stat
 
 #define MANY 64		/* events at a time */
 
+struct gate;
+
 struct quick {
 	PyObject_HEAD
 	PyObject *listeners;	/* dict: the keys are their descriptors */
 	PyObject *links;	/* dict: the keys are the links of open devices */
 	struct names *names;
+	struct gate *gate;	/* or NULL */
 	int epoll;
 	bool is_waiting;
 	struct rules rules;

@@ -7,6 +7,7 @@
  * it copies at its start (listeners, struct state) is changed by that thread alone.
  */
 #include "native.h"
+#include "redirect.h"
 
 #include <errno.h>
 #include <math.h>
@@ -161,12 +162,29 @@ static PyObject *quick_wait(PyObject *object, PyObject *const *args, Py_ssize_t 
 		return NULL;
 	if (self->is_waiting)
 		return PyErr_Format(PyExc_RuntimeError, "another thread waits already");
+	if (self->gate)
+		mapdev_gate_set_state(self->gate, &wait.state);
 	if (copy_listeners(self))
 		return NULL;
 	self->is_waiting = true;
 	result = wait_until_python(self, &wait);
 	self->is_waiting = false;
 	return result;
+}
+
+static PyObject *quick_use(PyObject *object, PyObject *gate)
+{
+	struct quick *self = (struct quick *)object;
+	PyObject **types = PyType_GetModuleState(Py_TYPE(object));
+	int fits = types ? PyObject_IsInstance(gate, types[1]) : 0;
+
+	if (fits < 0)
+		return NULL;
+	if (!fits || self->gate)
+		return PyErr_Format(PyExc_TypeError, "use takes a Gate, once");
+	Py_INCREF(gate);
+	self->gate = (struct gate *)gate;
+	Py_RETURN_NONE;
 }
 
 static PyObject *quick_is_foreign(PyObject *object, PyObject *const *args, Py_ssize_t count)
@@ -268,6 +286,7 @@ static int quick_traverse(PyObject *object, visitproc visit, void *arg)
 	Py_VISIT(self->listeners);
 	Py_VISIT(self->links);
 	Py_VISIT((PyObject *)self->names);
+	Py_VISIT((PyObject *)self->gate);
 	return 0;
 }
 
@@ -280,6 +299,7 @@ static void quick_dealloc(PyObject *object)
 	Py_XDECREF(self->listeners);	/* no tp_clear: a cycle goes through a dict, which has one */
 	Py_XDECREF(self->links);
 	Py_XDECREF((PyObject *)self->names);
+	Py_XDECREF((PyObject *)self->gate);
 	free(self->fds);
 	PyObject_GC_Del(object);
 	Py_DECREF(type);
@@ -332,6 +352,7 @@ static PyMethodDef methods[] = {
 	{ "wait", (PyCFunction)(void (*)(void))quick_wait, METH_FASTCALL,
 	  "wait(due, needs_all_calls, has_spaces, roots_differ, has_visitors): wait for anything but calls that\n"
 	  "concern no device; give (events, None), or ([event], call) for a call that was taken." },
+	{ "use", quick_use, METH_O, "use(gate): redirect calls of clients to it." },
 	{ "is_foreign", (PyCFunction)(void (*)(void))quick_is_foreign, METH_FASTCALL,
 	  "is_foreign(notification, needs_all_calls, ...): say whether a call would be passed on." },
 	{ 0 },

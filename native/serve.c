@@ -6,6 +6,7 @@
  * that came together with one is not received here.
  */
 #include "native.h"
+#include "redirect.h"
 
 #include <errno.h>
 #include <math.h>
@@ -93,6 +94,9 @@ enum outcome mapdev_serve(const struct quick *self, struct wait *wait)
 			return FAILED;
 		}
 		mapdev_words_of(wait->call, &notification);
+		if (self->gate &&
+		    mapdev_redirect(self->gate, wait->events[wait->next].data.fd, wait->call))
+			continue;
 		switch (mapdev_classify(&self->rules, &wait->state, self->names, wait->call,
 					wait->link)) {
 		case HAND_OVER:

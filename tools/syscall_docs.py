@@ -36,6 +36,7 @@ PROGRAMS = {
     "ioctl": "descriptor is low or in the range; always for commands of a userfaultfd",
     "ptrace": "PEEKTEXT, PEEKDATA, POKETEXT and POKEDATA",
     "socket": "of the kind NETLINK_KOBJECT_UEVENT",
+    "prctl": "PR_SET_SECCOMP",
     "connect": "descriptor is in the range, or the address is not as long as one of the internet",
 }
 
@@ -124,6 +125,8 @@ def _note(block: str) -> Note:
 def when(call: Syscall) -> str:
     """Say when the filter hands `call` over."""
     text = PROGRAMS[call.name] if call.when == "program" else WHEN[call.when]
+    if call.of_gate:
+        return f"{text}, with `--preload`"
     return f"{text}, where the host shows more than nodes" if call.of_tree else text
 
 

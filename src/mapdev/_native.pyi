@@ -8,8 +8,27 @@ VERSION: int
 class Names:
     """Names by which a path may lead to something of the host's; any thread may change them."""
 
-    def add(self, name: bytes, is_merged: bool, /) -> None: ...
+    def add(self, name: bytes, is_merged: bool, is_twice: bool = ..., /) -> None: ...
     def discard(self, name: bytes, is_merged: bool, /) -> None: ...
+
+class Gate:
+    """Passes on calls in clients; see native/gate.h. Used by its host's thread only."""
+
+    def __new__(
+        cls,
+        names: Names,
+        rules: Iterable[tuple[int, int, int, int, int, int, bool, bool]],
+        prefixes: Iterable[bytes],
+        base: int,
+        secret: int,
+        filters: int,
+        /,
+    ) -> Gate: ...
+    def add_state(self, bits: int, stays: bool, /) -> None: ...
+    def redirect(self, listener: int, notification: bytes | bytearray, /) -> bool: ...
+    def close_in(self, tid: int, /) -> None: ...
+    def counts(self) -> tuple[int, int]: ...
+    def check(self, number: int, a: int, b: int, c: int, d: int, e: int, f: int, /) -> int: ...
 
 class Quick:
     """Waits for calls of clients, and passes on those that concern no device."""
@@ -27,6 +46,7 @@ class Quick:
         page_size: int,
         /,
     ) -> Quick: ...
+    def use(self, gate: Gate, /) -> None: ...
     def wait(
         self,
         due: float | None,

@@ -152,6 +152,11 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         help="add the devices that FILE describes, in umockdev's format; their nodes are served by "
         "the drivers that -d puts there. `mapdev record-tree` writes such a file",
     )  # fmt: skip
+    parser.add_argument(
+        "--preload", action=argparse.BooleanOptionalAction, default=False,
+        help="have programs pass on calls that concern no device themselves, by code that is put "
+        "into them: much faster for programs that look at many files (default: no)",
+    )  # fmt: skip
     parser.add_argument("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     parser.set_defaults(function=_run)
 
@@ -199,7 +204,7 @@ def _run(arguments: argparse.Namespace) -> int:
     return _import_run()(
         arguments.device, command, arguments.memory, arguments.descriptors, arguments.verbose,
         arguments.host, arguments.timeout, arguments.watch, arguments.record, arguments.web,
-        arguments.tree,
+        arguments.tree, arguments.preload,
     )  # fmt: skip
 
 

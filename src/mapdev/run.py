@@ -23,6 +23,7 @@ from mapdev.host.core.trace import Trace
 from mapdev.host.embedded import native
 from mapdev.host.embedded.host import EmbeddedHost
 from mapdev.host.embedded.libc import read_signal, signalfd
+from mapdev.host.embedded.syscalls import gate
 from mapdev.host.loading import DriverError, parse_device, told
 from mapdev.host.process import Process
 from mapdev.interruption import Blocked, Interrupted, interruptible, listening
@@ -47,6 +48,7 @@ def run(
     record: str | None = None,
     web: bool = False,
     trees: Sequence[str] = (),
+    preload: bool = False,
 ) -> int:
     """Run `command` with `devices` and return the exit status of ``mapdev run``.
 
@@ -56,16 +58,17 @@ def run(
     :param record: a file into which it is written.
     :param web: show it in a browser.
     :param trees: files that describe devices, see `mapdev.host.core.tree_file`.
+    :param preload: have clients pass on calls themselves, see `mapdev.host.embedded.syscalls.gate`.
     """
     if "/" not in command[0] and not _is_on_path(command[0]):
         # Not left to execvp: to that, a directory of PATH that may not be searched counts more.
         return _complain(f"{command[0]}: command not found", _NOT_FOUND)
     trace = _trace if verbose else None
     if verbose and kind != "kernel":
-        _complain(native.description(), 0)
+        _complain(f"{native.description()}; {gate.description(preload)}", 0)
     make = (
         _kernel_host(trace, timeout) if kind == "kernel"
-        else lambda: EmbeddedHost(memory, trace, descriptors, False, timeout)
+        else lambda: EmbeddedHost(memory, trace, descriptors, False, timeout, False, preload)
     )  # fmt: skip
 
     def work(host: Host) -> int:

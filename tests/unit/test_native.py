@@ -31,9 +31,10 @@ from mapdev.host.embedded.files.overlay import Overlay
 from mapdev.host.embedded.files.paths import Paths
 from mapdev.host.embedded.native import NATIVE, WHY_NOT
 from mapdev.host.embedded.syscalls import notify
+from mapdev.host.embedded.syscalls.gate import make_gate, why_not
 from mapdev.host.embedded.syscalls.notify import NOTIFICATION
 from mapdev.host.embedded.syscalls.quick import NativeQuick, Quick
-from mapdev.host.embedded.syscalls.table import BY_NUMBER
+from mapdev.host.embedded.syscalls.table import BY_NUMBER, GATE_RULES
 from mapdev.host.numbers import AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, UINT_MAX
 from mapdev.linux.kernfs import KernfsNode, KernfsRoot
 from mapdev.linux.numbers import MAP_FIXED, PAGE_SIZE
@@ -86,7 +87,9 @@ class World:
         kernel: Any = SimpleNamespace(
             spaces=self.spaces, paths=self.paths, descriptors=SimpleNamespace(base=BASE),
             files=SimpleNamespace(table=SimpleNamespace(by_link=self.links)),
+            gate=make_gate(self.overlay.native, BASE, 1),
         )  # fmt: skip
+        self.gate = kernel.gate
         self.pure = Quick(kernel)
         self.listeners: dict[Any, Any] = {}
         self.epoll = select.epoll()
@@ -188,6 +191,85 @@ def test_both_pass_on_the_same_calls(
     who = {"own": os.getpid(), "none": (1 << 22) + 1, "zero": 0}[tid]
     call = NOTIFICATION.unpack(NOTIFICATION.pack(7, who, 0, number, arch, 0x1000, *values))
     assert world.native.is_foreign(call) == world.pure.is_foreign(call)
+
+
+PASS, LOOK, LOOK_ALWAYS = 1, 2, 3
+
+
+def _leads_on(call: tuple[int, ...], path: bytes) -> bool:
+    """Say whether a call follows a link, by its path."""
+    (directory, _) = BY_NUMBER[call[3]].paths[0]
+    fd = AT_FDCWD if directory is None else call[6 + directory] & UINT_MAX
+    try:
+        os.readlink(path, dir_fd=None if fd == AT_FDCWD & UINT_MAX or fd == AT_FDCWD else fd)
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(bool(why_not()), reason=f"there is no gate: {why_not()}")
+@settings(
+    max_examples=5 * _MANY,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    number=st.sampled_from([n for n, call in BY_NUMBER.items() if call.name in GATE_RULES]),
+    path=paths, before_the_hole=st.one_of(st.just(0), st.integers(0, 700)),
+    is_ended=st.sampled_from([True] * 9 + [False]),
+    args=st.lists(arguments, min_size=6, max_size=6),
+    spaces=st.integers(0, 2), needs_all=st.sampled_from([False] * 9 + [True]),
+    roots_differ=st.booleans(), is_open=st.booleans(), visitors=st.booleans(),
+)  # fmt: skip
+def test_the_gate_passes_on_nothing_that_the_host_would_look_at(
+    world: World, number: int, path: bytes, before_the_hole: int, is_ended: bool, args: list[Any],
+    spaces: int, needs_all: bool, roots_differ: bool, is_open: bool, visitors: bool,
+) -> None:  # fmt: skip
+    """It may hand over more; and it reads no memory that is not there."""
+    world.memory[:] = b"\xff" * (2 * PAGE_SIZE)
+    path = path.replace(b"TMP", world.directory).partition(b"\0")[0]
+    address = world.put(path + (b"\0" if is_ended else b""), before_the_hole)
+    values = [
+        address if arg == "path" else world.fds[arg[1]] if isinstance(arg, tuple) else arg
+        for arg in args
+    ]
+    world.spaces.count = spaces
+    world.spaces.needs_all_calls = needs_all
+    world.paths.roots_differ, world.visitors.has_visitors = roots_differ, visitors
+    world.links.clear()
+    if is_open:
+        world.links[os.readlink(f"/proc/self/fd/{world.device.fileno()}")] = None
+    world.native.send(0.0)  # which shows the gate all that
+    call = (7, os.getpid(), 0, number, ARCH.AUDIT_ARCH, 0x1000, *values)
+    verdict = world.gate.check(number, *values)
+    if verdict and not world.pure.is_foreign(call):
+        assert verdict in (LOOK, LOOK_ALWAYS)
+        assert _leads_on(call, path)
+
+
+@pytest.mark.skipif(bool(why_not()), reason=f"there is no gate: {why_not()}")
+def test_the_gate_passes_on_what_is_most_frequent(world: World) -> None:
+    world.spaces.count, world.spaces.needs_all_calls = 0, False
+    world.paths.roots_differ = world.visitors.has_visitors = False
+    world.links.clear()
+    world.native.send(0.0)
+    for name, path, flags, expected in [
+        ("openat", b"/dev/x", 0, 0), ("openat", b"dir/x", 0, 0), ("openat", b"/proc/1/maps", 0, 0),
+        ("newfstatat", b"/dev/x", 0, 0), ("newfstatat", b"/dev/y", 0, LOOK),
+        ("newfstatat", b"file", AT_SYMLINK_NOFOLLOW, PASS), ("newfstatat", b"file/", 0, 0),
+        ("newfstatat", b"", AT_EMPTY_PATH, PASS), ("readlink", b"link", 0, PASS),
+    ]:  # fmt: skip
+        address = world.put(path + b"\0", 0)
+        at = 3 if name == "newfstatat" else 2
+        args = [address if name == "readlink" else world.dirfd, address, 0, 0, 0, 0]
+        args[at] = flags
+        assert world.gate.check(ARCH.SYSCALLS[name], *args) == expected, (name, path)
+    # Its answers to open depend on whether this process has threads, which may be cancelled.
+    address = world.put(b"link\0", 0)
+    opened = world.gate.check(ARCH.SYSCALLS["openat"], world.dirfd, address, 0, 0, 0, 0)
+    assert opened in (0, LOOK_ALWAYS)
+    created = world.gate.check(ARCH.SYSCALLS["openat"], world.dirfd, address, os.O_CREAT, 0, 0, 0)
+    assert created == 0
 
 
 @native

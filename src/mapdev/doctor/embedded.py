@@ -23,6 +23,8 @@ _OLDEST = (5, 14)
 # tracker of the open file, and while it starts a socket and a pidfd), and those for a mapping.
 _HOSTS_OWN, _A_CLIENT, _AN_AREA = 40, 8, 4
 _FEW = 16  # programs
+_PATIENCE = 60  # seconds
+_LIBC_AND_LOADER = 2
 
 
 def _kernel() -> Finding:
@@ -141,6 +143,23 @@ def _extension() -> Finding:
     return Finding("extension", None if native.NATIVE is None else True, native.description())
 
 
+def _gate() -> Finding:
+    """Run a program that looks at files, and see whether it does so itself."""
+    from mapdev.host.embedded.host import EmbeddedHost
+    from mapdev.host.embedded.syscalls import gate
+
+    if why := gate.why_not():
+        return Finding("gate", None, f"programs hand over each call with a path: {why}")
+    with EmbeddedHost("1M", prepare=False, preload=True) as host:
+        host.run([sys.executable, "-S", "-c", "pass"], capture_output=True, timeout=_PATIENCE)
+        found = host.subsystems.gate
+        images = found.counts()[0] if found is not None else 0
+    if images < _LIBC_AND_LOADER:
+        return Finding("gate", None, "programs hand over each call with a path: their C library "
+                       "could not be redirected")  # fmt: skip
+    return Finding("gate", True, f"with --preload, {gate.description(True)}")
+
+
 def _works() -> Finding:
     """Let a program open, read and map a device."""
     import mapdev
@@ -165,5 +184,5 @@ def _works() -> Finding:
 
 CHECKS: tuple[Callable[[], Finding], ...] = (
     _architecture, _kernel, _seccomp, _ptrace, _poll, _faults, _descriptors, _areas, _extension,
-    _works,
+    _gate, _works,
 )  # fmt: skip

@@ -45,6 +45,9 @@ from mapdev.host.embedded.server import Server
 from mapdev.host.embedded.signals import SignalWatch
 from mapdev.host.embedded.subsystems import Subsystems
 from mapdev.host.embedded.syscalls import filter as seccomp
+from mapdev.host.embedded.syscalls.gate import END as GATE_END
+from mapdev.host.embedded.syscalls.gate import FILES, VISITORS, make_gate
+from mapdev.host.embedded.syscalls.gate import START as GATE_START
 from mapdev.host.embedded.syscalls.launch import ClientProcess
 from mapdev.host.embedded.watcher import Watcher
 from mapdev.host.loading import DriverError
@@ -71,6 +74,9 @@ class EmbeddedHost(Host):
     :param timeout: seconds after which an operation of a driver is ended, see `Host`.
     :param hotplug: programs may look for class devices before the first is there. If not, those
         that were started before it miss its uevents, getcwd in its directories and the like.
+    :param preload: have clients pass on calls that concern no device themselves, where that is
+        possible: see `mapdev.host.embedded.syscalls.gate`. Programs that look at many files are
+        much faster then.
     :raises OSError: there is not enough memory or there are not enough descriptors.
     """
 
@@ -82,6 +88,7 @@ class EmbeddedHost(Host):
         prepare: bool = True,
         timeout: float | None = None,
         hotplug: bool = False,
+        preload: bool = False,
     ) -> None:
         self._hotplug = hotplug
         super().__init__(timeout, verbose=trace is not None)
@@ -89,14 +96,16 @@ class EmbeddedHost(Host):
         limits.raise_limit()
         try:
             self._begin(
-                memory, trace, limit if descriptors is None else descriptors, limit, prepare
-            )
+                memory, trace, limit if descriptors is None else descriptors, limit, prepare,
+                preload,
+            )  # fmt: skip
         except BaseException:
             limits.restore_limit()
             raise
 
     def _begin(
-        self, memory: int | str, trace: Trace | None, low: int, limit: int, prepare: bool
+        self, memory: int | str, trace: Trace | None, low: int, limit: int, prepare: bool,
+        preload: bool,
     ) -> None:  # fmt: skip
         watcher = Watcher()
         listeners = Listeners(watcher)
@@ -113,9 +122,16 @@ class EmbeddedHost(Host):
         fd_allocator = FdAllocator(descriptors)
         messages = Messages()
         locks = Locks(self.machine)
-        table = FileTable()
         overlay = Overlay(self.machine.device_tree.root, serve_attribute)
-        directories = Directories(overlay, fd_allocator)
+        injector = Injector(mappings, fd_allocator.scratch, listeners, messages)
+        gate = make_gate(overlay.native, descriptors.base, injector.secret) if preload else None
+
+        def hand_over(why: int) -> None:
+            if gate is not None:
+                gate.add_state(why, False)
+
+        table = FileTable(lambda: hand_over(FILES))
+        directories = Directories(overlay, fd_allocator, lambda: hand_over(VISITORS))
         self.subsystems = Subsystems(
             machine=self.machine,
             operations=operations,
@@ -132,9 +148,10 @@ class EmbeddedHost(Host):
             mappings=mappings,
             spaces=mappings.spaces,
             uevents=UeventSockets(),
-            injector=Injector(mappings, fd_allocator.scratch, listeners, messages),
+            injector=injector,
             signals=SignalWatch(waiting.interrupt, waiting.forget),
             messages=messages,
+            gate=gate,
         )
         self._udev = Udev(self.machine.device_tree, self.subsystems.uevents.deliver)
         self._server = Server(self.subsystems, jobs, waiting, watcher, listeners)
@@ -199,6 +216,7 @@ class EmbeddedHost(Host):
         program = seccomp.build(
             ARCH, parts.descriptors, parts.window, parts.injector.secret,
             self._hotplug or parts.paths.overlay.has_tree,
+            None if parts.gate is None else range(GATE_START, GATE_END),
         )  # fmt: skip
         ours, theirs = socket.socketpair()
         try:

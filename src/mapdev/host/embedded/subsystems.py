@@ -6,7 +6,7 @@ the kernel can reach all of its subsystems; they are used in the host's thread o
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from mapdev.host.core.operations import Operations
 from mapdev.host.core.uevent_socket import UeventSockets
@@ -24,6 +24,9 @@ from mapdev.host.embedded.mm.mappings import Mappings
 from mapdev.host.embedded.mm.window import Window
 from mapdev.host.embedded.signals import SignalWatch
 from mapdev.host.embedded.syscalls.filter import Descriptors
+
+if TYPE_CHECKING:
+    from mapdev._native import Gate
 
 
 class Subsystems(NamedTuple):
@@ -45,6 +48,7 @@ class Subsystems(NamedTuple):
     :ivar injector: makes system calls in clients.
     :ivar signals: looks for signals for calls that wait.
     :ivar messages: what the user is told of clients.
+    :ivar gate: passes on calls in clients, if it is in use.
     """
 
     machine: EmbeddedMachine
@@ -63,3 +67,4 @@ class Subsystems(NamedTuple):
     injector: Injector
     signals: SignalWatch
     messages: Messages
+    gate: Gate | None

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 AUDIT_ARCH = 0xC00000B7
 SYSCALL_INSTRUCTION_SIZE = 4  # bytes: svc #0
+HAS_GATE = False  # see syscalls/gate.py
 
 # struct user_pt_regs, as words of 8 bytes (arch/arm64/include/uapi/asm/ptrace.h): x0 to x30, sp,
 # pc, pstate.

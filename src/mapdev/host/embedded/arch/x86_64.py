@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 AUDIT_ARCH = 0xC000003E
 SYSCALL_INSTRUCTION_SIZE = 2  # bytes: 0f 05
+HAS_GATE = True  # see syscalls/gate.py
 
 # struct user_regs_struct, as words of 8 bytes (arch/x86/include/uapi/asm/ptrace.h).
 REGISTERS = 27
@@ -171,6 +172,7 @@ SYSCALLS = {
     "fchown": 93,
     "lchown": 94,
     "ptrace": 101,
+    "prctl": 157,
     "utime": 132,
     "mknod": 133,
     "statfs": 137,

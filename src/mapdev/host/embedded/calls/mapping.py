@@ -36,6 +36,7 @@ from mapdev.host.embedded.mm.vma_tree import MmAreas
 from mapdev.host.embedded.mm.window import Window
 from mapdev.host.embedded.processes import read_file, tracer_of
 from mapdev.host.embedded.subsystems import Subsystems
+from mapdev.host.embedded.syscalls.gate import CAREFUL
 from mapdev.host.embedded.syscalls.notify import Call
 from mapdev.host.numbers import (
     CLONE_NEWNS,
@@ -462,6 +463,8 @@ def _do_io_uring_setup(kernel: Subsystems, call: Call) -> int | Verdict:
 def _roots_may_differ(kernel: Subsystems, call: Call) -> Verdict:
     """From now on a client may have another root, so paths are looked up in each client's own."""
     kernel.paths.roots_differ = True
+    if kernel.gate is not None:
+        kernel.gate.add_state(CAREFUL, False)
     return PASS_ON
 
 

@@ -25,6 +25,7 @@ from mapdev.host.embedded.files.node import (
 )
 from mapdev.host.embedded.files.paths import Found
 from mapdev.host.embedded.subsystems import Subsystems
+from mapdev.host.embedded.syscalls.gate import CAREFUL
 from mapdev.host.embedded.syscalls.notify import Call
 from mapdev.host.embedded.syscalls.table import BY_NUMBER
 from mapdev.host.numbers import (
@@ -416,6 +417,8 @@ def _do_chroot(kernel: Subsystems, call: Call) -> int | Verdict:
     if find(kernel, call):
         raise _error(errno.ENOTDIR)
     kernel.paths.roots_differ = True
+    if kernel.gate is not None:
+        kernel.gate.add_state(CAREFUL, False)
     return PASS_ON
 
 

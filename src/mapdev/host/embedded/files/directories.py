@@ -27,6 +27,7 @@ import contextlib
 import errno
 import os
 import struct
+from collections.abc import Callable
 from typing import NamedTuple
 
 from mapdev.host.embedded.files.descriptors import FdAllocator
@@ -69,11 +70,15 @@ class _Entry(NamedTuple):
 class Directories:
     """Descriptors of directories with names of ours.
 
+    :param opened: called before a client has one that is ours alone.
     :ivar has_visitors: a client may have a directory that is ours alone as its working directory,
         or open: relative paths have to be looked at.
     """
 
-    def __init__(self, overlay: Overlay, numbers: FdAllocator) -> None:
+    def __init__(
+        self, overlay: Overlay, numbers: FdAllocator, opened: Callable[[], None]
+    ) -> None:  # fmt: skip
+        self._opened = opened
         overlay.root.watchers.append(self._changed)
         self._overlay = overlay
         self._numbers = numbers
@@ -124,6 +129,7 @@ class Directories:
             self._removed[node] = fd
             self.by_link[os.readlink(f"/proc/self/fd/{fd}")] = node
             self.has_visitors = True
+            self._opened()
         return self._removed[node]
 
     def node_of_link(self, link: str) -> KernfsNode | None:

@@ -104,10 +104,12 @@ def _link(tid: int, fd: int) -> str:
 class FileTable:
     """All open files, by the link that /proc shows for their descriptors.
 
+    :param opened: called before the first descriptor of a file is in a client.
     :ivar by_link: the files, by that link.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, opened: Callable[[], None]) -> None:
+        self._opened = opened
         self.by_link: dict[str, OpenFile] = {}
 
     def __len__(self) -> int:
@@ -119,6 +121,7 @@ class FileTable:
     def add(self, file: OpenFile) -> None:
         """Make `file` known."""
         self.by_link[file.link] = file
+        self._opened()
 
     def discard(self, file: OpenFile) -> None:
         """Forget `file`, which no descriptor means any more."""

@@ -72,12 +72,17 @@ class Overlay:
         if is_new:
             names.add(name)
             if self.native is not None:
-                self.native.add(name, is_merged)
+                self.native.add(name, is_merged, self._is_twice(node, path, is_merged))
         elif not self._counts[key]:
             del self._counts[key]
             names.discard(name)
             if self.native is not None:
                 self.native.discard(name, is_merged)
+
+    def _is_twice(self, node: KernfsNode, path: str, is_merged: bool) -> bool:
+        """Say whether a name of ours hides one that exists: a link may lead to either."""
+        above = node.parent
+        return not is_merged and above in self._merged_nodes and os.path.lexists(path)
 
     @property
     def has_tree(self) -> bool:

@@ -24,7 +24,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from mapdev.host.embedded.mm.window import Window
-from mapdev.host.embedded.syscalls.table import SYSCALLS, Syscall
+from mapdev.host.embedded.syscalls.table import GATE_RULES, SYSCALLS, Syscall
 from mapdev.host.numbers import AT_EMPTY_PATH, CLONE_THREAD, CLONE_VM
 from mapdev.linux.numbers import MAP_ANONYMOUS, MAP_DENYWRITE, MAP_FIXED
 
@@ -36,7 +36,7 @@ USER_NOTIF = 0x7FC00000
 
 # struct seccomp_data: int nr; u32 arch; u64 instruction_pointer; u64 args[6]. Both architectures
 # are little-endian.
-_NR, _ARCH = 0, 4
+_NR, _ARCH, _IP = 0, 4, 8
 
 Label = str | tuple[str, tuple[int, ...]]
 """A piece of the filter: its name, or when it hands a call over, by which arguments."""
@@ -47,6 +47,7 @@ ON_HIGH_DESCRIPTOR: Label = ("high descriptor", (0,))
 # PTRACE_PEEKTEXT, PEEKDATA, POKETEXT, POKEDATA: the requests about memory.
 _PTRACE_OF_MEMORY = (1, 2, 4, 5)
 
+_PR_SET_SECCOMP = 22
 _OF_USERFAULTFD = 0xAA00  # the type of its ioctl commands
 
 AF_NETLINK, NETLINK_KOBJECT_UEVENT = 16, 15
@@ -76,12 +77,14 @@ class Descriptors(NamedTuple):
 
 
 def build(
-    arch: ModuleType, descriptors: Descriptors, window: Window, secret: int, has_tree: bool = True
-) -> bytes:
+    arch: ModuleType, descriptors: Descriptors, window: Window, secret: int, has_tree: bool = True,
+    gate: range | None = None,
+) -> bytes:  # fmt: skip
     """Return the filter as an array of ``struct sock_filter``.
 
     :param secret: 32-bit number that marks the host's own calls.
     :param has_tree: hand over what only a host that shows more than nodes has to see.
+    :param gate: the addresses from which calls are let pass that the gate makes (`gate`).
     """
     program = _Assembler(descriptors, secret)
     numbers: dict[str, int] = arch.SYSCALLS
@@ -101,20 +104,32 @@ def build(
     program.load(_NR)
     # A comparison jumps at most 255 instructions ahead. So each jumps to another jump, behind the
     # first or the second half of the comparisons, which has no such limit.
-    known = [call for call in SYSCALLS if call.name in numbers and (has_tree or not call.of_tree)]
+    known = [
+        call for call in SYSCALLS
+        if call.name in numbers and (has_tree or not call.of_tree) and (gate or not call.of_gate)
+    ]  # fmt: skip
+    gated = {f"gated {_piece(call)}": _piece(call) for call in known if gate and _has_gate(call)}
+    pieces_of: dict[Syscall, Label] = {
+        call: f"gated {_piece(call)}" if gate and _has_gate(call) else _piece(call)
+        for call in known
+    }
     half = len(known) // 2
     for call in known[:half]:
-        program.jump("jeq", numbers[call.name], yes=_relay(_piece(call), 1))
+        program.jump("jeq", numbers[call.name], yes=_relay(pieces_of[call], 1))
     program.go("second half")
-    program.relays({_piece(call) for call in known[:half]}, 1)
+    program.relays({pieces_of[call] for call in known[:half]}, 1)
     program.label("second half")
     for call in known[half:]:
-        program.jump("jeq", numbers[call.name], yes=_relay(_piece(call), 2))
+        program.jump("jeq", numbers[call.name], yes=_relay(pieces_of[call], 2))
     for number in arch.FOREIGN_NUMBERS:
         program.jump("jeq", number, yes=_relay("notify", 2))
     program.ret(ALLOW)
     pieces = {_piece(call) for call in known}
-    program.relays(pieces | {"notify"}, 2)
+    program.relays({pieces_of[call] for call in known[half:]} | {"notify"}, 2)
+    for name, behind in gated.items():
+        program.label(name)
+        program.unless_inside(gate or range(0))
+        program.go(behind)
     program.label("mmap")
     program.load_argument(4, high=True)
     program.jump("jeq", secret, yes="allow")
@@ -201,6 +216,10 @@ def build(
         program.jump("jeq", AF_NETLINK, no="allow")
         program.load_argument(2)
         program.jump("jeq", NETLINK_KOBJECT_UEVENT, yes="notify", no="allow")
+    if "prctl" in pieces:
+        program.label("prctl")
+        program.load_argument(0)
+        program.jump("jeq", _PR_SET_SECCOMP, yes="notify", no="allow")
     for piece in _like("high descriptor", pieces):
         program.label(piece)
         program.high(piece[1][0])
@@ -214,6 +233,10 @@ def build(
 def _relay(piece: Label, half: int) -> str:
     """Return the name of the jump by which comparisons of one half reach `piece`."""
     return f"{half}: {piece}"
+
+
+def _has_gate(call: Syscall) -> bool:
+    return call.name in GATE_RULES
 
 
 def _piece(call: Syscall) -> Label:
@@ -276,6 +299,17 @@ class _Assembler:
         on = f"on {len(self._code)}"
         self.jump("jge", window.end >> 32, yes=on)
         self.jump("jge", window.start >> 32, yes="notify")
+        self.label(on)
+
+    def unless_inside(self, code: range) -> None:
+        """Allow a call that is made by an instruction in `code`, else go on."""
+        self.load(_IP + 4)
+        on = f"on {len(self._code)}"
+        self.jump("jeq", 0, no=on)
+        self.load(_IP)
+        self.jump("jge", code.start, no=on)
+        self.jump("jge", code.stop, yes=on)
+        self.ret(ALLOW)
         self.label(on)
 
     def ret(self, value: int) -> None:

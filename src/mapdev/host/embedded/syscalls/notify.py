@@ -24,6 +24,7 @@ from mapdev.host.embedded.client import ClientMachine, EmbeddedClient
 from mapdev.host.embedded.native import NATIVE
 
 if TYPE_CHECKING:
+    from mapdev._native import Gate
     from mapdev.host.core.files import OpenFile
     from mapdev.host.core.operations import Operations
 
@@ -109,6 +110,10 @@ class CallHost(Protocol):
     @property
     def files(self) -> InstallsFiles:
         """Open files of devices."""
+
+    @property
+    def gate(self) -> Gate | None:
+        """Passes on calls in clients."""
 
 
 class Call(CoreCall):
@@ -279,6 +284,9 @@ class Listener:
             if error.errno in (errno.ENOENT, errno.EINTR):
                 return None
             raise
+        gate = self.host.gate
+        if gate is not None and gate.redirect(self.fd, buffer):
+            return None  # it will be made again
         return NOTIFICATION.unpack(buffer)
 
     def call(self, notification: Notification) -> Call:

@@ -54,7 +54,6 @@ _CWD = AT_FDCWD & _INT
 _PROC_LIKE = tuple(os.fsencode(path) for path in PROC_LIKE)
 _NO_NODES_NAMES = (b"", b".", b"..")
 _DOTS = (b".", b"..")
-_OPENS = ("open", "openat", "openat2", "inotify_add_watch")  # a directory, to know its names
 _NOTHING = bytes(NOTIFICATION.size)
 _MANY = 64  # events at a time
 _GONE = (FileNotFoundError, InterruptedError, BlockingIOError)  # its thread was killed
@@ -76,7 +75,7 @@ def _check(call: Syscall) -> _Check:
         ((directory, path),) = call.paths
         at = _NONE if directory is None else _A0 + directory, _A0 + path
         bits = (_A0 + call.flags, call.nofollow) if call.nofollow else _NEVER
-        return *at, *(bits if call.follows else _ALWAYS), call.name in _OPENS
+        return *at, *(bits if call.follows else _ALWAYS), call.is_listing
     if call.fds:
         (fd,) = call.fds
         return _A0 + fd, 0, *((_A0 + call.flags, call.areas) if call.areas else _NEVER), False
@@ -126,6 +125,8 @@ class NativeQuick:
             kernel.descriptors.base, ARCH.AUDIT_ARCH, PAGE_SIZE,
         )  # fmt: skip
         self._wait = self._native.wait
+        if kernel.gate is not None:
+            self._native.use(kernel.gate)
 
     def send(self, due: float | None, /) -> Outcome:
         """See `Waits.send`."""

@@ -56,11 +56,12 @@ class Syscall:
         `quick` may do it.
     :ivar of_tree: it is handed over only where a host shows more than nodes: directories that are
         not there for real, or a part of sysfs.
+    :ivar of_gate: it is handed over only where a host has a gate.
     """
 
     __slots__ = (
         "addresses", "areas", "empty", "family", "fds", "flags", "follows", "is_quick", "name",
-        "nofollow", "of_tree", "paths", "when",
+        "nofollow", "of_gate", "of_tree", "paths", "when",
     )  # fmt: skip
 
     def __init__(
@@ -79,6 +80,7 @@ class Syscall:
         addresses: tuple[int, ...] = (),
         is_quick: bool = True,
         of_tree: bool = False,
+        of_gate: bool = False,
     ) -> None:
         self.name = name
         self.family = family
@@ -93,6 +95,12 @@ class Syscall:
         self.addresses = addresses
         self.is_quick = is_quick
         self.of_tree = of_tree
+        self.of_gate = of_gate
+
+    @property
+    def is_listing(self) -> bool:
+        """Whether it may open a directory to know its names."""
+        return self.name in _OPENS
 
     def follows_link(self, args: Sequence[int]) -> bool:
         """Say whether a call with `args` follows a symbolic link in the last place of a path."""
@@ -102,6 +110,8 @@ class Syscall:
         """Say whether an empty path means, in a call with `args`, the directory's descriptor."""
         return bool(self.empty and args[self.flags] & self.empty)
 
+
+_OPENS = ("open", "openat", "openat2", "inotify_add_watch")
 
 _S = Syscall
 _FD = (0,)
@@ -276,7 +286,21 @@ SYSCALLS: tuple[Syscall, ...] = (
        of_tree=True),
     _S("socket", "netlink", "program", is_quick=False, of_tree=True),
     _S("fstatfs", "tree", "descriptor", fds=_FD, is_quick=False),
+    _S("seccomp", "own_filters", "always", is_quick=False, of_gate=True),
+    _S("prctl", "own_filters", "program", is_quick=False, of_gate=True),
 )  # fmt: skip
 
 BY_NUMBER = {NUMBER_OF[call.name]: call for call in SYSCALLS if call.name in NUMBER_OF}
 """Those that this processor has."""
+
+_LOOK, _OPEN, _FILE, _WAIT, _READ, _MAP = range(1, 7)
+GATE_RULES = {
+    **dict.fromkeys(("stat", "lstat", "newfstatat", "statx", "access", "faccessat", "faccessat2",
+                     "readlink", "readlinkat"), _LOOK),
+    **dict.fromkeys(("open", "openat"), _OPEN),
+    **dict.fromkeys(("fstat", "lseek", "ioctl", "dup", "dup2", "dup3"), _FILE),
+    **dict.fromkeys(("fcntl", "pread64", "write"), _WAIT),
+    "read": _READ,
+    "mmap": _MAP,
+}  # fmt: skip
+"""How the gate treats calls; others are always handed over. See enum gate_rule in native/gate.h."""
