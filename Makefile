@@ -17,7 +17,7 @@ demo: ## real programs draw on a framebuffer written in Python, through mmap
 
 test: ## run all tests, some of them in virtual machines
 	@tools/setup.sh test
-	@$(PYTHON_RUN) -m pytest $(ARGS)
+	@$(PYTHON_RUN) tools/run_tests.py $(ARGS)
 
 test-kernels: ## test the kernel host on Linux 6.1, 6.12 and Debian's newest, in virtual machines
 	@tools/setup.sh test

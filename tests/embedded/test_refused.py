@@ -1,5 +1,6 @@
 """Clients that can't be served get a clear message, and do no harm."""
 
+import mmap
 import os
 import platform
 import shutil
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from devices import Buffer
@@ -143,6 +145,39 @@ def test_no_path_leads_to_physical_memory(mapdev: EmbeddedHost, client: Client) 
             assert os.fstat(os.open(link(2), os.O_RDWR)).st_rdev == os.stat('/dev/x').st_rdev
         """
     )
+
+
+def test_the_list_of_calls_can_not_be_written(
+    mapdev: EmbeddedHost, start: Callable[..., Any]
+) -> None:
+    """Whatever description of its pages a program gets, none is a way to change them."""
+    mapdev.add(Buffer, "/dev/x")
+    process = start("p = raw_mmap(None, P, R, SHARED, os.open('/dev/x', os.O_RDWR))\n"
+                    "print(flush=True); sys.stdin.readline()")  # fmt: skip
+    process.stdout.readline()
+    lines = Path(f"/proc/{process.pid}/maps").read_text().splitlines()
+    ranges = [line.split()[0].split("-") for line in lines if "memfd:mapdev batch" in line]
+    assert ranges
+    names = ["-".join(f"{int(end, 16):x}" for end in ends) for ends in ranges]
+    ways = [f"/proc/{process.pid}/map_files/{name}" for name in names if os.geteuid() == 0]
+    batch = mapdev.subsystems.injector.batch
+    assert batch is not None
+    for way in (*ways, f"/proc/self/fd/{batch.fd}"):
+        fd = os.open(way, os.O_RDWR)
+        try:
+            for change in (
+                lambda fd: os.pwrite(fd, b"x", 4096),
+                lambda fd: os.ftruncate(fd, 0),
+                lambda fd: os.posix_fallocate(fd, 0, 1 << 24),
+                lambda fd: mmap.mmap(fd, 4096, prot=mmap.PROT_WRITE),
+            ):
+                with pytest.raises(PermissionError):
+                    change(fd)
+        finally:
+            os.close(fd)
+    process.stdin.write("\n")
+    process.stdin.flush()
+    assert process.wait(60) == 0
 
 
 def test_a_fork_beside_a_mapping_carries_nothing_off(

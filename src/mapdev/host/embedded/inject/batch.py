@@ -3,8 +3,8 @@
 A call is seven words: its number and six arguments. A `Worker` and a stopped thread both take lists
 of them. For a stopped thread the client has some pages of the host, a `Batch`: a few instructions
 (`ARCH.BATCH`) that make the calls of the list behind them, up to the first that fails, and trap.
-The client can read and execute these pages, and not write to them; the host writes the list through
-a mapping of its own. A child of fork does not get them.
+The client can read and execute these pages, and not write to them: they are sealed; the host writes
+the list through a mapping of its own. A child of fork does not get them.
 
 Objects: one `Batch` for a host, as the host waits for each list's end. Which clients have it
 mapped, and where, their `MmAreas` know.
@@ -12,6 +12,7 @@ mapped, and where, their `MmAreas` know.
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 import struct
@@ -28,6 +29,7 @@ Request = tuple[str, tuple[int, ...], int | None]
 CALL = struct.Struct("<7Q")  # number and six arguments
 SIZE = 1 << 20  # bytes in a client: a page of code, the rest for the list
 _MOST = (SIZE - PAGE_SIZE) // CALL.size * CALL.size
+_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | 0x10  # F_SEAL_FUTURE_WRITE
 _FEW = 16  # calls that are packed faster one by one
 _MMAP = NUMBER_OF["mmap"]
 
@@ -101,10 +103,13 @@ class Batch:
     """
 
     def __init__(self) -> None:
-        fd = os.memfd_create("mapdev batch", os.MFD_CLOEXEC)
+        fd = os.memfd_create("mapdev batch", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             os.ftruncate(fd, SIZE)
             self._memory = mmap.mmap(fd, SIZE)
+            # From now on nobody can make another mapping or description by which it is written or
+            # shortened, by way of /proc/PID/map_files for one: ours alone stays. Since Linux 5.1.
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
             self.fd = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
         finally:
             os.close(fd)
