@@ -4,10 +4,13 @@ import ctypes
 from pathlib import Path
 
 from mapdev import Driver, ioctl, parse_size
+from mapdev.host.embedded.files import device_files
 from mapdev.linux import (
     _IO,
     _IOWR,
     DEVICE_ATTR_RO,
+    EPOLLIN,
+    EPOLLOUT,
     GFP_KERNEL,
     PAGE_ALIGN,
     PAGE_SHIFT,
@@ -19,6 +22,7 @@ from mapdev.linux import (
     get_page,
     kzalloc,
     memory,
+    poll_wait,
     put_page,
     remap_pfn_range,
     remap_vmalloc_range,
@@ -27,6 +31,7 @@ from mapdev.linux import (
     vmalloc_to_pfn,
     vmalloc_user,
     wait_event_interruptible,
+    wake_up,
 )
 
 
@@ -127,3 +132,46 @@ class InTree(Bench):
 
     dev_class = "bench"
     dev_groups = (DEVICE_ATTR_RO("value", lambda dev, attr: "1\n"),)
+
+
+class Ready(Bench):
+    """Each file is readable from a write on, and not any more from the next read on.
+
+    With shared=yes all files are readable at once. With fuse=no clients have sockets in place of
+    files of a FUSE mount.
+    """
+
+    def probe(self, size="64K", fuse="yes", shared="no"):
+        super().probe(size)
+        self.state = State()
+        self.is_shared = shared == "yes"
+        if fuse == "no":
+            device_files.mount = _no_fuse
+
+    def open(self, inode, file):
+        file.private_data = self.state if self.is_shared else State()
+
+    def read(self, file, count, pos):
+        file.private_data.is_full = False
+        return super().read(file, count, pos)
+
+    def write(self, file, data, pos):
+        file.private_data.is_full = True
+        wake_up(file.private_data.queue)
+        return super().write(file, data, pos)
+
+    def poll(self, file):
+        poll_wait(file, file.private_data.queue)
+        return EPOLLOUT | (EPOLLIN if file.private_data.is_full else 0)
+
+
+class State:
+    """Whether there is something to read, and who waits for it."""
+
+    def __init__(self):
+        self.queue = WaitQueueHead()
+        self.is_full = False
+
+
+def _no_fuse():
+    raise FileNotFoundError(2, "No such file or directory", "/dev/fuse")

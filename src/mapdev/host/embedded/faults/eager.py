@@ -102,5 +102,6 @@ class EagerHandler(UserfaultHandler):
         area.forget(start, end)
         for run in gone:
             self.stale.extend((page, 0.0) for page in range(run.addr, run.end, PAGE_SIZE))
+        self._space.note_stale()
         if gone:  # have the host look before it answers a call
             self._operations.machine.wake_up(self, area.open_file.driver)

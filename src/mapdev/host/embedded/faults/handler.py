@@ -286,6 +286,7 @@ class UserfaultHandler(ClientPageTable):
         self.worker.run(self._hole(area, page))
         self._wake(page, page + PAGE_SIZE)
         self.stale.append((page, time.monotonic() + _ENOUGH))
+        self._space.note_stale()
 
     def _send_signal(self, tid: int, area: DeviceArea, page: int, what: FaultSignal) -> None:
         """Let the thread that waits for `page` touch a page that never is there."""

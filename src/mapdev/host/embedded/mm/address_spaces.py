@@ -21,6 +21,7 @@ from mapdev.host.core.operations import Operations
 from mapdev.host.embedded.files.open_file import OpenFile
 from mapdev.host.embedded.libc import shares_memory
 from mapdev.host.embedded.mm.lifetime import Leases
+from mapdev.host.embedded.mm.space_index import SpaceIndex
 from mapdev.host.embedded.processes import field_of, tgid_of
 from mapdev.host.embedded.watcher import Watcher
 from mapdev.inspect.maps import MapsLine, read_maps
@@ -80,6 +81,7 @@ class AddressSpaces:
         self._watcher = watcher
         self._ended = ended
         self.by_tgid: dict[int, MmAreas] = {}
+        self._index: SpaceIndex[MmAreas] = SpaceIndex()
         self._pidfds: dict[int, int] = {}
         self._executing: dict[int, _Exec] = {}
 
@@ -105,8 +107,8 @@ class AddressSpaces:
 
     def _shared_with(self, tgid: int) -> MmAreas | None:
         """Return the address space that process `tgid` has in common with another, if it has."""
-        for owner, space in self.by_tgid.items():
-            if space.is_shared and shares_memory(tgid, owner):
+        for space in self._index.shared:
+            if shares_memory(tgid, space.tgid):
                 return space
         return None
 
@@ -157,6 +159,7 @@ class AddressSpaces:
                 return  # it has ended
             raise
         self.by_tgid[tgid] = space
+        space.index = self._index
         self._pidfds[tgid] = pidfd
         self._watcher.watch(pidfd, lambda: self._process_ended(tgid))
 
@@ -188,7 +191,7 @@ class AddressSpaces:
         return 0
 
     def _forget(self, tgid: int) -> None:
-        del self.by_tgid[tgid]
+        self.by_tgid.pop(tgid).index = None
         self._forget_exec(tgid)
         pidfd = self._pidfds.pop(tgid)
         self._watcher.unwatch(pidfd)
@@ -234,10 +237,7 @@ class AddressSpaces:
     @property
     def needs_tick(self) -> bool:
         """Whether a `tick` is due soon."""
-        for space in self.by_tgid.values():  # most calls are made when there is none
-            if space.fault_handler is not None and space.fault_handler.stale:
-                return True
-        return bool(self._executing)
+        return bool(self._index.stale or self._executing)
 
     def tick(self) -> None:
         """Do what has to be done some time after something else."""
@@ -247,9 +247,10 @@ class AddressSpaces:
                 self._end(tgid)
             elif now > execing.until:
                 self._forget_exec(tgid)
-        for space in self:
+        for space in list(self._index.stale):
             if space.fault_handler is not None:
                 space.fault_handler.renew()
+            space.note_stale()
 
     def __len__(self) -> int:
         return len(self.by_tgid)
@@ -257,36 +258,38 @@ class AddressSpaces:
     @property
     def needs_all_calls(self) -> bool:
         """Whether calls matter that are on no device: they may end or need what we know."""
-        return bool(self.by_tgid) and (bool(self._executing) or self.have_fault_handlers)
+        return bool(self._executing or self._index.faulting)
 
     @property
     def have_fault_handlers(self) -> bool:
         """Whether any process has areas whose pages come when they are touched."""
-        return bool(self.by_tgid) and any(
-            space.fault_handler is not None for space in self.by_tgid.values()
-        )
+        return bool(self._index.faulting)
 
     @property
     def unseen(self) -> bool:
         """Whether any process has areas at which its calls are not handed over."""
-        return bool(self.by_tgid) and any(not space.seen for space in self.by_tgid.values())
+        return bool(self._index.unseen)
 
     # --- areas outside of the window --------------------------------------------------------
 
-    def refresh(self) -> None:
-        """Find out what clients did to areas at which their calls are not handed over."""
-        for space in self.by_tgid.values():
-            if not space.seen:
-                if space.fault_handler is not None:
-                    # A page that its worker maps meanwhile would be neither yet to come nor there.
-                    space.fault_handler.settle()
-                lines = _lines(space.tgid)
-                for area in space:
-                    _refresh(space, area, [
-                        line for line in lines
-                        if line.start < area.vm_end and area.vm_start < line.end
-                        and (self._is_frames(line) or _is_yet_to_come(space, area, line))
-                    ])  # fmt: skip
+    def refresh(self) -> list[MmAreas]:
+        """Find out what clients did to areas at which their calls are not handed over.
+
+        :return: the address spaces that have such.
+        """
+        unseen = list(self._index.unseen)
+        for space in unseen:
+            if space.fault_handler is not None:
+                # A page that its worker maps meanwhile would be neither yet to come nor there.
+                space.fault_handler.settle()
+            lines = _lines(space.tgid)
+            for area in space:
+                _refresh(space, area, [
+                    line for line in lines
+                    if line.start < area.vm_end and area.vm_start < line.end
+                    and (self._is_frames(line) or _is_yet_to_come(space, area, line))
+                ])  # fmt: skip
+        return unseen
 
 
 def _lines(tgid: int) -> list[MapsLine]:

@@ -110,8 +110,7 @@ class Mappings:
 
     def refresh(self) -> None:
         """Find out what clients did to areas that they have outside of the window."""
-        self.spaces.refresh()
-        for space in self.spaces:
+        for space in self.spaces.refresh():
             space.seen = all(self.window.holds(area.vm_start, area.vm_end) for area in space)
 
     def shows_device(self, tid: int, addr: int) -> bool:

@@ -24,6 +24,7 @@ from mapdev.host.core.operations import Operations
 from mapdev.host.embedded.inject import batch
 from mapdev.host.embedded.mm.fault_handler import FaultHandler
 from mapdev.host.embedded.mm.lifetime import Leases
+from mapdev.host.embedded.mm.space_index import SpaceIndex, put
 from mapdev.host.embedded.mm.vma import VM_SEALED, DeviceArea
 from mapdev.linux.mm import TaskStruct
 from mapdev.linux.numbers import PAGE_SHIFT, PAGE_SIZE, VM_DONTCOPY, VM_SPECIAL
@@ -48,17 +49,75 @@ class MmAreas:
 
     def __init__(self, tgid: int, operations: Operations, leases: Leases) -> None:
         self.tgid = tgid
-        self.seen = True
+        self._index: SpaceIndex[MmAreas] | None = None
+        self._seen = True
         self.batch = 0
         self.takes_batch = True
         self.is_tidy = True
         self.room_end: int | None = None
         self.locks_new = 0
-        self.is_shared = False
+        self._is_shared = False
         self._leases = leases
-        self.fault_handler: FaultHandler | None = None
+        self._fault_handler: FaultHandler | None = None
         self._operations = operations
         self._areas: list[DeviceArea] = []
+
+    # --- what is noted in the index of all address spaces -------------------------------------
+
+    @property
+    def index(self) -> SpaceIndex[MmAreas] | None:
+        """Where properties are noted while it is in use; None: nowhere."""
+        return self._index
+
+    @index.setter
+    def index(self, index: SpaceIndex[MmAreas] | None) -> None:
+        if self._index is not None:
+            self._index.forget(self)
+        self._index = index
+        self.seen, self.is_shared = self._seen, self._is_shared
+        self.fault_handler = self._fault_handler
+
+    @property
+    def seen(self) -> bool:
+        """Whether all calls on the areas are handed over."""
+        return self._seen
+
+    @seen.setter
+    def seen(self, value: bool) -> None:
+        self._seen = value
+        if self._index is not None:
+            put(self._index.unseen, self, not value)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether another process may have the same memory."""
+        return self._is_shared
+
+    @is_shared.setter
+    def is_shared(self, value: bool) -> None:
+        self._is_shared = value
+        if self._index is not None:
+            put(self._index.shared, self, value)
+
+    @property
+    def fault_handler(self) -> FaultHandler | None:
+        """What maps pages that are touched."""
+        return self._fault_handler
+
+    @fault_handler.setter
+    def fault_handler(self, value: FaultHandler | None) -> None:
+        self._fault_handler = value
+        if self._index is not None:
+            put(self._index.faulting, self, value is not None)
+        self.note_stale()
+
+    def note_stale(self) -> None:
+        """Note whether the fault handler has stale pages; called when some come."""
+        if self._index is not None:
+            handler = self._fault_handler
+            put(self._index.stale, self, handler is not None and bool(handler.stale))
+
+    # --- the areas ----------------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[DeviceArea]:
         return iter(list(self._areas))
