@@ -107,7 +107,7 @@ static void bad_addresses(void)
 	CHECK(!stat(end - 12, &status));
 	strcpy(pages + 4096 - 5, "/etc/passwd");	/* on two pages */
 	CHECK(!stat(pages + 4096 - 5, &status));
-	CHECK(syscall(SYS_stat, "/etc/passwd", NULL) == -1 && errno == EFAULT);
+	CHECK(syscall(SYS_newfstatat, AT_FDCWD, "/etc/passwd", NULL, 0) == -1 && errno == EFAULT);
 	CHECK(stat("", &status) == -1 && errno == ENOENT);
 	memset(pages, 'x', 4096);
 	pages[4095] = 0;
