@@ -16,7 +16,7 @@ import struct
 from collections.abc import Callable
 
 from mapdev.host.core.device import Device
-from mapdev.host.embedded.calls.path import find_checked
+from mapdev.host.embedded.calls.meaning import find_checked
 from mapdev.host.embedded.calls.verdict import PASS_ON, Handler, Result
 from mapdev.host.embedded.files.node import W_OK, may_access, owns
 from mapdev.host.embedded.processes import has_capability

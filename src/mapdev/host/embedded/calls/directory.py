@@ -51,6 +51,8 @@ def open_directory(
     if failure is not None:
         raise failure
     how.check()
+    if how.is_new_only and not found.has_slash:
+        raise _error(errno.EEXIST)
     if flags & _TMPFILE:
         raise _error(errno.EOPNOTSUPP)
     if not lists and not flags & os.O_PATH:

@@ -96,4 +96,9 @@ class OpenHow(NamedTuple):
     @property
     def follows_link(self) -> bool:
         """Whether a symbolic link in the last place of the path is followed."""
-        return not self.flags & os.O_NOFOLLOW
+        return not (self.flags & os.O_NOFOLLOW or self.is_new_only)
+
+    @property
+    def is_new_only(self) -> bool:
+        """Whether nothing may be there."""
+        return self.flags & (os.O_CREAT | os.O_EXCL) == os.O_CREAT | os.O_EXCL

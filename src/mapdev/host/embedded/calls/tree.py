@@ -12,7 +12,7 @@ import errno
 import os
 
 from mapdev.host.embedded.calls.directory import change_directory
-from mapdev.host.embedded.calls.path import find
+from mapdev.host.embedded.calls.meaning import find
 from mapdev.host.embedded.calls.verdict import PASS_ON, Handler, Result
 from mapdev.host.embedded.files.node import R_OK, may_access
 from mapdev.host.embedded.libc import fetch_descriptor, inotify_add_watch, statfs

@@ -126,6 +126,7 @@ class Directories:
                 fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             finally:
                 os.rmdir(path)
+            os.fchmod(fd, 0o755)  # clients of other users go there, too
             self._removed[node] = fd
             self.by_link[os.readlink(f"/proc/self/fd/{fd}")] = node
             self.has_visitors = True
