@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import PIPE, CompletedProcess
+from typing import Any
 
 import pytest
 from pace import patience
@@ -41,3 +42,26 @@ def video_client(host: Host) -> Client:
         return done
 
     return run
+
+
+@pytest.fixture
+def start_client(host: Host) -> Iterator[Callable[[str], Any]]:
+    """Start Python code as a client, which can be told to go on by a line."""
+    started = []
+
+    def start(code: str) -> Any:
+        process = host.popen(
+            [sys.executable, "-c", f"from v4l2_client import *\n{textwrap.dedent(code)}"],
+            stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True,
+            env={**os.environ, "PYTHONPATH": str(HERE)},
+        )  # fmt: skip
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+            process.wait(patience(30))
+        for stream in (process.stdin, process.stdout, process.stderr):
+            stream.close()

@@ -1,11 +1,7 @@
 """Long streams, frames without a copy, and drivers that do wrong."""
 
 import gc
-import os
-import subprocess
-import sys
 import threading
-from pathlib import Path
 
 import numpy
 import pytest
@@ -20,31 +16,7 @@ from mapdev.subsystems.v4l2 import (
     vb2_plane_vaddr,
 )
 
-HERE = Path(__file__).parent
 SIZE = 320 * 240 * 2  # bytes of a frame
-
-
-@pytest.fixture
-def start_client(host):
-    """Start Python code as a client, which can be told to go on by a line."""
-    started = []
-
-    def start(code):
-        process = host.popen(
-            [sys.executable, "-c", f"from v4l2_client import *\n{code}"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env={**os.environ, "PYTHONPATH": str(HERE)},
-        )  # fmt: skip
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-            process.wait(patience(30))
-        for stream in (process.stdin, process.stdout, process.stderr):
-            stream.close()
 
 
 def finish(process, text="\n"):

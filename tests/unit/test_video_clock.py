@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -60,10 +62,35 @@ def test_it_runs_by_itself(driver: Driver) -> None:
     eventually(lambda: len(driver.ticks) >= 10)
     driver.stop()
     numbers = [tick.number for tick in driver.ticks]
-    assert numbers == sorted(set(numbers)) and not any(tick.is_stepped for tick in driver.ticks)
-    first = driver.ticks[0]
-    for tick in driver.ticks:
-        assert tick.timestamp - first.timestamp == (tick.number - first.number) * 5_000_000
+    assert numbers == list(range(len(numbers))), "none is left out, however late it is"
+    assert not any(tick.is_stepped for tick in driver.ticks)
+    for before, tick in itertools.pairwise(driver.ticks):
+        passed = tick.timestamp - before.timestamp
+        assert passed > 0 and passed % 5_000_000 == 0
+
+
+def test_a_camera_that_is_late_is_late_from_then_on(driver: Driver) -> None:
+    driver.clock.start(1, 100)
+    threading.Event().wait(0.055)
+    ticks = [driver.clock.next_frame(lambda: True) for _ in range(3)]
+    assert [tick.number for tick in ticks if tick is not None] == [0, 1, 2]
+    first, second, third = (tick.timestamp for tick in ticks if tick is not None)
+    assert second - first >= 10_000_000 and third - second >= 10_000_000
+
+
+def test_the_first_picture_may_take_a_while(driver: Driver) -> None:
+    begin = time.monotonic_ns()
+    driver.clock.start(1, 1000, delay=0.05)
+    tick = driver.clock.next_frame(lambda: True)
+    assert tick is not None and tick.number == 0 and tick.timestamp - begin >= 50_000_000
+    driver.clock.hold(at=3)
+    driver.clock.start(1, 1000, delay=0.05)
+    stepping = threading.Thread(target=driver.clock.step, args=(1, LIMIT))
+    stepping.start()
+    tick = driver.clock.next_frame(lambda: True)
+    assert tick == Tick(0, 3_000_000_000, True)
+    driver.clock.taken(tick)
+    stepping.join(LIMIT)
 
 
 def test_a_held_clock_gives_the_same_each_time(driver: Driver) -> None:
@@ -120,6 +147,14 @@ def test_skipped_pictures_are_left_out(driver: Driver) -> None:
     driver.clock.skip(3)
     driver.clock.step()
     assert [tick.number for tick in driver.ticks] == [0, 4]
+    driver.stop()
+    driver.ticks.clear()
+    driver.clock.skip(2)
+    for _ in range(2):
+        driver.start()
+        driver.clock.step()
+        driver.stop()
+    assert [tick.number for tick in driver.ticks] == [2, 0], "those of the next stream alone"
 
 
 def test_it_goes_on_when_it_is_released(driver: Driver) -> None:

@@ -4,9 +4,12 @@
 `registers` a block of a physical address space, and `framebuffer` is a whole kernel interface with
 its ioctls. `echo` and `ticker` are about waiting: for another program, and for a kernel thread.
 `sensor` is a class device: what programs find in ``/sys``, and by udev. `remote` maps
-objects of other machines through a small cache. Read them in this order.
-What the buffers have in common is in `_buffer`; the framebuffer's structures are in `_fb_types`.
-A driver here may use `mapdev.linux` and `mapdev.driver` only, as anybody's driver would.
+objects of other machines through a small cache. `camera` is a device of Video4Linux. Read them in
+this order.
+What the buffers have in common is in `_buffer`; the framebuffer's structures are in `_fb_types`;
+`_video` is what devices with pictures have in common.
+A driver here may use `mapdev.linux`, `mapdev.driver` and what is made for drivers
+(`mapdev.subsystems`, `mapdev.video`), as anybody's driver would.
 """
 
 GALLERY = {
@@ -19,5 +22,6 @@ GALLERY = {
     "ticker": "mapdev.drivers.ticker:Ticker",
     "sensor": "mapdev.drivers.sensor:Sensor",
     "remote": "mapdev.drivers.remote:Remote",
+    "camera": "mapdev.drivers.camera:Camera",
 }
 """Our own drivers by name; those of other packages are entry points, see `mapdev.host.loading`."""

@@ -1,8 +1,8 @@
 """`FrameClock`: when the next picture is due. A test may hold it and step it.
 
-It runs by itself from `start`: picture N is due N intervals later, and pictures whose time has
-passed unseen are left out. While it is held, time stands still: a picture comes for each `step`,
-and its number and timestamp depend on nothing else.
+It runs by itself from `start`: picture N is due N intervals later. A camera that is late itself, on
+a busy machine, is late from then on: no picture is left out for that. While it is held, time stands
+still: a picture comes for each `step`, and its number and timestamp depend on nothing else.
 
 Two threads use a `FrameClock`: the driver's, which waits in `next_frame`, and whoever holds it. Its
 condition guards all of its state; no other lock is taken inside.
@@ -24,7 +24,7 @@ _LOOK = 1.0  # seconds; whoever changes something says so before
 class Tick(NamedTuple):
     """A moment at which a picture is due.
 
-    :ivar number: of the picture since the start; pictures that were missed are counted
+    :ivar number: of the picture since the start; those that were skipped are counted
     :ivar timestamp: nanoseconds on CLOCK_MONOTONIC, or of the held time
     :ivar is_stepped: it was asked for by `FrameClock.step`
     """
@@ -48,6 +48,7 @@ class FrameClock:
         self._start = NANOSECONDS  # of a stream that begins while time is held
         self._origin = 0  # nanoseconds: when picture 0 was due
         self._next = 0  # number of the picture that comes next
+        self._left_out = 0  # of a stream that is yet to begin
         self._asked = 0  # steps since the clock was made: asked for,
         self._issued = 0  # begun,
         self._taken = 0  # and done
@@ -57,13 +58,17 @@ class FrameClock:
         """How many pictures have been due since the start."""
         return self._next
 
-    def start(self, numerator: int, denominator: int) -> None:
-        """Begin with picture 0, one each `numerator` / `denominator` seconds."""
+    def start(self, numerator: int, denominator: int, delay: float = 0.0) -> None:
+        """Begin with picture 0, one each `numerator` / `denominator` seconds.
+
+        :param delay: seconds until the first, unless time is held
+        """
         with self._changed:
             self._interval = numerator, denominator
             self._is_running = True
-            self._next = 0
-            self._origin = self._start if self.is_held else time.monotonic_ns()
+            self._next, self._left_out = self._left_out, 0
+            now = time.monotonic_ns() + round(delay * NANOSECONDS)
+            self._origin = self._start if self.is_held else now
             self._changed.notify_all()
 
     def stop(self) -> None:
@@ -89,8 +94,9 @@ class FrameClock:
                     continue
                 left = self._due(self._next) - time.monotonic_ns()
                 if left <= 0:
-                    late = -left * self._interval[1] // (self._interval[0] * NANOSECONDS)
-                    return self._tick(self._next + late, is_stepped=False)
+                    interval = self._interval[0] * NANOSECONDS // self._interval[1]
+                    self._origin += -left // interval * interval
+                    return self._tick(self._next, is_stepped=False)
                 self._changed.wait(left / NANOSECONDS)
             return None
 
@@ -126,9 +132,12 @@ class FrameClock:
             self._changed.notify_all()
 
     def skip(self, frames: int = 1) -> None:
-        """Let the time of some pictures pass while nobody looks: their numbers are left out."""
+        """Leave out the numbers of the next pictures, of a stream that is yet to begin too."""
         with self._changed:
-            self._next += frames
+            if self._is_running:
+                self._next += frames
+            else:
+                self._left_out += frames
 
     def step(self, frames: int = 1, timeout: float = 10.0) -> None:
         """Let the time of some pictures pass; return when buffers of a program have them.

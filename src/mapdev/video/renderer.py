@@ -33,10 +33,25 @@ class Renderer:
         self.source = source
         self.format = pixel_format
         self.size = size
-        self.quality = quality
+        self._quality = quality
         self._adjusted: Adjustments | None = None  # with what the last picture was made
         self._kept: list[Pixels] = []  # its bytes in each plane,
         self._rows: list[Pixels] = []  # and the same in lines
+
+    @property
+    def quality(self) -> int:
+        """The quality of JPEG, 1 to 95."""
+        return self._quality
+
+    @quality.setter
+    def quality(self, quality: int) -> None:
+        self._quality = quality
+        self._adjusted = None  # so that a still is compressed anew
+
+    @property
+    def shown(self) -> list[bytes]:
+        """The bytes of the last picture in each plane; none before the first."""
+        return [kept.tobytes() for kept in self._kept]
 
     def render(
         self, number: int, seconds: float, adjustments: Adjustments, buffers: list[Any]
