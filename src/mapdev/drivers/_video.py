@@ -75,6 +75,7 @@ _OTHER_NAMES = {"RGB24": "RGB3", "BGR24": "BGR3", "RGB": "RGB3", "BGR": "BGR3", 
                 "YUY2": "YUYV", "MJPEG": "MJPG", "JPEG": "MJPG", "GRAY": "GREY", "GRAY8": "GREY",
                 "NV12M": "NM12"}  # fmt: skip
 _LEAST, _MOST = (32, 16), 8192
+_SLOWEST, _FASTEST = Fraction(1, 100), Fraction(1000)
 
 
 def needs_numpy(driver: str) -> None:
@@ -130,7 +131,7 @@ def rates_of(value: Any) -> list[Fraction]:
             raise ValueError(
                 f"{part!r} is no rate: write pictures a second, such as rate=30+30000/1001+7.5"
             ) from None
-        if not Fraction(1, 100) <= rate <= 1000:
+        if not _SLOWEST <= rate <= _FASTEST:
             raise ValueError(f"rate={part}: 0.01 to 1000 pictures a second are possible")
         found.append(rate)
     return list(dict.fromkeys(found))
@@ -161,6 +162,7 @@ class Modes:
     :param rate: the rates, as `rates_of` takes them
     :param format: the formats by their names, with ``+`` between or as a list
     :param own_size: the size of the pictures' source, which comes first if none are given
+    :param is_any: without `size` and `rate` any of them can be set
     :ivar pixel_format: the format that is set
     :ivar size: the width and height that are set
     :ivar rate: pictures a second that are set
@@ -168,8 +170,9 @@ class Modes:
 
     def __init__(
         self, size: Any = "", rate: Any = "", format: Any = "", is_mplane: bool = False,
-        own_size: Size | None = None,
+        own_size: Size | None = None, is_any: bool = False,
     ) -> None:  # fmt: skip
+        self.has_any_size, self.has_any_rate = is_any and size == "", is_any and rate == ""
         own = [] if own_size is None else [own_size]
         self.sizes = sizes_of(size) if size != "" else list(dict.fromkeys([*own, *_SIZES]))
         self.rates = rates_of(rate) if rate != "" else list(_RATES)
@@ -197,9 +200,7 @@ class Modes:
         if pix.pixelformat not in self.formats:
             pix.pixelformat = self.pixelformat
         entry = self.formats[pix.pixelformat]
-        pix.width, pix.height = size = min(
-            self.sizes, key=lambda size: abs(size[0] - pix.width) + abs(size[1] - pix.height)
-        )
+        pix.width, pix.height = size = self.nearest_size(pix.width, pix.height)
         pix.field = c.V4L2_FIELD_NONE
         pix.ycbcr_enc = pix.quantization = pix.xfer_func = pix.flags = 0
         pix.colorspace = c.V4L2_COLORSPACE_JPEG if entry.is_compressed else c.V4L2_COLORSPACE_SRGB
@@ -212,6 +213,20 @@ class Modes:
                 plane.bytesperline, plane.sizeimage = entry.bytesperline(size[0]), bytes_
         else:
             pix.bytesperline, pix.sizeimage = entry.bytesperline(size[0]), entry.sizeimage(*size)
+
+    def nearest_size(self, width: int, height: int) -> Size:
+        """Return the size that is the nearest to one."""
+        if self.has_any_size:
+            pairs = zip((width, height), _LEAST, strict=True)
+            wide, high = (min(max(at & ~1, least), _MOST) for at, least in pairs)
+            return wide, high
+        return min(self.sizes, key=lambda size: abs(size[0] - width) + abs(size[1] - height))
+
+    def nearest_rate(self, rate: Fraction) -> Fraction:
+        """Return the rate that is the nearest to one, in the time of a picture."""
+        if self.has_any_rate:
+            return min(max(rate, _SLOWEST), _FASTEST).limit_denominator(1001)
+        return min(self.rates, key=lambda have: abs(1 / have - 1 / rate))
 
     def fill(self, f: Any) -> None:
         """Tell what is set."""
@@ -329,14 +344,29 @@ class PictureNode:
         """Tell one of the sizes of a format."""
         if f.pixel_format not in self.modes.formats:
             raise OSError(errno.EINVAL, "no such format")
+        if self.modes.has_any_size:
+            _at([0], f.index)
+            f.type = c.V4L2_FRMSIZE_TYPE_STEPWISE
+            for direction, least in zip(("width", "height"), _LEAST, strict=True):
+                for name, value in (("min", least), ("max", _MOST), ("step", 2)):
+                    setattr(f.stepwise, f"{name}_{direction}", value)
+            return
         size = _at(self.modes.sizes, f.index)
         f.type = c.V4L2_FRMSIZE_TYPE_DISCRETE
         f.discrete.width, f.discrete.height = size
 
     def enum_frameintervals(self, file: File, fh: Any, f: Any) -> None:
         """Tell one of the rates of a size."""
-        if f.pixel_format not in self.modes.formats or (f.width, f.height) not in self.modes.sizes:
+        size = f.width, f.height
+        if f.pixel_format not in self.modes.formats or self.modes.nearest_size(*size) != size:
             raise OSError(errno.EINVAL, "no such format or size")
+        if self.modes.has_any_rate:
+            _at([0], f.index)
+            f.type = c.V4L2_FRMIVAL_TYPE_CONTINUOUS
+            for name, rate in (("min", _FASTEST), ("max", _SLOWEST), ("step", Fraction(1))):
+                interval = getattr(f.stepwise, name)
+                interval.numerator, interval.denominator = rate.denominator, rate.numerator
+            return
         rate = _at(self.modes.rates, f.index)
         f.type = c.V4L2_FRMIVAL_TYPE_DISCRETE
         f.discrete.numerator, f.discrete.denominator = rate.denominator, rate.numerator
@@ -359,8 +389,7 @@ class PictureNode:
         wanted = of.timeperframe
         rate = self.modes.rates[0]
         if wanted.numerator and wanted.denominator:
-            asked = Fraction(wanted.denominator, wanted.numerator)
-            rate = min(self.modes.rates, key=lambda rate: abs(1 / rate - 1 / asked))
+            rate = self.modes.nearest_rate(Fraction(wanted.denominator, wanted.numerator))
         if rate != self.modes.rate and vb2_is_streaming(self.queue):
             raise OSError(errno.EBUSY, "the rate can't change while pictures come")
         self.modes.rate = rate
