@@ -234,10 +234,21 @@ class Modes:
         pix.pixelformat, (pix.width, pix.height) = self.pixelformat, self.size
         self.try_fmt(f)
 
+    def has(self, f: Any) -> bool:
+        """Whether what `try_fmt` has made of a program's wish is set already."""
+        pix = f.fmt.pix_mp if self.is_mplane else f.fmt.pix
+        return (pix.pixelformat, (pix.width, pix.height)) == (self.pixelformat, self.size)
+
     def take(self, f: Any) -> None:
         """Set what `try_fmt` has made of a program's wish."""
         pix = f.fmt.pix_mp if self.is_mplane else f.fmt.pix
         self.pixelformat, self.size = pix.pixelformat, (pix.width, pix.height)
+
+    def follow(self, other: Modes) -> None:
+        """Have what another has set, and nothing else."""
+        self.formats = {other.pixelformat: other.pixel_format}
+        self.sizes, self.rates = [other.size], [other.rate]
+        self.pixelformat, self.size, self.rate = other.pixelformat, other.size, other.rate
 
     def __str__(self) -> str:
         """Say what is set, as ``YUYV 640x480 at 30``."""
@@ -255,6 +266,8 @@ class PictureNode:
     :ivar vdev: the node
     :ivar queue: its queue
     :ivar buffers: those that the driver has, the oldest first; any thread may take one
+    :ivar is_locked: says whether the format has to stay, for another reason than buffers
+    :ivar changed: called when a program has set a format or a rate
     """
 
     def __init__(
@@ -266,6 +279,8 @@ class PictureNode:
         self.modes = modes
         self.is_output = is_output
         self.buffers: list[Any] = []
+        self.is_locked: Callable[[], bool] = lambda: False
+        self.changed: Callback = lambda: None
         self._queued = queued
         kind = ("OUTPUT" if is_output else "CAPTURE") + "_MPLANE" * modes.is_mplane
         self.queue = Vb2Queue(
@@ -336,9 +351,10 @@ class PictureNode:
     def s_fmt(self, file: File, fh: Any, f: Any) -> None:
         """Set a format, unless there are buffers (EBUSY)."""
         self.modes.try_fmt(f)
-        if vb2_is_busy(self.queue):
+        if vb2_is_busy(self.queue) or (self.is_locked() and not self.modes.has(f)):
             raise OSError(errno.EBUSY, "there are buffers")
         self.modes.take(f)
+        self.changed()
 
     def enum_framesizes(self, file: File, fh: Any, f: Any) -> None:
         """Tell one of the sizes of a format."""
@@ -393,6 +409,7 @@ class PictureNode:
         if rate != self.modes.rate and vb2_is_streaming(self.queue):
             raise OSError(errno.EBUSY, "the rate can't change while pictures come")
         self.modes.rate = rate
+        self.changed()
         self.g_parm(file, fh, parm)
 
     def enum_io(self, file: File, fh: Any, arg: Any) -> None:
