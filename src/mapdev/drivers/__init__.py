@@ -5,8 +5,8 @@
 its ioctls. `echo` and `ticker` are about waiting: for another program, and for a kernel thread.
 `sensor` is a class device: what programs find in ``/sys``, and by udev. `remote` maps
 objects of other machines through a small cache. `camera` and `screen` are devices of Video4Linux,
-the one for programs that capture, the other for those that show; `loopback` is both. Read them in
-this order.
+the one for programs that capture, the other for those that show; `loopback` is both, and
+`codec` a memory-to-memory device. Read them in this order.
 What the buffers have in common is in `_buffer`; the framebuffer's structures are in `_fb_types`;
 `_video` is what devices with pictures have in common.
 A driver here may use `mapdev.linux`, `mapdev.driver` and what is made for drivers
@@ -26,5 +26,6 @@ GALLERY = {
     "camera": "mapdev.drivers.camera:Camera",
     "screen": "mapdev.drivers.screen:Screen",
     "loopback": "mapdev.drivers.loopback:Loopback",
+    "codec": "mapdev.drivers.codec:Codec",
 }
 """Our own drivers by name; those of other packages are entry points, see `mapdev.host.loading`."""

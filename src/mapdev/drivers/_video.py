@@ -228,6 +228,13 @@ class Modes:
             return min(max(rate, _SLOWEST), _FASTEST).limit_denominator(1001)
         return min(self.rates, key=lambda have: abs(1 / have - 1 / rate))
 
+    def tell_sizes(self, f: Any) -> None:
+        """Tell a program that any size can be set."""
+        f.type = c.V4L2_FRMSIZE_TYPE_STEPWISE
+        for direction, least in zip(("width", "height"), _LEAST, strict=True):
+            for name, value in (("min", least), ("max", _MOST), ("step", 2)):
+                setattr(f.stepwise, f"{name}_{direction}", value)
+
     def fill(self, f: Any) -> None:
         """Tell what is set."""
         pix = f.fmt.pix_mp if self.is_mplane else f.fmt.pix
@@ -362,10 +369,7 @@ class PictureNode:
             raise OSError(errno.EINVAL, "no such format")
         if self.modes.has_any_size:
             _at([0], f.index)
-            f.type = c.V4L2_FRMSIZE_TYPE_STEPWISE
-            for direction, least in zip(("width", "height"), _LEAST, strict=True):
-                for name, value in (("min", least), ("max", _MOST), ("step", 2)):
-                    setattr(f.stepwise, f"{name}_{direction}", value)
+            self.modes.tell_sizes(f)
             return
         size = _at(self.modes.sizes, f.index)
         f.type = c.V4L2_FRMSIZE_TYPE_DISCRETE
