@@ -356,12 +356,14 @@ def test_a_stream_that_breaks(add, start_client):
         fails(errno.EIO, dequeue, fd)
         assert polled(fd) & select.POLLERR
         off(fd)
+        print(flush=True)
         queue(fd, 0); on(fd)
         dequeue(fd)
     """)
     camera.clock.step(timeout=LIMIT)
     process.stdout.readline()
     camera.break_stream()
+    process.stdout.readline()  # else the step might be the broken stream's
     camera.clock.step(timeout=LIMIT)
     finish(process)
 
