@@ -407,7 +407,7 @@ def test_waiting_for_a_program(add, start_client):
     finish(process)
 
 
-def test_what_the_program_has_set(add, start_client):
+def test_what_the_program_has_set(add, start_client, host):
     camera = add(format="YUYV+MJPG", size="64x48+128x96", rate="30+15")
     process = start_client("fd = open_device(); start(fd); print(flush=True); input()")
     camera.expect_format("YUYV", SIZE, 30, timeout=LIMIT)
@@ -417,6 +417,7 @@ def test_what_the_program_has_set(add, start_client):
             camera.expect_format(**wrong)
     process.stdout.readline()
     finish(process)
+    host.settle()
     with pytest.raises(TimeoutError, match="no program streams"):
         camera.expect_format("YUYV", timeout=0.01)
 

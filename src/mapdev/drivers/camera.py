@@ -209,10 +209,10 @@ class Camera(V4l2Driver):
         for index, length in enumerate(lengths):
             vb2_set_plane_payload(vb, index, length)
         vb.timestamp, vb.sequence, vb.field = tick.timestamp, tick.number, c.V4L2_FIELD_NONE
-        vb2_buffer_done(vb, state)
-        with self._changed:
+        with self._changed:  # first: a program may end as soon as it has the picture
             self.frames += 1
             self._changed.notify_all()
+        vb2_buffer_done(vb, state)
 
     def _report(self, error: Exception) -> None:
         """Log what the source raised, once in a stream; a failed assertion fails the test."""

@@ -222,8 +222,9 @@ class Loopback(V4l2Driver):
             vb2_set_plane_payload(vb, 0, len(data))
             vb.timestamp, vb.sequence = time.monotonic_ns(), self.captured
             vb.field = c.V4L2_FIELD_NONE
-            vb2_buffer_done(vb, VB2_BUF_STATE_DONE)
         self.captured += 1
+        if vb is not None:
+            vb2_buffer_done(vb, VB2_BUF_STATE_DONE)
 
     def _due(self) -> float:
         """Return when the reader is to get a picture that the writer has not given."""
