@@ -278,6 +278,11 @@ reader.close()
     assert frame_number(pixels) < 1000
 
 
+def test_a_static_program(capture, build_client, tmp_path):
+    data, _ = capture(build_client("v4l2_capture"), "/dev/video0", 2, steps=2)
+    assert data == in_format("YUYV", 0) + in_format("YUYV", 1)
+
+
 # --- a browser -----------------------------------------------------------------------------------
 
 PAGE = """<!DOCTYPE html><script>
