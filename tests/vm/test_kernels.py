@@ -52,7 +52,7 @@ RUNS = {
         "tests/programs/test_stress_ng.py",
     ],
     "module": [
-        *_module("aio", "areas", "blocking", "cache_modes", "calls", "failed_mmap", "faults",
+        *_module("aio", "areas", "blocking", "cache_modes", "calls", "camera", "failed_mmap", "faults",
                  "fork", "fuzz", "lifetime", "mmap", "model", "poll", "quota", "v4l2"),
         "tests/conformance/test_conformance.py",
     ],
