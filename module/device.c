@@ -17,7 +17,7 @@
 
 #include "internal.h"
 
-#define MAPDEV_HAS_ALL	(MAPDEV_HAS_FSYNC * 2 - 1)
+#define MAPDEV_HAS_ALL	(MAPDEV_HAS_FLUSH * 2 - 1)
 
 static struct file_operations mapdev_fops[MAPDEV_HAS_ALL + 1] __ro_after_init;
 dev_t mapdev_numbers;

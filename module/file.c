@@ -282,6 +282,23 @@ static int mapdev_fsync(struct file *file, loff_t start, loff_t end, int datasyn
 	return ret;
 }
 
+/*
+ * At each close of a descriptor, at the end of a process too, where signals may still be pending:
+ * they don't keep it from being told. The daemon's own closes would be waited for by itself.
+ */
+static int mapdev_flush(struct file *file, fl_owner_t id)
+{
+	struct mapdev_call *call = mapdev_call_new(file->private_data, file, MAPDEV_FLUSH);
+	int ret;
+
+	if (IS_ERR(call))
+		return PTR_ERR(call) == -EDEADLK ? 0 : PTR_ERR(call);
+	call->killable = true;
+	ret = mapdev_call_run(call);
+	mapdev_call_end(call);
+	return ret;
+}
+
 void __init mapdev_file_init(struct file_operations *fops, u32 has)
 {
 	fops->owner = THIS_MODULE;
@@ -299,6 +316,8 @@ void __init mapdev_file_init(struct file_operations *fops, u32 has)
 		fops->mmap = mapdev_area_mmap;
 	if (has & MAPDEV_HAS_FSYNC)
 		fops->fsync = mapdev_fsync;
+	if (has & MAPDEV_HAS_FLUSH)
+		fops->flush = mapdev_flush;
 	if (has & MAPDEV_HAS_IOCTL) {
 		fops->unlocked_ioctl = mapdev_ioctl;
 #ifdef CONFIG_COMPAT

@@ -21,7 +21,7 @@
 #include <linux/types.h>
 
 #define MAPDEV_ABI_MAJOR	1	/* another one can't work together */
-#define MAPDEV_ABI_MINOR	2	/* a higher one has more features */
+#define MAPDEV_ABI_MINOR	3	/* a higher one has more features */
 #define MAPDEV_ABI		(MAPDEV_ABI_MAJOR << 16 | MAPDEV_ABI_MINOR)
 
 #define MAPDEV_NO_SLOT		0xffffffffU
@@ -87,6 +87,7 @@ struct mapdev_init {
 #define MAPDEV_HAS_POLL		(1U << 4)
 #define MAPDEV_HAS_MMAP		(1U << 5)
 #define MAPDEV_HAS_FSYNC	(1U << 6)
+#define MAPDEV_HAS_FLUSH	(1U << 7)
 
 #define MAPDEV_CREATE_ANON	(1U << 0)	/* no node: for MAPDEV_INSTALL only */
 #define MAPDEV_CREATE_NO_NUMBER	(1U << 1)	/* in the device model only: no number, no node */
@@ -500,6 +501,8 @@ enum mapdev_op {
 	MAPDEV_FSYNC = 7,
 	/** @MAPDEV_MMAP: vma; 0: mm->map_count, 1: mm->total_vm; area: the new one */
 	MAPDEV_MMAP = 8,
+	/** @MAPDEV_FLUSH: a descriptor is closed: result is that of the close */
+	MAPDEV_FLUSH = 9,
 
 	/* Calls about an area: vma and area are set. */
 	/** @MAPDEV_FAULT: 0: address, 1: MAPDEV_FAULT_, 2: pgoff, 3, 4: the range around it */

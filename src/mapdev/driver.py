@@ -35,8 +35,8 @@ class Driver(metaclass=DriverType):
     """A character-device driver: subclass it and write the operations that the device has.
 
     An operation that is left out behaves as in the kernel: mmap fails with ENODEV, ioctl with
-    ENOTTY, read, write and fsync with EINVAL, llseek with ESPIPE; open and release succeed. An
-    operation fails by raising `OSError` with the errno that the client is to see; any other
+    ENOTTY, read, write and fsync with EINVAL, llseek with ESPIPE; open, flush and release succeed.
+    An operation fails by raising `OSError` with the errno that the client is to see; any other
     exception is logged with its traceback and the client sees EIO.
 
     An operation that has to wait calls `mapdev.linux.wait_event_interruptible`, or raises
@@ -110,6 +110,16 @@ class Driver(metaclass=DriverType):
 
     def release(self, inode: Inode, file: File) -> None:
         """Let go of `file`: its last descriptor and its last mapping are gone."""
+
+    def flush(self, file: File) -> None:
+        """Finish what was written, since a descriptor of `file` is closed; others may be left.
+
+        It runs at each close: by close, dup2, exec and the end of a process. An error is what close
+        returns, and dup2 does not; the descriptor is closed all the same.
+
+        Fidelity: it can't wait (EAGAIN), and is not told whose table the descriptor was in. On the
+        embedded host ENOSYS becomes EIO, and where there is no FUSE it runs at the last close only.
+        """
 
     def read(
         self, file: File, count: int, pos: int

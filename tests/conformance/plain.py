@@ -78,9 +78,9 @@ class Ready(Stream):
 
 
 class Commands(Reference):
-    """Operations that return what they are told: all ioctl commands and fsync.
+    """Operations that return what they are told: all ioctl commands, fsync and flush.
 
-    In C also flush and fasync, which drivers have not here: so they are counted there only.
+    In C also fasync, which drivers have not here: so it is counted there only.
     """
 
     def ioctl(self, file: File, cmd: int, arg: int) -> int:
@@ -93,6 +93,10 @@ class Commands(Reference):
         self.count(Operation.FSYNC)
         self.asked = (int(datasync), start)
         self.command = (self.command[0], end)
+        self.fail()
+
+    def flush(self, file: File) -> None:
+        self.count(Operation.FLUSH)
         self.fail()
 
 

@@ -28,6 +28,7 @@ from mapdev.host.kernel import uapi
 from mapdev.host.kernel.uapi import Alloc, Create, Init, Mapping, Mmap, Next, Reply, Request
 from mapdev.linux.vma import VM_FAULT_SIGBUS
 
+ALL_BUT_FLUSH = uapi.HAS_ALL & ~uapi.HAS_FLUSH  # of which each close would wait for the daemon
 CONTROL = "/dev/mapdev"
 COUNTERS = Path("/sys/kernel/debug/mapdev")
 
@@ -182,7 +183,7 @@ class Daemon:
 
     # ---- management
 
-    def create(self, name: str = "mapdev-test", has: int = uapi.HAS_ALL, **fields: Any) -> Create:
+    def create(self, name: str = "mapdev-test", has: int = ALL_BUT_FLUSH, **fields: Any) -> Create:
         fields.setdefault("mode", 0o600)
         create = Create(name=name.encode(), has=has, **fields)
         uapi.ioctl(self.fd, uapi.IOC_CREATE, create)

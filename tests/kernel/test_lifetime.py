@@ -543,7 +543,13 @@ def test_node(daemon: Daemon) -> None:
         with pytest.raises(OSError) as caught:
             daemon.create("mapdev-number", **fields)
         assert caught.value.errno == errno.EBUSY
-    for fields in ({"major": 5000}, {"minor": 3}, {"major": 1 << 20}, {"has": 128}, {"flags": 2}):
+    for fields in (
+        {"major": 5000},
+        {"minor": 3},
+        {"major": 1 << 20},
+        {"has": uapi.HAS_ALL + 1},
+        {"flags": 2},
+    ):
         with pytest.raises(OSError) as caught:
             daemon.create("mapdev-number", **fields)
         assert caught.value.errno == errno.EINVAL, fields

@@ -36,6 +36,7 @@ _FILE_OPERATIONS = {
                          "-ENOSYS"),
     "fsync": _Operation("int {name}_fsync(struct file *filp, loff_t start, loff_t end, "
                         "int datasync)", "-ENOSYS"),
+    "flush": _Operation("int {name}_flush(struct file *filp, fl_owner_t id)", "0"),
     "poll": _Operation("__poll_t {name}_poll(struct file *filp, "
                        "struct poll_table_struct *wait)", "EPOLLERR"),
     "mmap": _Operation("int {name}_mmap(struct file *filp, struct vm_area_struct *vma)", "-ENOSYS"),

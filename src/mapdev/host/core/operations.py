@@ -27,7 +27,13 @@ from mapdev.host.core.files import OpenFile
 from mapdev.host.core.machine import HostMachine
 from mapdev.host.core.waiting import WouldWait
 from mapdev.linux.context import Context, Progress, WouldBlock, as_bytes, enter, must_fail, reset
-from mapdev.linux.errnos import ENOIOCTLCMD
+from mapdev.linux.errnos import (
+    ENOIOCTLCMD,
+    ERESTART_RESTARTBLOCK,
+    ERESTARTNOHAND,
+    ERESTARTNOINTR,
+    ERESTARTSYS,
+)
 from mapdev.linux.fs import FMODE_STREAM
 from mapdev.linux.log import log
 from mapdev.linux.mm import TaskStruct
@@ -40,6 +46,7 @@ _T = TypeVar("_T")
 _MAX_ERRNO = 4095
 _LLONG_MAX = (1 << 63) - 1
 _INT_MAX = (1 << 31) - 1
+_RESTARTS = (ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND, ERESTART_RESTARTBLOCK)
 
 
 # What comes of an operation that can't give an errno; all others give EIO.
@@ -220,6 +227,23 @@ class Operations:
         except OSError as error:
             log.warning("%s: release failed, and no program can be told: %s",
                         of.device.node, error)  # fmt: skip
+
+    def flush(self, task: TaskStruct | None, of: OpenFile) -> None:
+        """Run the flush operation: a descriptor of the file is closed.
+
+        :raises OSError: what close returns. ERESTARTSYS and its like are EINTR: a close is never
+            begun again.
+
+        Source: fs/open.c (filp_flush, close)
+        """
+        if of.device.is_gone:
+            raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+        try:
+            self.check(of.device, task, "flush", of.driver.flush, of.file)
+        except OSError as error:
+            if error.errno not in _RESTARTS:
+                raise
+            raise OSError(errno.EINTR, os.strerror(errno.EINTR)) from None
 
     def poll(self, of: OpenFile) -> int:
         """Run the poll operation.

@@ -136,7 +136,16 @@ class EmbeddedHost(Host):
             machine=self.machine,
             operations=operations,
             files=OpenFiles(
-                table, fd_allocator, operations, mappings, locks, waiting, watcher, messages
+                table,
+                fd_allocator,
+                self.machine,
+                operations,
+                mappings,
+                locks,
+                waiting,
+                watcher,
+                messages,
+                injector.helpers,
             ),
             paths=Paths(table, mappings, self.machine.read_user, messages, overlay, directories),
             directories=directories,

@@ -17,6 +17,7 @@ from typing import Any
 
 from mapdev.host.embedded.arch import NUMBER_OF
 from mapdev.host.embedded.native import NATIVE
+from mapdev.host.numbers import CLONE_FILES
 from mapdev.linux.numbers import PAGE_SIZE
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -53,6 +54,19 @@ def prctl(option: int, argument: int = 0) -> int:
     if result < 0:
         raise _error("prctl")
     return result
+
+
+def unshare_files() -> None:
+    """Give the calling thread a table of descriptors of its own (unshare(2), CLONE_FILES)."""
+    if _libc.unshare(CLONE_FILES) < 0:
+        raise _error("unshare")
+
+
+def close_range(first: int, last: int) -> None:
+    """close_range(2), without flags."""
+    number = ctypes.c_long(NUMBER_OF["close_range"])
+    if _libc.syscall(number, ctypes.c_uint(first), ctypes.c_uint(last), ctypes.c_uint(0)) < 0:
+        raise _error("close_range")
 
 
 def get_child_subreaper() -> int:

@@ -222,6 +222,8 @@ class Server(Loop):
     def _handle(self, call: Call) -> None:
         """Carry out one call and answer or park it, whatever happens."""
         kernel = self._kernel
+        if kernel.files.flushed.is_made:
+            kernel.files.flushed.catch_up()
         if kernel.spaces.by_tgid:
             kernel.spaces.calls(call.tid)
         if call.tid in kernel.injector.recruits.pending:

@@ -11,7 +11,7 @@ from mapdev.host.kernel import uapi
 from mapdev.host.kernel.control import Control
 from mapdev.linux.fs import MAJOR, MINOR, MKDEV, Inode
 
-_OPERATIONS = ("read", "write", "llseek", "ioctl", "poll", "mmap", "fsync")  # MAPDEV_HAS_ bits
+_OPERATIONS = ("read", "write", "llseek", "ioctl", "poll", "mmap", "fsync", "flush")  # MAPDEV_HAS_
 
 
 class Devices:

@@ -82,6 +82,7 @@ class Server(Loop):
             uapi.IOCTL: self._ioctl,
             uapi.POLL: self._poll,
             uapi.FSYNC: self._fsync,
+            uapi.FLUSH: self._flush_file,
             uapi.RELEASE: self._release,
             uapi.ATTR_SHOW: self._attr_show,
             uapi.ATTR_STORE: self._attr_store,
@@ -232,6 +233,10 @@ class Server(Loop):
     def _fsync(self, call: KernelCall) -> int:
         start, end, datasync = call.got[at.ARG0], call.got[at.ARG1], call.got[at.ARG2]
         return self.operations.fsync(call, bool(datasync), start, end)
+
+    def _flush_file(self, call: KernelCall) -> int:
+        self.operations.flush(call.task, call.file)
+        return 0
 
     def hang_up(self, device: Device) -> None:
         """End what waits on files and attributes of a device that was removed."""

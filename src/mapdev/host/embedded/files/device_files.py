@@ -41,10 +41,12 @@ class Node:
     :ivar link: what /proc shows for its descriptors.
     :ivar asked: returns the ``EPOLL*`` bits that poll shall show; gets those that are wanted.
     :ivar gone: called when the last descriptor of clients is gone.
+    :ivar flushed: called with the thread that closes a descriptor, if the mount tells of that;
+        returns the errno of the close, or 0.
     :ivar handle: the kernel's number for the open file, by which it is woken; 0: nobody waits.
     """
 
-    __slots__ = ("_connection", "_fd", "asked", "gone", "handle", "link")
+    __slots__ = ("_connection", "_fd", "asked", "flushed", "gone", "handle", "link")
 
     def __init__(self, connection: Connection, name: str, fd: int) -> None:
         self._connection = connection
@@ -52,6 +54,7 @@ class Node:
         self.link = f"/{name}"
         self.asked: Callable[[int], int] = _nothing
         self.gone: Callable[[], object] = _nothing
+        self.flushed: Callable[[int], int] = _nothing
         self.handle = 0
 
     def put(self, call: Call, cloexec: bool, at: int | None) -> int:
@@ -71,7 +74,7 @@ class Node:
 
     def close(self) -> None:
         """Care no longer for what becomes of it."""
-        self.asked = self.gone = _nothing
+        self.asked = self.gone = self.flushed = _nothing
         self.handle = 0
         self.forget_theirs()
 
@@ -133,7 +136,7 @@ class DeviceFiles:
         assert self._connection is not None
         assert self._opener is not None
         number, self._spare = self._spare or self._begin_to_open(), 0
-        name = _name(number)
+        name = name_of(number)
         try:
             fd = self._opener.get(name)
         except OSError:
@@ -151,7 +154,7 @@ class DeviceFiles:
         else:
             number = self._next
             self._next += 1
-        self._opener.begin(_name(number))
+        self._opener.begin(name_of(number))
         return number
 
     # --- requests of the kernel -------------------------------------------------------------
@@ -185,29 +188,15 @@ class DeviceFiles:
     def _answer(self, connection: Connection, request: Request) -> None:
         operation = request.operation
         if operation == fuse.POLL:
-            self._poll(connection, request)
+            answer_poll(connection, request, self._nodes.get(request.node))
         elif operation == fuse.RELEASE:
             connection.reply(request)
             self._gone(request.node)
-        elif operation in (fuse.GETATTR, fuse.SETATTR):
-            connection.reply_attributes(request)
-        elif operation == fuse.STATFS:
-            connection.reply_statfs(request)
-        elif self._opener is None or request.tid != self._opener.tid:
+        elif (
+            operation in (fuse.LOOKUP, fuse.OPEN)
+            and (self._opener is None or request.tid != self._opener.tid)
+        ) or not answer_own(connection, request, flush=False):
             connection.reply(request, errno.ENOSYS)
-        elif operation == fuse.LOOKUP:
-            connection.reply_entry(request, _number(request.body))
-        elif operation == fuse.OPEN:
-            connection.reply_open(request, flush=False)
-        else:
-            connection.reply(request, errno.ENOSYS)
-
-    def _poll(self, connection: Connection, request: Request) -> None:
-        node = self._nodes.get(request.node)
-        handle, flags, events = request.poll()
-        if node is not None and flags & fuse.POLL_SCHEDULE_NOTIFY:
-            node.handle = handle
-        connection.reply_poll(request, 0 if node is None else node.asked(events))
 
     def _gone(self, number: int) -> None:
         node = self._nodes.pop(number, None)
@@ -232,7 +221,35 @@ class DeviceFiles:
         self._connection = None
 
 
-def _name(number: int) -> str:
+def answer_poll(connection: Connection, request: Request, node: Node | None) -> None:
+    """Answer a POLL by what `node` says; there may be none any more."""
+    handle, flags, events = request.poll()
+    if node is not None and flags & fuse.POLL_SCHEDULE_NOTIFY:
+        node.handle = handle
+    connection.reply_poll(request, 0 if node is None else node.asked(events))
+
+
+def answer_own(connection: Connection, request: Request, flush: bool) -> bool:
+    """Answer what is about the mount itself and no driver; say whether it is.
+
+    :param flush: see `Connection.reply_open`.
+    """
+    operation = request.operation
+    if operation in (fuse.GETATTR, fuse.SETATTR):
+        connection.reply_attributes(request)
+    elif operation == fuse.STATFS:
+        connection.reply_statfs(request)
+    elif operation == fuse.LOOKUP:
+        connection.reply_entry(request, _number(request.body))
+    elif operation == fuse.OPEN:
+        connection.reply_open(request, flush)
+    else:
+        return False
+    return True
+
+
+def name_of(number: int) -> str:
+    """Return the name of a file of a mount."""
     return f"{_PREFIX}{number}{_SUFFIX}"
 
 

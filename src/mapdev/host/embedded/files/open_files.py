@@ -22,20 +22,25 @@ from mapdev.host.core.operations import Operations
 from mapdev.host.core.polling import Polling
 from mapdev.host.core.waiting import Waiting, WouldWait
 from mapdev.host.embedded.arch import ARCH
+from mapdev.host.embedded.client import ClientMachine, EmbeddedClient
 from mapdev.host.embedded.files.descriptors import FdAllocator
 from mapdev.host.embedded.files.device_files import DeviceFiles, Node
 from mapdev.host.embedded.files.display import Display
+from mapdev.host.embedded.files.flushed_files import FlushedFiles
 from mapdev.host.embedded.files.locks import Locks
 from mapdev.host.embedded.files.node import R_OK, W_OK, may_access, owns
 from mapdev.host.embedded.files.open_file import FileTable, OpenFile
 from mapdev.host.embedded.files.readiness import Readiness
+from mapdev.host.embedded.inject.helpers import Helpers
 from mapdev.host.embedded.messages import Messages
 from mapdev.host.embedded.mm.mappings import Mappings
 from mapdev.host.embedded.processes import hides_descriptor, yama_forbids
 from mapdev.host.embedded.syscalls.notify import Call
 from mapdev.host.embedded.watcher import Watcher
 from mapdev.linux.fs import File
+from mapdev.linux.log import log
 
+_NOT_FOR_PROGRAMS = 512  # errnos from here on are the kernel's own
 _OPENING_FLAGS = os.O_CREAT | os.O_EXCL | os.O_NOCTTY | os.O_TRUNC  # the driver's open sees them
 _WANTED = (R_OK, W_OK, R_OK | W_OK, R_OK | W_OK)  # by O_ACCMODE; mode 3 is for ioctl
 
@@ -45,6 +50,8 @@ class OpenFiles:
 
     :param table: where they are found by what /proc shows.
     :param numbers: chooses the descriptor's number in a client.
+    :param helpers: threads of clients whose closes are no program's.
+    :ivar flushed: files whose driver is told of each close.
     :param locks: of all nodes: the last close of a file ends its own.
     :param waiting: calls that wait: the last close ends those of clients that are dead.
     """
@@ -53,12 +60,14 @@ class OpenFiles:
         self,
         table: FileTable,
         numbers: FdAllocator,
+        machine: ClientMachine,
         operations: Operations,
         mappings: Mappings,
         locks: Locks,
         waiting: Waiting,
         watcher: Watcher,
         messages: Messages,
+        helpers: Helpers,
     ) -> None:
         self.table = table
         self._messages = messages
@@ -71,7 +80,9 @@ class OpenFiles:
         self._waiting = waiting
         self._watcher = watcher
         self._display = Display(operations)
+        self._machine = machine
         self._device_files = DeviceFiles(watcher)
+        self.flushed = FlushedFiles(watcher, helpers)
         self.polling = Polling(self._display.show)
 
     # --- which one a call means -----------------------------------------------------------
@@ -202,11 +213,17 @@ class OpenFiles:
 
         :raises OSError: EMFILE we have too many descriptors.
         """
-        if not self._device_files.is_there:
+        has_flush = "flush" in open_file.device.has and not open_file.path_only
+        if not (self.flushed if has_flush else self._device_files).is_there:
             sockets = open_file.ready = Readiness(partial(self._watch_another, open_file))
             self._watch(open_file, sockets)
             return sockets
-        node = open_file.ready = self._device_files.make()
+        if has_flush:
+            node = self.flushed.make()
+            node.flushed = partial(self._flush, open_file)
+        else:
+            node = self._device_files.make()
+        open_file.ready = node
         node.asked = partial(self._answer_poll, open_file)
         node.gone = partial(self._hang_up, open_file)
         return node
@@ -268,12 +285,38 @@ class OpenFiles:
         if isinstance(ready, Readiness) and ready.tracker.fileno() in self._watcher.handlers:
             self._watcher.unwatch(ready.tracker.fileno())
 
+    def _flush(self, open_file: OpenFile, tid: int) -> int:
+        """Run the driver's flush for a thread that closes a descriptor; return the errno of that.
+
+        FUSE lets no errors through that programs are not to see, and takes ENOSYS for its own.
+        """
+        try:
+            self._operations.flush(EmbeddedClient(self._machine, tid), open_file)
+        except OSError as error:
+            code = error.errno or errno.EIO
+            return code if code < _NOT_FOR_PROGRAMS and code != errno.ENOSYS else errno.EIO
+        finally:
+            self.polling.refresh(open_file.driver)
+        return 0
+
     def _hang_up(self, open_file: OpenFile) -> None:
         self._unwatch(open_file)
+        if isinstance(open_file.ready, Readiness) and "flush" in open_file.device.has:
+            self._flush_untold(open_file)
         for call in self._waiting:  # those of clients that are dead
             if call.file is open_file and not call.is_waited_for():
                 self._waiting.forget(call)
         self.hung_up(open_file)
+
+    def _flush_untold(self, open_file: OpenFile) -> None:
+        """Run the driver's flush once: without FUSE only the last close is seen, and afterwards."""
+        if open_file.path_only or open_file.device.is_gone:
+            return
+        try:
+            self._operations.flush(None, open_file)
+        except OSError as error:
+            log.warning("%s: flush failed, and no program can be told: %s",
+                        open_file.device.node, error)  # fmt: skip
 
     def hung_up(self, open_file: OpenFile) -> None:
         """The last descriptor of `open_file` is gone."""
@@ -299,4 +342,5 @@ class OpenFiles:
             self.table.discard(open_file)
             self._release(open_file)
         self._device_files.close()
+        self.flushed.close()
         return [f"{open_file.device.node} was still open or mapped" for open_file in left]

@@ -11,6 +11,7 @@ import os
 from typing import TYPE_CHECKING
 
 from mapdev.host.embedded.inject.batch import Batch
+from mapdev.host.embedded.inject.helpers import Helpers
 from mapdev.host.embedded.inject.recruit import Recruits
 from mapdev.host.embedded.listeners import Listeners
 from mapdev.host.embedded.messages import Messages
@@ -32,6 +33,7 @@ class Injector:
     :ivar mappings: of all clients; `leases`, `spaces` and `window` are its.
     :ivar secret: 32 bits that mark the host's own calls in clients, see `filter`.
     :ivar batch: makes lists of calls in clients.
+    :ivar helpers: threads of clients that have descriptors of their own.
     :ivar recruits: threads in processes that a debugger holds.
     """
 
@@ -46,6 +48,7 @@ class Injector:
         self.messages = messages
         self.secret = int.from_bytes(os.urandom(4), "little") | 1
         self.batch = Batch()
+        self.helpers = Helpers()
         self.recruits = Recruits(listeners)
         self._listeners = listeners
 
@@ -53,7 +56,7 @@ class Injector:
         """Return the thread of `call`, to be stopped and used for calls of ours."""
         from mapdev.host.embedded.inject.thread import StoppedThread  # here, for a quick start
 
-        return StoppedThread(call, self.secret)
+        return StoppedThread(call, self.secret, self.helpers)
 
     def call_of(self, helper: Tracee) -> Call:
         """Return the call that the helper makes; other clients' calls are kept for later.

@@ -21,6 +21,7 @@ from typing import Self
 
 from mapdev.host.embedded.arch import ARCH, NUMBER_OF
 from mapdev.host.embedded.inject.batch import CALL, Batch, CallError, is_error, marked
+from mapdev.host.embedded.inject.helpers import Helpers
 from mapdev.host.embedded.inject.tracee import (
     PTRACE_CONT,
     PTRACE_DETACH,
@@ -57,14 +58,16 @@ class StoppedThread(Tracee):
 
     :param call: the call in which the thread waits.
     :param secret: marks descriptors in our own calls, see `filter`.
+    :param helpers: are told of those that it starts.
     :ivar result: what the call shall return to the client.
     """
 
-    def __init__(self, call: Call, secret: int) -> None:
+    def __init__(self, call: Call, secret: int, helpers: Helpers) -> None:
         super().__init__(call.tid)
         self.result = 0
         self._call = call
         self._secret = secret << 32
+        self._helpers = helpers
         self._saved: list[int] = []
         self._saved_mask: int | None = None  # None: no signal is blocked for us yet
         self._stopped_by_signal = False
@@ -195,6 +198,7 @@ class StoppedThread(Tracee):
         """
         self.has_siblings = True
         self._syscall_that_clones("clone", _HELPER, 0, 0, 0, 0)
+        self._helpers.add(self._new_thread)
         helper = Tracee(self._new_thread)
         helper.wait()
         helper.set_registers(self._about_to(name, (0,) * 6, None))
@@ -217,7 +221,7 @@ class StoppedThread(Tracee):
             result = self._new_thread = self._new_thread or next(iter(traced_by_us()), 0)
             if not result:
                 raise
-        child = StoppedThread(self._call, self._secret >> 32)
+        child = StoppedThread(self._call, self._secret >> 32, self._helpers)
         child.tid = self._new_thread
         child.wait()
         child._saved = child.get_registers()  # with a stack of its own, if it was given one

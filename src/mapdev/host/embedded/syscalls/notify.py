@@ -236,13 +236,20 @@ class Call(CoreCall):
         :raises OSError: EBADF `at` is beyond the client's limit, EMFILE no number is free, ENOENT
             the client is gone.
         """
-        flags = 0 if at is None else SECCOMP_ADDFD_FLAG_SETFD
-        if answer:
-            flags |= SECCOMP_ADDFD_FLAG_SEND
-        request = _ADDFD.pack(self.id, flags, fd, at or 0, os.O_CLOEXEC if cloexec else 0)
-        # A bytearray, since with bytes fcntl.ioctl returns those and not the call's own result.
-        number: int = fcntl.ioctl(self.listener.fd, SECCOMP_IOCTL_NOTIF_ADDFD, bytearray(request))
-        return number
+        return add_descriptor(self.listener.fd, self.id, fd, at, cloexec, answer)
+
+
+def add_descriptor(
+    listener: int, id: int, fd: int, at: int | None, cloexec: bool, answer: bool = False
+) -> int:
+    """Do what `Call.add_descriptor` says, for call `id` of a listener's descriptor; any thread."""
+    flags = 0 if at is None else SECCOMP_ADDFD_FLAG_SETFD
+    if answer:
+        flags |= SECCOMP_ADDFD_FLAG_SEND
+    request = _ADDFD.pack(id, flags, fd, at or 0, os.O_CLOEXEC if cloexec else 0)
+    # A bytearray, since with bytes fcntl.ioctl returns those and not the call's own result.
+    number: int = fcntl.ioctl(listener, SECCOMP_IOCTL_NOTIF_ADDFD, bytearray(request))
+    return number
 
 
 def _respond_in_python(listener: int, id: int, value: int, error: int, flags: int) -> bool:
