@@ -30,7 +30,7 @@
 #endif
 
 extern char **environ;
-static struct stat status;
+static _Thread_local struct stat status;	/* several threads look at once */
 static volatile sig_atomic_t signals, may_jump;
 static sigjmp_buf back;
 
