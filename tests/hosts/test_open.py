@@ -424,3 +424,39 @@ def test_flags_that_say_what_a_path_means(
         *(str(NUMBER_OF[name]) for name in ("faccessat2", "fchownat", "fchmodat2", "utimensat")),
         request.config.getoption("--mapdev-host"),
     )
+
+
+def test_below_a_link_to_a_node(mapdev: Host, client: Client, tmp_path: Path) -> None:
+    """A device is no directory, by whatever name: links that a program makes, moves and copies."""
+    mapdev.add(Buffer, "/dev/x")
+    client(
+        f"""
+        os.chdir({str(tmp_path)!r})
+        os.mkdir('deep')
+        os.symlink('/dev/x', 'first')
+        os.symlink('first', 'second')
+        os.symlink('../first', 'deep/third')
+        os.symlink('../../../../../../../../../../dev', 'dev')
+        os.symlink('dev/x', 'fourth')
+        os.rename('second', 'moved')
+        os.link('moved', 'linked', follow_symlinks=False)
+        os.symlink('nowhere', 'nothing')
+        os.symlink('deep', 'way')
+        for path in ('first', 'moved', 'linked', 'deep/third', 'fourth', 'dev/x', 'way/third'):
+            for below in ('/y', '/y/z', '/.', '/..', '/'):
+                raises(errno.ENOTDIR, os.open, path + below, os.O_RDONLY)
+                raises(errno.ENOTDIR, os.stat, path + below)
+            raises(errno.ENOTDIR, os.lstat, path + '/y')
+            raises(errno.ENOTDIR, os.mkdir, path + '/y')
+            raises(errno.ENOTDIR, os.unlink, path + '/y')
+            raises(errno.ENOTDIR, os.rename, path + '/y', 'z')
+            os.close(os.open(path, os.O_RDWR))
+        raises(errno.ENOENT, os.open, 'second/y', os.O_RDONLY)
+        raises(errno.ENOENT, os.open, 'nothing/y', os.O_RDONLY)
+        raises(errno.ENOENT, os.open, 'deep/y/z', os.O_RDONLY)
+        os.unlink('first')
+        os.mkdir('first')
+        open('first/y', 'w').close()
+        assert os.listdir('first') == ['y']
+        """
+    )

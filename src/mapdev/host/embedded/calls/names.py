@@ -409,12 +409,39 @@ def _do_unlinkat(kernel: Subsystems, call: Call) -> Result:
     return (_rmdir if call.args[2] & AT_REMOVEDIR else _unlink)(call, entry)
 
 
+# --- links that lead to us ----------------------------------------------------------------
+
+
+def _notes(handler: Handler, is_link: bool = False) -> Handler:
+    """Have paths through a link be ours that leads to one of our names, whatever it is called.
+
+    :param is_link: the call makes such a link, of which the first argument is what it contains;
+        else it gives a file another name.
+    """
+
+    def handle(kernel: Subsystems, call: Call) -> Result:
+        result = handler(kernel, call)
+        if result is PASS_ON:
+            where = [path for _, path in BY_NUMBER[call.nr].paths]
+            before, after = (
+                kernel.paths.read(call.tid, call.args[at])
+                for at in ((0, where[0]) if is_link else where)
+            )
+            if before and after and is_link:
+                kernel.paths.note_link(after.rstrip("/").rpartition("/")[2], before)
+            elif before and after:
+                kernel.paths.note_moved(before, after)
+        return result
+
+    return handle
+
+
 HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(("mkdir", "mkdirat"), _do_mkdir),
-    **dict.fromkeys(("symlink", "symlinkat"), _do_symlink),
+    **dict.fromkeys(("symlink", "symlinkat"), _notes(_do_symlink, is_link=True)),
     **dict.fromkeys(("mknod", "mknodat"), _do_mknod),
-    **dict.fromkeys(("link", "linkat"), _do_link),
-    **dict.fromkeys(("rename", "renameat", "renameat2"), _do_rename),
+    **dict.fromkeys(("link", "linkat"), _notes(_do_link)),
+    **dict.fromkeys(("rename", "renameat", "renameat2"), _notes(_do_rename)),
     "unlink": _do_unlink,
     "unlinkat": _do_unlinkat,
     "rmdir": _do_rmdir,

@@ -31,7 +31,8 @@ class Overlay:
     :param serve: returns what serves the file of an attribute.
     :ivar nodes: all of the tree, by path; the root itself is ``""``.
     :ivar names: the last names of all that does not exist for real: a path with one of them
-        anywhere may lead into the tree.
+        anywhere may lead into the tree. Those of symbolic links to such names as well.
+    :ivar links: the last of these.
     :ivar merged: the last names of directories that do: only listing them concerns us.
     :ivar native: both sets for the C extension, None if that is not in use.
     """
@@ -45,6 +46,7 @@ class Overlay:
         self.nodes: dict[str, KernfsNode] = {}
         self.names: set[bytes] = set()
         self.merged: set[bytes] = set()
+        self.links: set[bytes] = set()
         self.native = NATIVE.Names() if NATIVE is not None else None
         for node in root.walk():
             self._changed(node, True)
@@ -78,6 +80,15 @@ class Overlay:
             names.discard(name)
             if self.native is not None:
                 self.native.discard(name, is_merged)
+
+    def note_link(self, name: bytes) -> None:
+        """Know the last name of a symbolic link, outside of the tree, that leads into it."""
+        if name not in self.links:
+            self.links.add(name)
+            self.names.add(name)
+            self._counts[name, False] = self._counts.get((name, False), 0) + 1
+            if self.native is not None:
+                self.native.add(name, False, False)
 
     def _is_twice(self, node: KernfsNode, path: str, is_merged: bool) -> bool:
         """Say whether a name of ours hides one that exists: a link may lead to either."""

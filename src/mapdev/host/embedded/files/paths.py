@@ -10,9 +10,10 @@ Paths are those of the client's own root: a device at /dev/x is there for a clie
 Called in the host's thread only.
 
 Source: fs/namei.c (link_path_walk, walk_component)
-Fidelity: what lies below a symbolic link to a node is ENOENT, not ENOTDIR. The walk trusts names of
-directories that don't exist, so a node may be put where there is no directory; the permissions of
-directories on the way to a node are not checked.
+Fidelity: what lies below a symbolic link to a node is ENOENT, not ENOTDIR, if the link is one that
+no client has made and none has used as a device yet. The walk trusts names of directories that
+don't exist, so a node may be put where there is no directory; the permissions of directories on the
+way to a node are not checked.
 """
 
 from __future__ import annotations
@@ -175,6 +176,22 @@ class Paths:
             return found._replace(leaves=leaves)
         return self._real(self._root(tid) + walk.end, follow) if leaves else None
 
+    def note_link(self, name: str, target: str) -> None:
+        """Know a symbolic link called `name`, if it may lead to something of ours.
+
+        From then on a path with that name in the middle is walked, too: what is below a device is
+        ENOTDIR.
+        """
+        if not self.names.isdisjoint(os.fsencode(target).split(b"/")):
+            self.overlay.note_link(os.fsencode(name))
+
+    def note_moved(self, before: str, after: str) -> None:
+        """Know that two names have been exchanged, or that one is another name of the other."""
+        names = [os.fsencode(path).rstrip(b"/").rpartition(b"/")[2] for path in (before, after)]
+        if not self.overlay.links.isdisjoint(names):
+            for name in names:
+                self.overlay.note_link(name)
+
     def _is_ours(self, tid: int, dirfd: int, path: str) -> bool:
         """Say whether a path starts from a directory that is ours alone."""
         if path.startswith("/"):
@@ -262,6 +279,7 @@ class Paths:
                     continue
                 if is_end:
                     return _Walk(None, at, leaves)
+                self.note_link(name, target)
             links += 1
             if links > MAX_LINKS:
                 if leaves:

@@ -201,9 +201,9 @@ SYSCALLS: tuple[Syscall, ...] = (
     _S("mkdirat", "names", "path", paths=_AT, follows=False),
     _S("mknod", "names", "path", paths=_PATH, follows=False),
     _S("mknodat", "names", "path", paths=_AT, follows=False),
-    # What a symbolic link contains is no path yet.
-    _S("symlink", "names", "path", paths=((CWD, 1),), follows=False),
-    _S("symlinkat", "names", "path", paths=((1, 2),), follows=False),
+    # What a symbolic link contains is no path yet, but may become one to a device.
+    _S("symlink", "names", "path", paths=((CWD, 1),), follows=False, is_quick=False),
+    _S("symlinkat", "names", "path", paths=((1, 2),), follows=False, is_quick=False),
     _S("link", "names", "path", paths=((CWD, 0), (CWD, 1)), follows=False),
     _S("linkat", "names", "path", paths=((0, 1), (2, 3)), flags=4, follows=False, empty=_EMPTY),
     _S("rename", "names", "path", paths=((CWD, 0), (CWD, 1)), follows=False),
