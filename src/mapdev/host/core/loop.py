@@ -255,8 +255,12 @@ class Loop(abc.ABC):
         else:
             if self.polling.by_driver or waiting.is_due:
                 self.show_changes(call)
-            call.finish(result)
+            call.finish(self.before_answer(call, result))
         return None
+
+    def before_answer(self, call: Call, result: Any) -> Any:
+        """Do what the client must find done when it goes on; return what to answer."""
+        return result
 
     def show_changes(self, call: Call) -> None:
         """Have poll see what the call changed, before its client goes on."""

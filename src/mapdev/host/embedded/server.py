@@ -230,11 +230,24 @@ class Server(Loop):
             from mapdev.host.embedded.faults.start import take_in  # here, for a quick start
 
             self._try(take_in, kernel.injector, kernel.operations, call)
+        if kernel.spaces.to_hide:
+            from mapdev.host.embedded.faults.hide import hide_before  # here, for a quick start
+
+            if hide_before(kernel, call):
+                return
         native = call.arch == ARCH.AUDIT_ARCH and call.nr in HANDLERS
         handler = HANDLERS[call.nr] if native else foreign_open
         wait = self.carry_out(call, handler, kernel, call)
         if wait is not None:
             self.waiting.keep(call, wait)
+
+    def before_answer(self, call: CoreCall, result: Any) -> Any:
+        """Take pages out of the client's areas that its call has taken away."""
+        if not self._kernel.spaces.to_hide or not isinstance(call, Call):
+            return result
+        from mapdev.host.embedded.faults.hide import hide_after  # here, for a quick start
+
+        return hide_after(self._kernel, call, result)
 
     def show_changes(self, call: CoreCall) -> None:
         """Have poll see what the call changed, and bring in pages that it took away."""

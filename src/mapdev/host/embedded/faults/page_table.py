@@ -217,6 +217,28 @@ class ClientPageTable:
             self.worker.run([("munlock", where, None), ("madvise", (*where, MADV_DONTNEED), None)])
             self._wake(run.addr, run.end)
 
+    def hide(self, area: DeviceArea, start: int, end: int) -> None:
+        """Take the pages of [`start`, `end`) away for good: the next touch is SIGBUS.
+
+        Pages beyond the end of memory take their place, as for those that a driver leaves out.
+        """
+        self._in_client(self._hide_for_good, area, start, end)
+
+    def _hide_for_good(self, area: DeviceArea, start: int, end: int) -> None:
+        gone = area.piece(start, end).mapped
+        description, _ = self._mappings.leases.open_description(may_be_written(area))
+        try:
+            number = self.worker.lend(description)
+        finally:
+            os.close(description)
+        for run in gone:
+            arguments = (run.addr, run.end - run.addr, _access(area), _how(area), number,
+                         self._mappings.nr_frames << PAGE_SHIFT)  # fmt: skip
+            more = _not_for_children(area, run.addr, run.end)
+            self.worker.run([("mmap", arguments, 4), *more])
+        self.worker.take_back(number)
+        area.forget(start, end)
+
     def _renew(self, area: DeviceArea, start: int, end: int) -> None:
         """Fill [`start`, `end`) anew, which the client may touch in between."""
         self.fill(area, start, end)

@@ -57,6 +57,7 @@ class Injection:
         self, injector: Injector, call: Call, why: str, later: bool = False, own: bool = False
     ) -> None:
         self.result = -errno.EIO  # unless the block says otherwise before it loses the client
+        self.repeats = False  # the thread makes its call again in place of a result
         self.injector = injector
         self._call = call
         self._why = why
@@ -162,6 +163,7 @@ class Injection:
                         self._memory_fd.give_back()
                 finally:  # whatever happens, the thread goes on
                     thread.result = self.result
+                    thread.repeats = self.repeats
                     thread.__exit__(kind, error, trace)
             elif not self._thread.gone:
                 self._call.answer(self.result)

@@ -60,11 +60,13 @@ class StoppedThread(Tracee):
     :param secret: marks descriptors in our own calls, see `filter`.
     :param helpers: are told of those that it starts.
     :ivar result: what the call shall return to the client.
+    :ivar repeats: it shall be made again in place of that.
     """
 
     def __init__(self, call: Call, secret: int, helpers: Helpers) -> None:
         super().__init__(call.tid)
         self.result = 0
+        self.repeats = False
         self._call = call
         self._secret = secret << 32
         self._helpers = helpers
@@ -293,8 +295,11 @@ class StoppedThread(Tracee):
         """Put the thread back where it was, its call done."""
         self._take_trap()
         registers = self._saved
-        registers[ARCH.PC] = self._call.ip
-        registers[ARCH.RESULT] = self.result & ULONG_MAX
+        if self.repeats:
+            registers = self._about_to_call(self._call.nr, list(self._call.args))
+        else:
+            registers[ARCH.PC] = self._call.ip
+            registers[ARCH.RESULT] = self.result & ULONG_MAX
         if ARCH.NO_RESTART is not None:
             registers[ARCH.NO_RESTART] = ULONG_MAX
         self.set_registers(registers)

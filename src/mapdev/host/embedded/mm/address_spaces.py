@@ -67,6 +67,7 @@ class AddressSpaces:
     :param watcher: watches descriptors.
     :param ended: called when an address space has ended.
     :param is_frames: says whether an area shows physical memory.
+    :ivar to_hide: ranges that were taken away, and that nobody in the process has hidden yet.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class AddressSpaces:
         self._index: SpaceIndex[MmAreas] = SpaceIndex()
         self._pidfds: dict[int, int] = {}
         self._executing: dict[int, _Exec] = {}
+        self.to_hide: dict[MmAreas, list[tuple[int, int]]] = {}
 
     def of(self, tid: int) -> MmAreas | None:
         """Return the address space of the process of thread `tid`, if it maps any device."""
@@ -200,6 +202,7 @@ class AddressSpaces:
     def _end(self, tgid: int) -> None:
         space = self.by_tgid[tgid]
         self._forget(tgid)
+        self.to_hide.pop(space, None)
         space.end()
         self._ended()
 
@@ -258,7 +261,7 @@ class AddressSpaces:
     @property
     def needs_all_calls(self) -> bool:
         """Whether calls matter that are on no device: they may end or need what we know."""
-        return bool(self._executing or self._index.faulting)
+        return bool(self._executing or self._index.faulting or self.to_hide)
 
     @property
     def have_fault_handlers(self) -> bool:

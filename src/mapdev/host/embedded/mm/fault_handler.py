@@ -50,6 +50,9 @@ class FaultHandler(Protocol):
     def zap(self, area: DeviceArea, start: int, end: int) -> None:
         """Take the pages of [`start`, `end`) away: the next touch asks the driver again."""
 
+    def hide(self, area: DeviceArea, start: int, end: int) -> None:
+        """Take the pages of [`start`, `end`) away for good: the next touch is SIGBUS."""
+
     def protected(self, start: int, end: int) -> set[int]:
         """Return write-protected pages of [`start`, `end`), whose first write asks the driver."""
 

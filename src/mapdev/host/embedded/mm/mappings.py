@@ -39,6 +39,7 @@ from mapdev.linux.vma import vma_pages
 
 if TYPE_CHECKING:
     from mapdev.host.embedded.mm.vma import DeviceArea
+    from mapdev.host.embedded.mm.vma_tree import MmAreas
 
 _ACCESS = VM_READ | VM_WRITE | VM_EXEC
 InThread = Callable[[Callable[[], None]], object]
@@ -172,7 +173,7 @@ class Mappings:
             raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
 
     def zap(self, inode: Inode, start: int, size: int) -> None:
-        """Take bytes `start` to `start + size` of a device out of areas that fault; 0: to the end.
+        """Take bytes `start` to `start + size` of a device out of all areas; 0: to the end.
 
         May be called in any thread.
         """
@@ -185,11 +186,21 @@ class Mappings:
             self.refresh()
         for space in self.spaces:
             for area in space:
-                if area.open_file.file.f_inode is inode and area.faults and space.fault_handler:
+                if area.open_file.file.f_inode is inode:
                     last = area.vm_pgoff + vma_pages(area)
                     low, high = max(first, area.vm_pgoff), min(end, last)
                     if low < high:
                         base = area.vm_start - (area.vm_pgoff << PAGE_SHIFT)
-                        space.fault_handler.zap(
-                            area, base + (low << PAGE_SHIFT), base + (high << PAGE_SHIFT)
-                        )
+                        where = base + (low << PAGE_SHIFT), base + (high << PAGE_SHIFT)
+                        self._zap_in(space, area, *where)
+
+    def _zap_in(self, space: MmAreas, area: DeviceArea, start: int, end: int) -> None:
+        handler = space.fault_handler
+        if area.faults:
+            if handler is not None:
+                handler.zap(area, start, end)
+        elif any(run.addr < end and start < run.end for run in area.mapped):
+            if handler is not None:
+                handler.hide(area, start, end)
+            else:
+                self.spaces.to_hide.setdefault(space, []).append((start, end))
