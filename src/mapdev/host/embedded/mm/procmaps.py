@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from mapdev.host.embedded.files.node import filesystem
 from mapdev.host.embedded.mm.vma import DeviceArea
@@ -56,6 +57,57 @@ def smaps(tgid: int, space: MmAreas, hidden: Sequence[range]) -> bytes:
     for line, fields in _areas(tgid, space, hidden, "smaps"):
         text += "".join((f"{line}\n", *(f"{name}:{value}\n" for name, value in fields.items())))
     return text.encode(errors="surrogateescape")
+
+
+class Resident(NamedTuple):
+    """What of a process is resident, and what of its size is the host's own; kB.
+
+    :ivar real: frames of devices, which the kernel counts as shared memory.
+    :ivar real_pss: the same, each by its share.
+    :ivar counted: what it would count of them, as pages of a file.
+    :ivar hidden_size: addresses of the host's own, not to be shown.
+    :ivar hidden: what is resident there.
+    """
+
+    real: int
+    real_pss: int
+    counted: int
+    hidden_size: int
+    hidden: int
+
+
+def resident(tgid: int, space: MmAreas, hidden: Sequence[range]) -> Resident:
+    """Return what is resident of process `tgid`; parameters as for `maps`."""
+    real, real_pss, hidden_size, in_hidden = 0.0, 0.0, 0, 0
+    pieces: dict[DeviceArea, list[tuple[MapsLine, dict[str, str]]]] = {area: [] for area in space}
+    for line, fields in _read(tgid, "smaps"):
+        for area in space.overlapping(line.start, line.end):
+            pieces[area].append((line, fields))
+            anonymous, share = _field(fields, "Anonymous"), _share(area, line)
+            real += (_field(fields, "Rss") - anonymous) * share
+            real_pss += max(0, _field(fields, "Pss") - anonymous) * share
+        if any(line.start in part for part in hidden):
+            hidden_size += (line.end - line.start) >> 10
+            in_hidden += _field(fields, "Rss")
+    counted = 0
+    for area, of_area in pieces.items():
+        total = _sum(area, of_area)
+        counted += _field(total, "Rss") - _field(total, "Anonymous")
+    return Resident(round(real), round(real_pss), counted, hidden_size, in_hidden)
+
+
+def sums(tgid: int, space: MmAreas, hidden: Sequence[range]) -> dict[str, int]:
+    """Return the sums of the fields of smaps, in kB; parameters as for `maps`."""
+    total: dict[str, int] = {}
+    for _, fields in _areas(tgid, space, hidden, "smaps"):
+        for name, value in fields.items():
+            if value.endswith(" kB"):
+                total[name] = total.get(name, 0) + _number(value)
+    return total
+
+
+def _field(fields: dict[str, str], name: str) -> int:
+    return _number(fields.get(name, "0 kB"))
 
 
 def _areas(

@@ -1,0 +1,83 @@
+"""Rewrites the sizes in /proc/PID/status, statm, stat, smaps_rollup as a kernel would count them.
+
+Frames of a device are pages of a memfd here, which the kernel counts as shared memory. In a device
+of a kernel those of VM_PFNMAP are not counted at all, and others as pages of a file. What the host
+has mapped in the process for itself does not count. Made when the file is opened. No state.
+
+Source: fs/proc/task_mmu.c (task_mem, task_statm, show_smaps_rollup), fs/proc/array.c (do_task_stat)
+Fidelity: the peaks (VmPeak, VmHWM) are the real ones less what is taken off now. Threads of the
+host's own in the process are counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mapdev.host.embedded.mm.procmaps import resident, sums
+from mapdev.host.embedded.mm.vma_tree import MmAreas
+from mapdev.host.embedded.processes import read_file, tgid_of
+from mapdev.linux.numbers import PAGE_SIZE
+
+_KB = PAGE_SIZE >> 10  # in a page
+_VSIZE, _RSS = 20, 21  # in stat, counted from the state
+
+
+def status(tid: int, space: MmAreas, hidden: Sequence[range]) -> bytes:
+    """Return the text of /proc/TID/status.
+
+    :param hidden: addresses of the host's own.
+    """
+    text = read_file(f"/proc/{tid}/status").decode(errors="surrogateescape")
+    of = resident(tgid_of(tid), space, hidden)
+    rss = of.counted - of.real - of.hidden
+    changes = {
+        "VmPeak": -of.hidden_size, "VmSize": -of.hidden_size, "VmHWM": rss, "VmRSS": rss,
+        "RssAnon": -of.hidden, "RssFile": of.counted, "RssShmem": -of.real,
+        "VmData": -of.hidden_size,
+    }  # fmt: skip
+    lines = []
+    for line in text.splitlines(keepends=True):
+        name, colon, value = line.partition(":")
+        if colon and name in changes and value.endswith(" kB\n"):
+            line = f"{name}:\t{max(0, int(value.split()[0]) + changes[name]):8d} kB\n"
+        lines.append(line)
+    return "".join(lines).encode(errors="surrogateescape")
+
+
+def statm(tid: int, space: MmAreas, hidden: Sequence[range]) -> bytes:
+    """Return the text of /proc/TID/statm; parameters as for `status`."""
+    size, rss, shared, *rest = map(int, read_file(f"/proc/{tid}/statm").split())
+    of = resident(tgid_of(tid), space, hidden)
+    size -= of.hidden_size // _KB
+    rss += (of.counted - of.real - of.hidden) // _KB
+    shared += (of.counted - of.real) // _KB
+    return (" ".join(map(str, (size, max(0, rss), max(0, shared), *rest))) + "\n").encode()
+
+
+def stat(tid: int, space: MmAreas, hidden: Sequence[range]) -> bytes:
+    """Return the text of /proc/TID/stat; parameters as for `status`."""
+    text = read_file(f"/proc/{tid}/stat")
+    end = text.rindex(b")") + 2
+    fields = text[end:].split()
+    of = resident(tgid_of(tid), space, hidden)
+    fields[_VSIZE] = str(int(fields[_VSIZE]) - (of.hidden_size << 10)).encode()
+    rss = int(fields[_RSS]) + (of.counted - of.real - of.hidden) // _KB
+    fields[_RSS] = str(max(0, rss)).encode()
+    return text[:end] + b" ".join(fields) + b"\n"
+
+
+def smaps_rollup(tid: int, space: MmAreas, hidden: Sequence[range]) -> bytes:
+    """Return the text of /proc/TID/smaps_rollup; parameters as for `status`."""
+    text = read_file(f"/proc/{tid}/smaps_rollup").decode(errors="surrogateescape")
+    tgid = tgid_of(tid)
+    total, of = sums(tgid, space, hidden), resident(tgid, space, hidden)
+    changes = {"Pss_File": of.counted, "Pss_Shmem": -of.real_pss, "Pss_Anon": -of.hidden}
+    lines = []
+    for line in text.splitlines(keepends=True):
+        name, colon, value = line.partition(":")
+        if colon and name in changes:
+            line = f"{name + ':':16}{max(0, int(value.split()[0]) + changes[name]):8d} kB\n"
+        elif colon and name in total and value.endswith(" kB\n"):
+            line = f"{name + ':':16}{total[name]:8d} kB\n"
+        lines.append(line)
+    return "".join(lines).encode(errors="surrogateescape")
