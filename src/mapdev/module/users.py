@@ -1,6 +1,7 @@
 """Finds processes that have the module's devices open or mapped and so keep it loaded.
 
-Of other users' processes that is not to be seen without root.
+Of other users' processes that is not to be seen without root. Only files below /dev are looked at:
+to ask for the status of others may take for ever, if a FUSE file system does not answer.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mapdev.module.state import ROOT
+
+
+_NODES = "/dev/"
 
 
 class User(NamedTuple):
@@ -44,9 +48,12 @@ def _uses(process: Path, numbers: set[tuple[int, int]]) -> Iterator[User]:
             continue
         for link in links:
             try:
+                path = str(link.readlink())
+                if not path.startswith(_NODES):
+                    continue  # its file system may be one that no longer answers
                 status = link.stat()
                 if stat.S_ISCHR(status.st_mode) and _number(status.st_rdev) in numbers:
-                    yield User(int(process.name), _command(process), how, str(link.readlink()))
+                    yield User(int(process.name), _command(process), how, path)
             except OSError:
                 continue
 
