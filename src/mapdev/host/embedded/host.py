@@ -132,6 +132,7 @@ class EmbeddedHost(Host):
 
         table = FileTable(lambda: hand_over(FILES))
         directories = Directories(overlay, fd_allocator, lambda: hand_over(VISITORS))
+        shadows = Shadows(overlay, watcher)
         self.subsystems = Subsystems(
             machine=self.machine,
             operations=operations,
@@ -142,6 +143,7 @@ class EmbeddedHost(Host):
                 operations,
                 mappings,
                 locks,
+                shadows,
                 waiting,
                 watcher,
                 messages,
@@ -149,7 +151,7 @@ class EmbeddedHost(Host):
             ),
             paths=Paths(table, mappings, self.machine.read_user, messages, overlay, directories),
             directories=directories,
-            shadows=Shadows(overlay, watcher),
+            shadows=shadows,
             locks=locks,
             descriptors=descriptors,
             fd_allocator=fd_allocator,

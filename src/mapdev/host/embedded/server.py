@@ -242,7 +242,11 @@ class Server(Loop):
             self.waiting.keep(call, wait)
 
     def before_answer(self, call: CoreCall, result: Any) -> Any:
-        """Take pages out of the client's areas that its call has taken away."""
+        """Take pages out of the client's areas that its call has taken away; tell who watches."""
+        if self._kernel.shadows.opened and isinstance(call, Call):
+            from mapdev.host.embedded.calls.transfer import tell_watchers  # for a quick start
+
+            tell_watchers(self._kernel.shadows, call, result)
         if not self._kernel.spaces.to_hide or not isinstance(call, Call):
             return result
         from mapdev.host.embedded.faults.hide import hide_after  # here, for a quick start

@@ -51,7 +51,9 @@ def _by_path(change: Change, flags: int = AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) -
         found = find_checked(kernel, call, flags)
         if found is None:
             return PASS_ON
-        return change(kernel, call, found.device)
+        result = change(kernel, call, found.device)
+        kernel.shadows.changed(found.device)
+        return result
 
     return handle
 
@@ -65,7 +67,9 @@ def _by_descriptor(change: Change) -> Handler:
             return PASS_ON
         if open_file.path_only:
             raise _error(errno.EBADF)
-        return change(kernel, call, open_file.device)
+        result = change(kernel, call, open_file.device)
+        kernel.shadows.changed(open_file.device)
+        return result
 
     return handle
 

@@ -22,8 +22,10 @@ from functools import partial
 
 from mapdev.host.core.operations import Operations
 from mapdev.host.core.waiting import WouldWait
+from mapdev.host.embedded.arch import NAME_OF
 from mapdev.host.embedded.calls.verdict import Result, signed32, signed64
 from mapdev.host.embedded.files.open_file import OpenFile
+from mapdev.host.embedded.files.shadows import Shadows
 from mapdev.host.embedded.subsystems import Subsystems
 from mapdev.host.embedded.syscalls.notify import Call
 from mapdev.host.numbers import MAX_RW_COUNT, RWF_HIPRI, UIO_MAXIOV
@@ -286,3 +288,22 @@ POSITIONAL: dict[str, Operation] = {
     "pwritev2": _vector(_write_once, positional=True, flagged=True),
 }
 """Those that look at their offset before the descriptor; for O_PATH, too."""
+
+
+_VECTORS = ("readv", "preadv", "preadv2", "writev", "pwritev", "pwritev2")
+_READS = ("read", "pread64", "readv", "preadv", "preadv2")
+_WRITES = ("write", "pwrite64", "writev", "pwritev", "pwritev2")
+
+
+def tell_watchers(shadows: Shadows, call: Call, result: object) -> None:
+    """Tell who watches the file of `call` that it was read or written, if it was.
+
+    Source: fs/read_write.c (vfs_read, vfs_readv): of vectors zero bytes count as well
+    """
+    name = NAME_OF.get(call.nr, "")
+    if type(result) is not int or result < (name not in _VECTORS):
+        return
+    if name in _READS:
+        shadows.accessed(call.file)
+    elif name in _WRITES:
+        shadows.modified(call.file)

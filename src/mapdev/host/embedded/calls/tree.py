@@ -78,6 +78,8 @@ def _do_inotify_add_watch(kernel: Subsystems, call: Call) -> Result:
     found = kernel.paths.find(call.tid, AT_FDCWD, text, follow, listed=True) if text else None
     if found is None or found.open_file is not None or found.is_real:
         return PASS_ON
+    if found.directory is not None and not kernel.paths.overlay.has_tree:
+        return PASS_ON  # all that is there for real is told of by the kernel
     node = found.directory or found.device.inode.i_private
     if not isinstance(node, KernfsNode):
         node = kernel.paths.overlay.nodes[found.device.node]
@@ -90,7 +92,8 @@ def _do_inotify_add_watch(kernel: Subsystems, call: Call) -> Result:
         return PASS_ON  # in a container, maybe: the real directory then
     try:
         mask = call.args[2] & 0xFFFFFFFF
-        return inotify_add_watch(own, kernel.shadows.path(node), mask)
+        path = kernel.shadows.path(node, kernel.files.table)
+        return inotify_add_watch(own, path, mask)
     finally:
         os.close(own)
 

@@ -31,6 +31,7 @@ from mapdev.host.embedded.files.locks import Locks
 from mapdev.host.embedded.files.node import R_OK, W_OK, may_access, owns
 from mapdev.host.embedded.files.open_file import FileTable, OpenFile
 from mapdev.host.embedded.files.readiness import Readiness
+from mapdev.host.embedded.files.shadows import Shadows
 from mapdev.host.embedded.inject.helpers import Helpers
 from mapdev.host.embedded.messages import Messages
 from mapdev.host.embedded.mm.mappings import Mappings
@@ -52,6 +53,7 @@ class OpenFiles:
     :param numbers: chooses the descriptor's number in a client.
     :param helpers: threads of clients whose closes are no program's.
     :ivar flushed: files whose driver is told of each close.
+    :param shadows: are told what is opened and closed.
     :param locks: of all nodes: the last close of a file ends its own.
     :param waiting: calls that wait: the last close ends those of clients that are dead.
     """
@@ -64,6 +66,7 @@ class OpenFiles:
         operations: Operations,
         mappings: Mappings,
         locks: Locks,
+        shadows: Shadows,
         waiting: Waiting,
         watcher: Watcher,
         messages: Messages,
@@ -77,6 +80,7 @@ class OpenFiles:
         self._mappings = mappings
         self._spaces = mappings.spaces
         self._locks = locks
+        self._shadows = shadows
         self._waiting = waiting
         self._watcher = watcher
         self._display = Display(operations)
@@ -204,6 +208,7 @@ class OpenFiles:
             raise OSError(errno.EMFILE, f"no descriptor for {open_file.device.node}: "
                           f"{error.strerror}") from None  # fmt: skip
         open_file.seen = call.tid, number
+        self._shadows.open(open_file)
         self._show_new(open_file)  # while we still have the client's end
         ready.forget_theirs()
         return number
@@ -330,6 +335,7 @@ class OpenFiles:
         self._unwatch(open_file)
         if open_file.ready is not None:
             open_file.ready.close()
+        self._shadows.closed(open_file)
         if not open_file.path_only:
             self._operations.release(open_file)
             self.polling.refresh(open_file.driver)
