@@ -162,6 +162,8 @@ static int mapdev_do(struct mapdev_session *s, unsigned int cmd, void *arg)
 		return mapdev_device_wake(s, arg);
 	case MAPDEV_IOC_SHOW:
 		return mapdev_device_show(s, arg);
+	case MAPDEV_IOC_SIGNAL:
+		return mapdev_device_signal(s, arg);
 	case MAPDEV_IOC_UNMAP:
 		return mapdev_unmap(s, arg);
 	case MAPDEV_IOC_ALIVE:
@@ -195,6 +197,7 @@ static const unsigned int mapdev_ioctls[] = {
 	MAPDEV_IOC_INIT, MAPDEV_IOC_CREATE, MAPDEV_IOC_DESTROY, MAPDEV_IOC_ALLOC, MAPDEV_IOC_FREE,
 	MAPDEV_IOC_PFNS, MAPDEV_IOC_PAGE, MAPDEV_IOC_WAKE, MAPDEV_IOC_UNMAP, MAPDEV_IOC_ALIVE,
 	MAPDEV_IOC_SHOW, MAPDEV_IOC_OBJECT, MAPDEV_IOC_FORGET, MAPDEV_IOC_ATTR, MAPDEV_IOC_UEVENT,
+	MAPDEV_IOC_SIGNAL,
 };
 
 static bool mapdev_known(unsigned int cmd)

@@ -11,13 +11,15 @@
  * none), so that MAPDEV_IOC_UNMAP finds what maps it.
  */
 #include <linux/idr.h>
+#include <linux/fs.h>
 #include <linux/module.h>
+#include <linux/signal.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 
 #include "internal.h"
 
-#define MAPDEV_HAS_ALL	(MAPDEV_HAS_FLUSH * 2 - 1)
+#define MAPDEV_HAS_ALL	(MAPDEV_HAS_FASYNC * 2 - 1)
 
 static struct file_operations mapdev_fops[MAPDEV_HAS_ALL + 1] __ro_after_init;
 dev_t mapdev_numbers;
@@ -426,6 +428,28 @@ int mapdev_device_show(struct mapdev_session *s, const struct mapdev_show *show)
 			wake_up_poll(&mf->wait,
 				     (__force __poll_t)(show->woken & MAPDEV_POLL_EVENTS));
 	}
+	xa_unlock(&s->files);
+	return mf ? 0 : -ENOENT;
+}
+
+/**
+ * mapdev_device_signal - MAPDEV_IOC_SIGNAL
+ * @s: the session
+ * @signal: what to tell whose owner
+ *
+ * Return: 0; ENOENT, EINVAL.
+ */
+int mapdev_device_signal(struct mapdev_session *s, const struct mapdev_signal *signal)
+{
+	struct mapdev_file *mf;
+
+	if ((signal->sig != SIGIO && signal->sig != SIGURG) || signal->band < POLL_IN ||
+	    signal->band > POLL_HUP)
+		return -EINVAL;
+	xa_lock(&s->files);
+	mf = xa_load(&s->files, signal->file);
+	if (mf)
+		kill_fasync(&mf->fasync, signal->sig, signal->band);
 	xa_unlock(&s->files);
 	return mf ? 0 : -ENOENT;
 }

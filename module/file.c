@@ -299,6 +299,37 @@ static int mapdev_flush(struct file *file, fl_owner_t id)
 	return ret;
 }
 
+/*
+ * The daemon says whether the file is on its driver's list; the list of those who are signalled is
+ * ours, one for each file. At the end the file leaves that whatever the daemon says.
+ */
+static int mapdev_fasync(int fd, struct file *file, int on)
+{
+	struct mapdev_file *mf = file->private_data;
+	struct mapdev_call *call = mapdev_call_new(mf, file, MAPDEV_FASYNC);
+	bool helps = fd < 0;
+	int ret;
+
+	if (IS_ERR(call)) {
+		ret = PTR_ERR(call);
+	} else {
+		call->killable = true;
+		call->request.arg[0] = fd;
+		call->request.arg[1] = on;
+		ret = mapdev_call_run(call);
+		if (!ret && call->reply.flags & MAPDEV_REPLY_ASYNC)
+			helps = true;
+		mapdev_call_end(call);
+	}
+	if (helps) {
+		int changed = fasync_helper(fd, file, on, &mf->fasync);
+
+		if (changed < 0)
+			ret = changed;
+	}
+	return fd < 0 ? 0 : ret;
+}
+
 void __init mapdev_file_init(struct file_operations *fops, u32 has)
 {
 	fops->owner = THIS_MODULE;
@@ -318,6 +349,8 @@ void __init mapdev_file_init(struct file_operations *fops, u32 has)
 		fops->fsync = mapdev_fsync;
 	if (has & MAPDEV_HAS_FLUSH)
 		fops->flush = mapdev_flush;
+	if (has & MAPDEV_HAS_FASYNC)
+		fops->fasync = mapdev_fasync;
 	if (has & MAPDEV_HAS_IOCTL) {
 		fops->unlocked_ioctl = mapdev_ioctl;
 #ifdef CONFIG_COMPAT

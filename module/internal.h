@@ -209,6 +209,7 @@ struct mapdev_file {
 	struct mapdev_device *dev;
 	u64 id;
 	wait_queue_head_t wait;		/* poll */
+	struct fasync_struct *fasync;	/* who is signalled, if it is asynchronous */
 	u32 shown;			/* what poll says; MAPDEV_NOT_SHOWN: it asks the daemon */
 	struct mapdev_notice release;
 	struct list_head areas;		/* under session->lock */
@@ -363,6 +364,7 @@ struct mapdev_device *mapdev_device_find_used(struct mapdev_session *s, u32 id);
 int mapdev_device_destroy(struct mapdev_session *s, u32 id);
 int mapdev_device_wake(struct mapdev_session *s, const struct mapdev_wake *wake);
 int mapdev_device_show(struct mapdev_session *s, const struct mapdev_show *show);
+int mapdev_device_signal(struct mapdev_session *s, const struct mapdev_signal *signal);
 
 /* anon.c */
 int mapdev_anon_init(void);

@@ -21,7 +21,7 @@
 #include <linux/types.h>
 
 #define MAPDEV_ABI_MAJOR	1	/* another one can't work together */
-#define MAPDEV_ABI_MINOR	3	/* a higher one has more features */
+#define MAPDEV_ABI_MINOR	4	/* a higher one has more features */
 #define MAPDEV_ABI		(MAPDEV_ABI_MAJOR << 16 | MAPDEV_ABI_MINOR)
 
 #define MAPDEV_NO_SLOT		0xffffffffU
@@ -88,6 +88,7 @@ struct mapdev_init {
 #define MAPDEV_HAS_MMAP		(1U << 5)
 #define MAPDEV_HAS_FSYNC	(1U << 6)
 #define MAPDEV_HAS_FLUSH	(1U << 7)
+#define MAPDEV_HAS_FASYNC	(1U << 8)
 
 #define MAPDEV_CREATE_ANON	(1U << 0)	/* no node: for MAPDEV_INSTALL only */
 #define MAPDEV_CREATE_NO_NUMBER	(1U << 1)	/* in the device model only: no number, no node */
@@ -330,6 +331,20 @@ struct mapdev_show {
 };
 
 /**
+ * struct mapdev_signal - MAPDEV_IOC_SIGNAL: kill_fasync() on a file
+ *
+ * ENOENT: no such file. EINVAL: another signal or band.
+ */
+struct mapdev_signal {
+	/** @file: its number */
+	__u64 file;
+	/** @sig: SIGIO or SIGURG */
+	__u32 sig;
+	/** @band: POLL_IN to POLL_HUP */
+	__u32 band;
+};
+
+/**
  * struct mapdev_unmap - MAPDEV_IOC_UNMAP: take pages out of all areas of a device
  *
  * unmap_mapping_range on all that maps a device; of one that was destroyed, too, while it is open.
@@ -503,6 +518,12 @@ enum mapdev_op {
 	MAPDEV_MMAP = 8,
 	/** @MAPDEV_FLUSH: a descriptor is closed: result is that of the close */
 	MAPDEV_FLUSH = 9,
+	/**
+	 * @MAPDEV_FASYNC: 0: descriptor (signed), 1: O_ASYNC is to be set (or not: 0), see
+	 * MAPDEV_REPLY_ASYNC. With -1 the last user of the file is gone: what comes of it does not
+	 * matter
+	 */
+	MAPDEV_FASYNC = 10,
 
 	/* Calls about an area: vma and area are set. */
 	/** @MAPDEV_FAULT: 0: address, 1: MAPDEV_FAULT_, 2: pgoff, 3, 4: the range around it */
@@ -712,6 +733,8 @@ struct mapdev_area_info {
 #define MAPDEV_REPLY_STREAM	(1U << 2)	/* OPEN: stream_open() */
 #define MAPDEV_REPLY_SHOW	(1U << 3)	/* DONE: mask is what poll says of the call's file from now on,
 						 * see MAPDEV_IOC_SHOW */
+#define MAPDEV_REPLY_ASYNC	(1U << 4)	/* FASYNC: fasync_helper(), so that MAPDEV_IOC_SIGNAL
+						 * reaches the file's owner, or not any more */
 
 /**
  * struct mapdev_reply - the answer to a request, or a command
@@ -856,5 +879,6 @@ struct mapdev_alive {
 #define MAPDEV_IOC_FORGET	_IOW('m', 0x8e, struct mapdev_destroy)
 #define MAPDEV_IOC_ATTR		_IOW('m', 0x8f, struct mapdev_attr_change)
 #define MAPDEV_IOC_UEVENT	_IOW('m', 0x90, struct mapdev_uevent)
+#define MAPDEV_IOC_SIGNAL	_IOW('m', 0x91, struct mapdev_signal)
 
 #endif

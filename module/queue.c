@@ -233,7 +233,7 @@ static bool mapdev_reply_is_command(const struct mapdev_reply *reply)
 static bool mapdev_reply_valid(const struct mapdev_call *call, const struct mapdev_reply *reply)
 {
 	if (reply->flags & ~(MAPDEV_REPLY_POS | MAPDEV_REPLY_NONSEEKABLE | MAPDEV_REPLY_STREAM |
-			     MAPDEV_REPLY_SHOW))
+			     MAPDEV_REPLY_SHOW | MAPDEV_REPLY_ASYNC))
 		return false;
 	if (reply->flags & MAPDEV_REPLY_SHOW ? reply->kind != MAPDEV_REPLY_DONE : reply->mask)
 		return false;

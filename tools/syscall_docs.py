@@ -62,9 +62,9 @@ devices are mapped unless a program chooses another place. See [how it works](ho
 [differences from the kernel](fidelity.md).
 
 "The kernel" stands for a driver with `read`, `write` and the like, but without `read_iter`,
-`write_iter`, `splice_read`, `splice_write` and `fasync`, which can't be written with mapdev. Most
-rows were compared by running the calls on the gallery's `contiguous` on both hosts, the kernel host
-on Linux 6.12; others are from the kernel's source.
+`write_iter`, `splice_read` and `splice_write`, which can't be written with mapdev. Most rows were
+compared by running the calls on the gallery's `contiguous` on both hosts, the kernel host on Linux
+6.12; others are from the kernel's source.
 
 This page is generated: change the table in `mapdev.host.embedded.syscalls.table`, or
 `tools/syscalls.txt`, then run `python tools/syscall_docs.py > docs/syscalls.md`. Its calls are

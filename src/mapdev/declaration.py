@@ -17,7 +17,7 @@ __all__ = ["DriverType", "check", "operations", "takes", "where"]
 
 _CO_VARARGS, _CO_COROUTINE = 0x04, 0x80  # of co_flags; `inspect` takes long to import
 _CO_GENERATOR, _CO_ASYNC_GENERATOR = 0x20, 0x200
-_NEVER_ASYNC = ("probe", "remove", "release", "flush", "poll", "mmap")
+_NEVER_ASYNC = ("probe", "remove", "release", "flush", "fasync", "poll", "mmap")
 _DATA = ("name", "major", "minor", "mode", "owner", "group")
 _WORDS = ("map", "mod")  # that lack a letter of ours, and yet are what they seem
 
@@ -25,7 +25,7 @@ _KERNELS = {  # struct file_operations, of Linux 2.6 to now, and what to write f
     "read_iter": "read", "write_iter": "write", "aio_read": "read", "aio_write": "write",
     "unlocked_ioctl": "ioctl", "compat_ioctl": "ioctl", "mmap_prepare": "mmap",
     **dict.fromkeys(
-        ("fasync", "lock", "flock", "setlease", "check_flags", "get_unmapped_area",
+        ("lock", "flock", "setlease", "check_flags", "get_unmapped_area",
          "mmap_capabilities", "splice_read", "splice_write", "splice_eof", "sendpage", "sendfile",
          "fallocate", "fadvise", "copy_file_range", "remap_file_range", "clone_file_range",
          "dedupe_file_range", "iopoll", "uring_cmd", "uring_cmd_iopoll", "iterate",

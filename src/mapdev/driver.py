@@ -121,6 +121,13 @@ class Driver(metaclass=DriverType):
         embedded host ENOSYS becomes EIO, and where there is no FUSE it runs at the last close only.
         """
 
+    def fasync(self, fd: int, file: File, on: int) -> int:
+        """Let the owner of `file` be signalled from now on, or not: call `linux.fasync_helper`.
+
+        It runs when O_ASYNC of the file changes, and with `fd` -1 before release if that is set.
+        """
+        raise OSError(errno.ENOTTY, "the driver has no fasync operation")
+
     def read(
         self, file: File, count: int, pos: int
     ) -> bytes | bytearray | memoryview | Later[bytes | bytearray | memoryview]:

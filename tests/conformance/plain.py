@@ -10,8 +10,10 @@ from mapdev.linux import (
     EPOLLHUP,
     EPOLLIN,
     EPOLLOUT,
+    FasyncStruct,
     File,
     Inode,
+    fasync_helper,
     nonseekable_open,
     poll_wait,
     stream_open,
@@ -78,10 +80,11 @@ class Ready(Stream):
 
 
 class Commands(Reference):
-    """Operations that return what they are told: all ioctl commands, fsync and flush.
+    """Operations that return what they are told: all ioctl commands, fsync, flush and fasync."""
 
-    In C also fasync, which drivers have not here: so it is counted there only.
-    """
+    def probe(self) -> None:
+        self.asked_for = FasyncStruct()
+        super().probe()
 
     def ioctl(self, file: File, cmd: int, arg: int) -> int:
         self.count(Operation.IOCTL)
@@ -98,6 +101,11 @@ class Commands(Reference):
     def flush(self, file: File) -> None:
         self.count(Operation.FLUSH)
         self.fail()
+
+    def fasync(self, fd: int, file: File, on: int) -> int:
+        self.count(Operation.FASYNC)
+        self.fail()
+        return self.result or fasync_helper(fd, file, on, self.asked_for)
 
 
 class Refuse(Reference):

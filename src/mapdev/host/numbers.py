@@ -65,3 +65,6 @@ def numbers_in_use() -> tuple[set[int], set[int]]:
             pass
         used.append(numbers)
     return used[0], used[1]
+
+
+F_SETOWN_EX = 15

@@ -4,7 +4,7 @@ One module a subject: page (struct page), gfp, slab, vmalloc and dma (allocation
 (areas, processes, files), mapping (remap_pfn_range and relatives), uaccess (user memory), access
 (kernel memory as a memoryview), kobject, sysfs, device, cdev and miscdevice (the device model),
 kernfs (its tree of names), wait, awaiting, completion and kthread (waiting, kernel threads),
-jiffies, timer and workqueue (time), kfifo, locking, eventfd, printk, numbers, errnos,
+jiffies, timer and workqueue (time), kfifo, locking, eventfd, fasync, printk, numbers, errnos,
 ioctl_numbers, and context, the seam to the host. Each says in `__all__` what is public. Pure
 semantics: nothing here does a system call or knows a host. Units: addresses, sizes and offsets are
 bytes; pfn and pgoff are pages; ranges are half-open.

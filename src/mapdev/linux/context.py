@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from mapdev.linux.fs import Inode
+    from mapdev.linux.fs import File, Inode
     from mapdev.linux.kobject import DeviceTree
     from mapdev.linux.kthread import Kthread
     from mapdev.linux.mm import TaskStruct
@@ -172,6 +172,12 @@ class Machine(Protocol):
 
         Of those that wait exclusively, the first `nr` that can be woken; all of them for None.
         """
+
+    def set_fasync(self, file: File, on: bool) -> None:
+        """Know that the owner of an open file is to be signalled, or not any more."""
+
+    def kill_fasync(self, file: File, fd: int, sig: int, band: int) -> None:
+        """Signal the owner of an open file: descriptor `fd` is ready for `band`."""
 
     def set_alarm(self, when: float, function: Callable[[], None]) -> Alarm:
         """Call `function` under the host's lock at a time of `time.monotonic`."""

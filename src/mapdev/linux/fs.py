@@ -16,8 +16,8 @@ from mapdev.linux.numbers import SEEK_CUR, SEEK_DATA, SEEK_END, SEEK_HOLE, SEEK_
 __all__ = [
     "FMODE_ATOMIC_POS", "FMODE_CAN_READ", "FMODE_CAN_WRITE", "FMODE_EXEC", "FMODE_LSEEK",
     "FMODE_PREAD", "FMODE_PWRITE", "FMODE_READ", "FMODE_STREAM", "FMODE_WRITE", "MAJOR", "MINOR",
-    "MKDEV", "AddressSpace", "File", "Inode", "anon_inode_getfd", "default_llseek", "fget",
-    "file_inode", "fixed_size_llseek", "imajor", "iminor", "no_llseek", "nonseekable_open",
+    "MKDEV", "AddressSpace", "File", "FownStruct", "Inode", "anon_inode_getfd", "default_llseek",
+    "fget", "file_inode", "fixed_size_llseek", "imajor", "iminor", "no_llseek", "nonseekable_open",
     "noop_llseek", "poll_requested_events", "simple_read_from_buffer", "stream_open",
 ]  # fmt: skip
 
@@ -85,12 +85,30 @@ class Inode:
         return f"<Inode {imajor(self)}:{iminor(self)}>"
 
 
+class FownStruct:
+    """Who is signalled of an open file, and how: ``struct fown_struct``.
+
+    :ivar pid: the number of the thread, process or group; 0: nobody is signalled
+    :ivar pid_type: F_OWNER_TID, F_OWNER_PID or F_OWNER_PGRP
+    :ivar signum: the signal of F_SETSIG; 0: SIGIO
+
+    Source: include/linux/fs.h
+    """
+
+    __slots__ = ("pid", "pid_type", "signum")
+
+    def __init__(self) -> None:
+        """Make an owner that is nobody."""
+        self.pid = self.pid_type = self.signum = 0
+
+
 class File:
     """An open file: ``struct file``.
 
     ``f_flags`` are ``O_*`` bits, ``f_mode`` ``FMODE_*`` bits, ``f_pos`` is the position in bytes,
     ``f_op`` the driver, ``f_path`` the path of the node, ``private_data`` the driver's to use.
 
+    :ivar f_owner: who is signalled, on the embedded host; None if nobody was named yet
     :ivar poll_queues: the wait queues that `poll_wait` was called with
     :ivar poll_events: what is polled for, while poll runs; None where nobody can know
 
@@ -104,6 +122,7 @@ class File:
         "f_inode",
         "f_mode",
         "f_op",
+        "f_owner",
         "f_path",
         "f_pos",
         "poll_events",
@@ -127,6 +146,7 @@ class File:
         self.f_mode = f_mode
         self.f_path = f_path
         self.f_pos = 0
+        self.f_owner: FownStruct | None = None
         self.poll_events: int | None = None
         self.poll_queues: set[Hashable] = set()
         self.private_data = private_data

@@ -23,6 +23,8 @@ from mapdev.linux.errnos import *
 from mapdev.linux.errnos import __all__ as _errnos
 from mapdev.linux.eventfd import *
 from mapdev.linux.eventfd import __all__ as _eventfd
+from mapdev.linux.fasync import *
+from mapdev.linux.fasync import __all__ as _fasync
 from mapdev.linux.fs import *
 from mapdev.linux.fs import __all__ as _fs
 from mapdev.linux.gfp import *
@@ -83,6 +85,7 @@ if not TYPE_CHECKING:  # mypy can't add lists up, and would take nothing for pub
         *_dma,
         *_errnos,
         *_eventfd,
+        *_fasync,
         *_fs,
         *_gfp,
         *_ioctl_numbers,

@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 from mapdev.module.state import ROOT
 
-
 _NODES = "/dev/"
 
 

@@ -23,7 +23,7 @@ from mapdev.linux.sysfs import AttributeNode
 __all__ = ["OPERATIONS", "Device"]
 
 _inode_numbers = count(1000)
-_OPERATIONS = ("read", "write", "llseek", "ioctl", "fsync", "flush", "poll", "mmap")
+_OPERATIONS = ("read", "write", "llseek", "ioctl", "fsync", "flush", "fasync", "poll", "mmap")
 OPERATIONS = frozenset(operations(Driver))  # all that there are
 
 

@@ -9,6 +9,7 @@ from typing import Protocol
 from mapdev.host.allocation import Allocation
 from mapdev.host.core.clock import Alarm, Clock
 from mapdev.linux.context import Machine, Owner
+from mapdev.linux.fs import File
 from mapdev.linux.kobject import DeviceTree
 from mapdev.linux.kthread import Kthread
 
@@ -59,6 +60,12 @@ class Activity:
     def wake_up(self, queue: Hashable, owner: Owner, nr: int | None = None) -> None:
         """Run again what waits on `queue`; from any thread."""
         self._wake(queue, owner, nr)
+
+    def set_fasync(self, file: File, on: bool) -> None:
+        """Do nothing: the machine finds the file's owner when it is to be signalled."""
+
+    def kill_fasync(self, file: File, fd: int, sig: int, band: int) -> None:
+        """Do nothing, where there are no programs."""
 
     def set_alarm(self, when: float, function: Callable[[], None]) -> Alarm:
         """Call `function` under the host's lock at a time of `time.monotonic`."""

@@ -37,7 +37,7 @@ from mapdev.linux.errnos import (
 from mapdev.linux.fs import FMODE_STREAM
 from mapdev.linux.log import log
 from mapdev.linux.mm import TaskStruct
-from mapdev.linux.numbers import EPOLLERR, EPOLLHUP
+from mapdev.linux.numbers import EPOLLERR, EPOLLHUP, O_ASYNC
 from mapdev.linux.vma import VM_FAULT_OOM, VM_FAULT_SIGBUS, VmAreaStruct
 
 __all__ = ["OperationTimeout", "Operations"]
@@ -217,9 +217,24 @@ class Operations:
             raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
         self.check(of.device, task, "mmap", of.driver.mmap, of.file, vma)
 
+    def fasync(self, task: TaskStruct | None, of: OpenFile, fd: int, on: int) -> int:
+        """Run the fasync operation: O_ASYNC is to be set, or not; gives a number >= 0."""
+        if of.device.is_gone:
+            raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+        result = self.run(of.device, task, "fasync", of.driver.fasync, fd, of.file, on)
+        return self._number(of.device, "fasync", result, _INT_MAX)
+
+    def _end_fasync(self, of: OpenFile) -> None:
+        try:
+            self.run(of.device, None, "fasync", of.driver.fasync, -1, of.file, 0)
+        except OSError as error:
+            log.debug("%s: fasync failed at release: %s", of.device.node, error)
+
     def release(self, of: OpenFile) -> None:
         """Run the release operation, for nobody: the last user of the file is gone."""
         of.device.open_files -= 1
+        if of.file.f_flags & O_ASYNC and "fasync" in of.device.has:
+            self._end_fasync(of)
         try:
             self.run(of.device, None, "release", of.driver.release, of.device.inode, of.file)
         except _LoggedError:

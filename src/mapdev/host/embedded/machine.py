@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mapdev.host.core.clock import Clock
 from mapdev.host.core.machine import Activity, Wake
@@ -14,7 +14,8 @@ from mapdev.host.embedded.mm.mappings import InThread, Mappings
 from mapdev.host.embedded.mm.window import Window
 from mapdev.host.embedded.watcher import Watcher
 from mapdev.inspect.maps import MapsLine, read_maps
-from mapdev.linux.fs import Inode
+from mapdev.linux.fasync import SIGURG
+from mapdev.linux.fs import File, Inode
 from mapdev.linux.mm import TaskStruct
 from mapdev.linux.numbers import (
     PAGE_SHIFT,
@@ -27,6 +28,9 @@ from mapdev.linux.numbers import (
     VM_WRITE,
 )
 from mapdev.linux.vma import VmAreaStruct
+
+if TYPE_CHECKING:
+    from mapdev.host.embedded.files.sigio import Sigio
 
 _LETTERS = {"r": VM_READ, "w": VM_WRITE, "x": VM_EXEC}
 _ACCESS = VM_READ | VM_WRITE | VM_EXEC
@@ -58,6 +62,7 @@ class EmbeddedMachine(Activity, PhysicalMemory):
         self.watcher = watcher
         self.mappings = Mappings(self, window, watcher, in_thread, self.client)
         self.leases = self.mappings.leases
+        self._sigio: Sigio | None = None
         self.spaces = self.mappings.spaces
         self._by_tgid = self.spaces.by_tgid  # empty while nobody maps anything
 
@@ -76,6 +81,19 @@ class EmbeddedMachine(Activity, PhysicalMemory):
     def unmap_mapping_range(self, inode: Inode, start: int, size: int) -> None:
         """Take pages of a device out of all areas that map them."""
         self.mappings.zap(inode, start, size)
+
+    def kill_fasync(self, file: File, fd: int, sig: int, band: int) -> None:
+        """Signal the owner of an open file, if it has one.
+
+        Source: fs/fcntl.c (kill_fasync_rcu)
+        """
+        owner = file.f_owner
+        if owner is not None and owner.pid and not (sig == SIGURG and not owner.signum):
+            if self._sigio is None:
+                from mapdev.host.embedded.files.sigio import Sigio  # here, for a quick start
+
+                self._sigio = Sigio()
+            self._sigio.send(owner, fd, band)
 
     def client(self, tid: int, tgid: int) -> TaskStruct:
         """Return what stands for thread `tid` of process `tgid`."""
@@ -111,6 +129,8 @@ class EmbeddedMachine(Activity, PhysicalMemory):
     def close(self) -> None:
         """Give everything back."""
         self.leases.close()
+        if self._sigio is not None:
+            self._sigio.close()
         PhysicalMemory.close(self)
 
 

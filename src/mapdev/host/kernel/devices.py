@@ -11,7 +11,17 @@ from mapdev.host.kernel import uapi
 from mapdev.host.kernel.control import Control
 from mapdev.linux.fs import MAJOR, MINOR, MKDEV, Inode
 
-_OPERATIONS = ("read", "write", "llseek", "ioctl", "poll", "mmap", "fsync", "flush")  # MAPDEV_HAS_
+_OPERATIONS = (
+    "read",
+    "write",
+    "llseek",
+    "ioctl",
+    "poll",
+    "mmap",
+    "fsync",
+    "flush",
+    "fasync",
+)  # MAPDEV_HAS_
 
 
 class Devices:

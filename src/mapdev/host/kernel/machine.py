@@ -7,7 +7,9 @@ here. Called under the host's lock, but for what `mapdev.linux.context.Machine` 
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import weakref
 from collections.abc import Callable, Sequence
 
 from mapdev.host.allocation import Allocation
@@ -17,7 +19,7 @@ from mapdev.host.kernel import uapi
 from mapdev.host.kernel.buffers import Buffer, Buffers, pages_for
 from mapdev.host.kernel.control import Control
 from mapdev.linux.context import FrameState, Owner
-from mapdev.linux.fs import Inode
+from mapdev.linux.fs import File, Inode
 from mapdev.linux.mm import TaskStruct
 from mapdev.linux.numbers import (
     GFP_COMP,
@@ -56,6 +58,8 @@ class KernelMachine(Activity):
     :param wake: see `mapdev.host.core.machine.Wake`.
     :param unmap: takes bytes of a device's file out of all areas that map them.
     :param clock: the host's.
+    :ivar async_files: the module's numbers of open files whose driver was asked for O_ASYNC.
+    :ivar told_async: those of which the driver has said, since it was asked, what it does.
     """
 
     def __init__(
@@ -65,6 +69,8 @@ class KernelMachine(Activity):
         super().__init__(wake, clock)
         self._control = control
         self._unmap = unmap
+        self.async_files: weakref.WeakKeyDictionary[File, int] = weakref.WeakKeyDictionary()
+        self.told_async: weakref.WeakSet[File] = weakref.WeakSet()
         self.buffers = Buffers(control)
         self._cache = uapi.CACHED
         page = self._look_at(_SOME_FRAME)
@@ -299,6 +305,17 @@ class KernelMachine(Activity):
     def unmap_mapping_range(self, inode: Inode, start: int, size: int) -> None:
         """Take bytes of a device's file out of all areas that map them."""
         self._unmap(inode, start, size)
+
+    def set_fasync(self, file: File, on: bool) -> None:
+        """Have the module signal the owner of an open file, or not any more."""
+        self.told_async.add(file)
+
+    def kill_fasync(self, file: File, fd: int, sig: int, band: int) -> None:
+        """Signal the owner of an open file."""
+        number = self.async_files.get(file)
+        if number is not None:
+            with contextlib.suppress(FileNotFoundError):  # its release is on the way
+                self._control.ioctl(uapi.IOC_SIGNAL, uapi.Signal(file=number, sig=sig, band=band))
 
     # --- the end ----------------------------------------------------------------------------
 

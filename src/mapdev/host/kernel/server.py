@@ -23,7 +23,7 @@ from mapdev.host.core.sysfs import bin_read, bin_write, show, store
 from mapdev.host.core.waiting import Waiting, WouldWait
 from mapdev.host.kernel import request as at
 from mapdev.host.kernel import uapi
-from mapdev.host.kernel.call import KernelCall
+from mapdev.host.kernel.call import ANSWERED, KernelCall
 from mapdev.host.kernel.commands import Commands
 from mapdev.host.kernel.control import Control
 from mapdev.host.kernel.devices import Devices
@@ -70,6 +70,7 @@ class Server(Loop):
         self.control = control
         self.files: dict[int, KernelFile] = {}
         self._devices = devices
+        self._machine = machine
         self._model = model
         self.commands = Commands(control, jobs.in_thread, self._handle)
         self.areas = Areas(control, operations, machine, devices)
@@ -83,6 +84,7 @@ class Server(Loop):
             uapi.POLL: self._poll,
             uapi.FSYNC: self._fsync,
             uapi.FLUSH: self._flush_file,
+            uapi.FASYNC: self._fasync,
             uapi.RELEASE: self._release,
             uapi.ATTR_SHOW: self._attr_show,
             uapi.ATTR_STORE: self._attr_store,
@@ -237,6 +239,18 @@ class Server(Loop):
     def _flush_file(self, call: KernelCall) -> int:
         self.operations.flush(call.task, call.file)
         return 0
+
+    def _fasync(self, call: KernelCall) -> object:
+        """Run the driver's fasync; the module signals the file if it is on the driver's list."""
+        assert isinstance(call.file, KernelFile)
+        fd, on = uapi.signed(call.got[at.ARG0]), uapi.signed(call.got[at.ARG1])
+        file = call.file.file
+        self._machine.async_files[file] = call.file.id
+        self._machine.told_async.discard(file)
+        self.operations.fasync(call.task, call.file, fd, on)
+        is_told = file in self._machine.told_async
+        self.control.answer(call.id, 0, flags=uapi.REPLY_ASYNC if is_told else 0)
+        return ANSWERED
 
     def hang_up(self, device: Device) -> None:
         """End what waits on files and attributes of a device that was removed."""

@@ -11,17 +11,16 @@ from fcntl import ioctl as ioctl  # keeps the interpreter's lock if the structur
 
 from mapdev.linux.errnos import ERESTARTSYS as ERESTARTSYS
 
-ABI = 1 << 16 | 3
+ABI = 1 << 16 | 4
 NO_SLOT = 0xFFFFFFFF
 INLINE = 256
 PAGE = 4096
 
 FEATURE_CONTIG, FEATURE_PHYS, FEATURE_SHOW, FEATURE_MODEL = 1, 2, 4, 8
 
-HAS_READ, HAS_WRITE, HAS_LLSEEK, HAS_IOCTL, HAS_POLL, HAS_MMAP, HAS_FSYNC, HAS_FLUSH = (
-    1 << n for n in range(8)
-)
-HAS_ALL = 0xFF
+(HAS_READ, HAS_WRITE, HAS_LLSEEK, HAS_IOCTL, HAS_POLL, HAS_MMAP, HAS_FSYNC, HAS_FLUSH,
+ HAS_FASYNC) = (1 << n for n in range(9))  # fmt: skip
+HAS_ALL = 0x1FF
 CREATE_ANON, CREATE_NO_NUMBER = 1, 2
 
 OBJECT_CLASS, OBJECT_BUS, OBJECT_DRIVER = range(3)
@@ -39,7 +38,7 @@ SHOW_KEEP, SHOW_WAKE = 1, 2
 
 PAGE_RESERVED, PAGE_HEAD, PAGE_TAIL, PAGE_SLAB, PAGE_BUDDY, PAGE_BUFFER = (1 << n for n in range(6))
 
-NONE, OPEN, READ, WRITE, LLSEEK, IOCTL, POLL, FSYNC, MMAP, FLUSH = range(10)
+NONE, OPEN, READ, WRITE, LLSEEK, IOCTL, POLL, FSYNC, MMAP, FLUSH, FASYNC = range(11)
 FAULT, PAGE_MKWRITE, PFN_MKWRITE, MAY_SPLIT, MREMAP, MPROTECT, ACCESS = range(16, 23)
 ATTR_SHOW, ATTR_STORE, BIN_READ, BIN_WRITE = range(24, 28)
 RELEASE, VMA_OPEN, VMA_CLOSE, VMA_ABORT, INTERRUPT, GONE = range(32, 38)
@@ -49,7 +48,7 @@ COMPAT, ARG_COPIED, ARG_WRITABLE = 1, 2, 4
 
 REPLY_DONE, REPLY_WAIT = 0, 1
 COPY_FROM, COPY_TO, AREAS, INSTALL = range(8, 12)
-REPLY_POS, REPLY_NONSEEKABLE, REPLY_STREAM, REPLY_SHOW = 1, 2, 4, 8
+REPLY_POS, REPLY_NONSEEKABLE, REPLY_STREAM, REPLY_SHOW, REPLY_ASYNC = 1, 2, 4, 8, 16
 
 (VMOP_FAULT, VMOP_PAGE_MKWRITE, VMOP_PFN_MKWRITE, VMOP_MAY_SPLIT, VMOP_MREMAP, VMOP_MPROTECT,
  VMOP_NOTICES, VMOP_AROUND, VMOP_ACCESS) = (1 << n for n in range(9))  # fmt: skip
@@ -146,6 +145,12 @@ class Show(Structure):
         ("file", c_uint64), ("flags", c_uint32), ("mask", c_uint32), ("woken", c_uint32),
         ("reserved", c_uint32),
     )  # fmt: skip
+
+
+class Signal(Structure):
+    """struct mapdev_signal."""
+
+    _fields_ = (("file", c_uint64), ("sig", c_uint32), ("band", c_uint32))
 
 
 class Unmap(Structure):
@@ -280,6 +285,7 @@ IOC_OBJECT = _ioc(_WR, 0x8D, Object)
 IOC_FORGET = _ioc(_W, 0x8E, Id)
 IOC_ATTR = _ioc(_W, 0x8F, AttrChange)
 IOC_UEVENT = _ioc(_W, 0x90, Uevent)
+IOC_SIGNAL = _ioc(_W, 0x91, Signal)
 
 
 def signed(value: int) -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 from fcntl import (
     F_DUPFD,
     F_DUPFD_CLOEXEC,
@@ -26,6 +27,8 @@ from fcntl import (
     F_SETLEASE,
     F_SETLK,
     F_SETLKW,
+    F_SETOWN,
+    F_SETSIG,
     F_UNLCK,
 )
 
@@ -44,12 +47,19 @@ from mapdev.host.embedded.inject.thread import StoppedThread
 from mapdev.host.embedded.processes import descriptor_flags, has_capability
 from mapdev.host.embedded.subsystems import Subsystems
 from mapdev.host.embedded.syscalls.notify import Call
-from mapdev.host.numbers import CAP_LEASE
+from mapdev.host.numbers import (
+    CAP_LEASE,
+    F_SETOWN_EX,
+)
+from mapdev.linux.fs import FownStruct
 from mapdev.linux.numbers import EPOLLET, EPOLLEXCLUSIVE
 
 EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD = 1, 2, 3
 F_DUPFD_QUERY = 1027
+_NSIG = 64
 _OF_PATHS = (F_DUPFD, F_DUPFD_CLOEXEC, F_DUPFD_QUERY, F_GETFD, F_SETFD, F_GETFL)
+_OWNER = struct.Struct("<ii")  # struct f_owner_ex
+_OF_THREAD, _OF_PROCESS, _OF_GROUP = range(3)  # F_OWNER_TID and so on
 _RECORD_LOCKS = (F_GETLK, F_SETLK, F_SETLKW, F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW)
 _SETTABLE = os.O_APPEND | os.O_NONBLOCK | os.O_DIRECT | os.O_NOATIME
 
@@ -106,10 +116,10 @@ def _do_dup2(kernel: Subsystems, call: Call) -> int | Verdict:
     raise OSError(errno.EBADF, os.strerror(errno.EBADF))
 
 
-def _set_flags(call: Call, open_file: OpenFile, flags: int) -> int:
+def _set_flags(kernel: Subsystems, call: Call, open_file: OpenFile, flags: int) -> int:
     """Set those flags of an open file that can be set later.
 
-    O_ASYNC is left as it is: it is for the driver's fasync to set.
+    O_ASYNC is for the driver's fasync to set.
 
     :raises OSError: EPERM O_NOATIME by who does not own the node, EINVAL O_DIRECT.
 
@@ -120,8 +130,55 @@ def _set_flags(call: Call, open_file: OpenFile, flags: int) -> int:
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
     if flags & os.O_DIRECT:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    if (flags ^ file.f_flags) & os.O_ASYNC and "fasync" in open_file.device.has:
+        on = bool(flags & os.O_ASYNC)
+        kernel.operations.fasync(call.task, open_file, signed32(call.args[0]), on)
     file.f_flags = file.f_flags & ~_SETTABLE | flags & _SETTABLE
     return 0
+
+
+def _note_owner(call: Call, open_file: OpenFile, command: int) -> None:
+    """Note who gets the signals of a file, and which; the kernel does the same with its file.
+
+    What the kernel will refuse is not noted. In another PID namespace numbers mean others.
+
+    Source: fs/fcntl.c (f_setown, f_setown_ex, do_fcntl)
+    """
+    owner = open_file.file.f_owner = open_file.file.f_owner or FownStruct()
+    if command == F_SETSIG:
+        owner.signum = call.args[2] if call.args[2] <= _NSIG else owner.signum
+        return
+    if command == F_SETOWN:
+        pid, kind = signed32(call.args[2]), _OF_PROCESS
+        if pid < 0:
+            pid, kind = -pid, _OF_GROUP
+    else:
+        try:
+            kind, pid = _OWNER.unpack(call.read_user(call.args[2], _OWNER.size))
+        except OSError:
+            return
+    if kind not in (_OF_THREAD, _OF_PROCESS, _OF_GROUP) or not _exists(call.tid, kind, pid):
+        return
+    owner.pid_type, owner.pid = kind, pid
+
+
+def _exists(tid: int, kind: int, pid: int) -> bool:
+    """Say whether there is such a thread, process or group for thread `tid`."""
+    if not 0 <= pid < 1 << 31:
+        return False
+    try:
+        theirs, ours = os.stat(f"/proc/{tid}/ns/pid"), os.stat("/proc/self/ns/pid")
+        if theirs.st_ino != ours.st_ino:
+            return not pid
+        if pid and kind == _OF_GROUP:
+            os.killpg(pid, 0)
+        elif pid:
+            os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def _do_fcntl(kernel: Subsystems, call: Call) -> int | Verdict:
@@ -142,7 +199,7 @@ def _do_fcntl(kernel: Subsystems, call: Call) -> int | Verdict:
     if command == F_GETFL:
         return open_file.file.f_flags
     if command == F_SETFL:
-        return _set_flags(call, open_file, argument)
+        return _set_flags(kernel, call, open_file, argument)
     if command == F_GETLEASE:
         return F_UNLCK
     if command == F_SETLEASE:
@@ -150,6 +207,8 @@ def _do_fcntl(kernel: Subsystems, call: Call) -> int | Verdict:
         may = owns(open_file.device, call.tid) or has_capability(call.tid, CAP_LEASE)
         code = errno.EINVAL if may else errno.EACCES
         raise OSError(code, os.strerror(code))
+    if command in (F_SETOWN, F_SETOWN_EX, F_SETSIG):
+        _note_owner(call, open_file, command)
     if command in _RECORD_LOCKS:
         from mapdev.host.embedded.calls.locks import do_record_lock  # here, for a quick start
 

@@ -76,9 +76,15 @@ def _set_nonblocking(kernel: Subsystems, call: Call, open_file: OpenFile, arg: i
 
 
 def _set_async(kernel: Subsystems, call: Call, open_file: OpenFile, arg: int) -> Result:
-    """FIOASYNC: a change is the driver's business, and there is no such operation."""
-    if any(call.read_user(arg, 4)) != bool(open_file.file.f_flags & os.O_ASYNC):
-        raise _error(errno.ENOTTY)
+    """FIOASYNC: a change is the driver's business.
+
+    Source: fs/ioctl.c (ioctl_fioasync)
+    """
+    on = int.from_bytes(call.read_user(arg, 4), "little", signed=True)
+    if bool(on) != bool(open_file.file.f_flags & os.O_ASYNC):
+        if "fasync" not in open_file.device.has:
+            raise _error(errno.ENOTTY)
+        kernel.operations.fasync(call.task, open_file, signed32(call.args[0]), on)
     return 0
 
 

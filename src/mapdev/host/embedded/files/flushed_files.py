@@ -2,12 +2,12 @@
 
 The kernel tells of each close of a descriptor of such a file (FLUSH), and the close waits for the
 answer, whoever closes: a client, a helper of ours in it, or the host itself. The host's own thread
-may be waiting for one of the latter two, so another thread reads the requests. It answers at once
-what no driver is asked for; the rest it leaves to the host's thread. What the host holds itself is
-in the table of a `Keeper`.
+may be waiting for one of the latter two, so another thread reads requests that stay unread for a
+moment. It answers what no driver is asked for; the rest it leaves to the host's thread. What the
+host holds itself is in the table of a `Keeper`.
 
 The order stays that of the clients: a close comes before what its thread does next. So the host
-calls `catch_up` before it handles a call.
+calls `catch_up` before it handles a call, and is told of a request before that is read.
 
 Objects: as in `device_files`; the mount and the thread are made for the first file. `_lock` guards
 the reading of requests: what has been read is answered, or is in `_later`, when it is let go.
@@ -17,11 +17,14 @@ Source: fs/fuse/file.c (fuse_flush), fs/open.c (filp_flush), fs/file.c (close_fi
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
 import threading
+import time
 from collections import deque
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from mapdev.host.embedded.files import fuse
@@ -37,26 +40,29 @@ if TYPE_CHECKING:
     from mapdev.host.embedded.files.keeper import Keeper
 
 _FIRST = 1 << 32  # so that no name is that of a file of the other mount
+_MOMENT = 0.002  # seconds in which the host's thread takes a request, unless it is busy
 _PATIENCE = 1.0  # seconds, for the thread to end
 
 
 class FlushedNode(Node):
     """One file of the mount, which a keeper holds for us."""
 
-    __slots__ = ("_keeper",)
+    __slots__ = ("_files",)
 
-    def __init__(self, connection: Connection, name: str, fd: int, keeper: Keeper) -> None:
+    def __init__(self, connection: Connection, name: str, fd: int, files: FlushedFiles) -> None:
         super().__init__(connection, name, fd)
-        self._keeper = keeper
+        self._files = files
 
     def put(self, call: Call, cloexec: bool, at: int | None) -> int:
         """Put a descriptor into the client of `call`, see `Call.add_descriptor`."""
-        return self._keeper.put(self._fd, call, at, cloexec)
+        with self._files.keeping() as keeper:
+            return keeper.put(self._fd, call, at, cloexec)
 
     def forget_theirs(self) -> None:
         """Close our descriptor: from now on the clients' are the only ones."""
         if self._fd >= 0:
-            self._keeper.close_file(self._fd)
+            with self._files.keeping() as keeper:
+                keeper.close_file(self._fd)
             self._fd = -1
 
 
@@ -65,6 +71,7 @@ class FlushedFiles:
 
     :param watcher: how the thread has the host's look up.
     :param helpers: threads whose closes are no program's.
+    :ivar is_waiting: the host's thread waits for the keeper.
     """
 
     def __init__(self, watcher: Watcher, helpers: Helpers) -> None:
@@ -80,6 +87,7 @@ class FlushedFiles:
         self._lock = threading.Lock()
         self._later: deque[Request] = deque()
         self._event = self._end = -1  # eventfds: there are some; the thread shall end
+        self.is_waiting = False  # the host's thread can answer nothing now
 
     @property
     def is_made(self) -> bool:
@@ -112,6 +120,7 @@ class FlushedFiles:
         self._helpers.is_wanted = True
         self._connection = connection
         self._watcher.watch(self._event, self._serve)
+        self._watcher.watch(connection.fd, self.catch_up)
         self._thread = threading.Thread(
             target=self._run, args=(connection,), name="mapdev closes", daemon=True
         )
@@ -123,19 +132,29 @@ class FlushedFiles:
         :raises OSError: EMFILE we have too many descriptors.
         """
         assert self._connection is not None
-        assert self._keeper is not None
         if self._free:
             number = self._free.pop()
         else:
             number, self._next = self._next, self._next + 1
         name = name_of(number)
         try:
-            fd = self._keeper.open(name)
+            with self.keeping() as keeper:
+                fd = keeper.open(name)
         except OSError:
             self._free.append(number)
             raise
-        node = self._nodes[number] = FlushedNode(self._connection, name, fd, self._keeper)
+        node = self._nodes[number] = FlushedNode(self._connection, name, fd, self)
         return node
+
+    @contextlib.contextmanager
+    def keeping(self) -> Iterator[Keeper]:
+        """Wait for the keeper in the block, whose requests the other thread answers at once."""
+        assert self._keeper is not None
+        self.is_waiting = True
+        try:
+            yield self._keeper
+        finally:
+            self.is_waiting = False
 
     # --- in a thread of its own -------------------------------------------------------------
 
@@ -143,11 +162,16 @@ class FlushedFiles:
         poller = select.poll()
         poller.register(connection.fd, select.POLLIN)
         poller.register(self._end, select.POLLIN)
+        requests = select.poll()
+        requests.register(connection.fd, select.POLLIN)
         while all(fd != self._end for fd, _ in poller.poll()):
+            if not self.is_waiting:
+                time.sleep(_MOMENT)
+                if not requests.poll(0):
+                    continue  # the host's thread has taken it
             with self._lock:
+                os.eventfd_write(self._event, 1)
                 self._read(connection)
-                if self._later:
-                    os.eventfd_write(self._event, 1)
 
     # --- in either thread, with the lock ----------------------------------------------------
 
@@ -209,6 +233,7 @@ class FlushedFiles:
             node.close()
         self._keeper.close()
         self._watcher.unwatch(self._event)
+        self._watcher.unwatch(self._connection.fd)
         os.eventfd_write(self._end, 1)
         self._thread.join(_PATIENCE)
         self._connection.close()
