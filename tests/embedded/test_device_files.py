@@ -190,3 +190,21 @@ def test_a_mount_that_fails_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> No
         for _ in range(3):
             assert host.run(["sh", "-c", ": < /dev/x"]).returncode == 0
     assert tries == [1]
+
+
+def test_who_looks_at_the_descriptors_of_the_host(mapdev: EmbeddedHost, client: Client) -> None:
+    """fuser and lsof ask for the status of each file that any process has, the mounts' included."""
+    mapdev.add(Masked, "/dev/x")
+    code = f"""
+    fd = os.open('/dev/x', os.O_RDWR)
+    there = '/proc/{os.getpid()}/fd'
+    found = 0
+    for name in os.listdir(there):
+        for look in (os.stat, os.lstat, os.statvfs, os.readlink):
+            try: look(f'{{there}}/{{name}}'); found += 1
+            except OSError: pass
+        try: os.close(os.open(f'{{there}}/{{name}}', os.O_PATH)); found += 1
+        except OSError: pass
+    assert found > 20
+    """
+    client(code)

@@ -2,11 +2,14 @@
 
 To open such a file is to make requests to the host's thread, which so can't do it itself: it goes
 on serving the mount until the file is there. One file is always opened in advance, so that mostly
-nobody waits. All attributes belong to the host's thread but the queue and `_opened`.
+nobody waits. The thread also asks for the status of the root directory, which the kernel keeps: the
+host's thread may be asked for it, by a client that looks through the descriptors of all processes,
+and could not answer itself. All attributes belong to the host's thread but the queue and `_opened`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import threading
@@ -64,6 +67,8 @@ class Opener:
         return opened
 
     def _run(self) -> None:
+        with contextlib.suppress(OSError):
+            os.fstat(self._root)  # from now on the kernel knows its status, and asks no more
         while self._asked.acquire() and (name := self._queue.popleft()) is not None:
             try:
                 self._opened[name] = os.open(name, os.O_RDWR | os.O_CLOEXEC, dir_fd=self._root)
