@@ -185,3 +185,36 @@ with open(f'/proc/{os.getpid()}/pagemap', 'rb') as f: assert stat.S_ISREG(os.fst
     )
     if os.geteuid() == 0:
         assert int(text) in {page_to_pfn(page) for page in lazy.pages.values()}
+
+
+def test_memory(mapdev: EmbeddedHost, client: Client) -> None:
+    """/proc/PID/mem: a device's frames are nobody's to read, pages that come when touched are."""
+    mapdev.add(Buffer, "/dev/x")
+    lazy = mapdev.add(Lazy, "/dev/lazy", size="64K")
+    client(
+        MAPS
+        + """
+early = os.open('/proc/self/mem', os.O_RDWR)
+p = raw_mmap(None, 4 * P, R | W, SHARED, fd)
+q = raw_mmap(None, 4 * P, R | W, SHARED, os.open('/dev/lazy', os.O_RDWR))
+for mem in (early, os.open(f'/proc/{os.getpid()}/mem', os.O_RDWR)):
+    raises(errno.EIO, os.pread, mem, 4, p); raises(errno.EIO, os.pwrite, mem, b'x', p)
+    assert os.pwrite(mem, b'seen', q + P - 2) == 4
+    assert os.pread(mem, 4, q + P - 2) == b'seen'
+    assert os.pread(mem, 8, q + 4 * P - 4) in (bytes(4), bytes(8))
+    own = ctypes.create_string_buffer(b'mine')
+    assert os.pread(mem, 4, ctypes.addressof(own)) == b'mine'
+    assert os.pwrite(mem, b'ours', ctypes.addressof(own)) == 4 and own.value == b'ours'
+    raises(errno.EIO, os.pread, mem, 4, 0); assert os.pread(mem, 0, p) == b''
+    os.lseek(mem, ctypes.addressof(own), os.SEEK_SET); assert os.read(mem, 4) == b'ours'
+    raises(errno.EINVAL, os.lseek, mem, 0, os.SEEK_END)
+child = os.fork()
+if child == 0:
+    mem = os.open(f'/proc/{os.getppid()}/mem', os.O_RDONLY)
+    raises(errno.EIO, os.pread, mem, 4, p); assert os.pread(mem, 4, q + P - 2) == b'seen'
+    raises(errno.EBADF, os.pwrite, mem, b'x', q)
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+"""
+    )
+    assert lazy.faults

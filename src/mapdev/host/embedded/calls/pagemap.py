@@ -1,4 +1,4 @@
-"""Serves /proc/PID/pagemap of a process that maps devices, as a kernel would fill it.
+"""Serves /proc/PID/pagemap of a process that maps devices, or may do so later, as a kernel would.
 
 Entries of a device's area come from what the driver has mapped there: none of an area of VM_PFNMAP,
 which has no pages, frame and "file" of others. All other entries are the real ones. Each read looks
@@ -18,7 +18,6 @@ from array import array
 from mapdev.driver import Driver
 from mapdev.host.core.device import Device
 from mapdev.host.embedded.mm.vma import DeviceArea
-from mapdev.host.embedded.mm.vma_tree import MmAreas
 from mapdev.host.embedded.processes import has_capability
 from mapdev.host.embedded.subsystems import Subsystems
 from mapdev.host.embedded.syscalls.notify import Call
@@ -43,9 +42,9 @@ class _Pagemap(Driver):
 
     name = "pagemap"
 
-    def __init__(self, kernel: Subsystems, space: MmAreas, fd: int, shows_frames: bool) -> None:
+    def __init__(self, kernel: Subsystems, tgid: int, fd: int, shows_frames: bool) -> None:
         self._kernel = kernel
-        self._space = space
+        self._tgid = tgid
         self._fd = fd
         self._shows_frames = shows_frames
 
@@ -74,12 +73,15 @@ class _Pagemap(Driver):
             for at, entry in enumerate(entries):
                 if entry & _PRESENT:
                     entries[at] = entry & ~_FRAME
-        if not self._space.seen:
+        space = self._kernel.spaces.at(self._tgid)
+        if space is None:
+            return entries.tobytes()
+        if not space.seen:
             self._kernel.mappings.refresh()
         start = pos // _ENTRY << PAGE_SHIFT
-        for area in self._space.overlapping(start, start + (len(entries) << PAGE_SHIFT)):
+        for area in space.overlapping(start, start + (len(entries) << PAGE_SHIFT)):
             self._show(area, entries, start >> PAGE_SHIFT)
-        for hidden in self._space.hidden:
+        for hidden in space.hidden:
             first, last = (at >> PAGE_SHIFT for at in (hidden.start, hidden.stop))
             for page in range(max(first, start >> PAGE_SHIFT),
                               min(last, (start >> PAGE_SHIFT) + len(entries))):  # fmt: skip
@@ -115,14 +117,14 @@ class _Pagemap(Driver):
         return _PRESENT | _FILE | exclusive | (pfn if self._shows_frames else 0)
 
 
-def open_pagemap(kernel: Subsystems, call: Call, tgid: int, space: MmAreas, flags: int) -> int:
+def open_pagemap(kernel: Subsystems, call: Call, tgid: int, flags: int) -> int:
     """Open the pagemap of process `tgid` in the client; return the descriptor there.
 
     :raises OSError: ENOENT, EACCES as the kernel would say of the real one.
     """
     fd = os.open(f"/proc/{tgid}/pagemap", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        driver = _Pagemap(kernel, space, fd, has_capability(call.tid, CAP_SYS_ADMIN))
+        driver = _Pagemap(kernel, tgid, fd, has_capability(call.tid, CAP_SYS_ADMIN))
         device = Device(driver, f"/proc/{tgid}/pagemap", 0)
     except BaseException:
         os.close(fd)

@@ -1,6 +1,6 @@
 """Replaces files of /proc/PID that a client opens by what the kernel would show of its areas.
 
-These are maps, smaps and smaps_rollup, the sizes in status, statm and stat, and pagemap.
+These are maps, smaps and smaps_rollup, the sizes in status, statm and stat, pagemap and mem.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from collections.abc import Callable, Sequence
 from mapdev.host.core.procfs import VIEWS
 from mapdev.host.embedded.mm import procmaps, procsizes
 from mapdev.host.embedded.mm.vma_tree import MmAreas
-from mapdev.host.embedded.processes import read_file, tgid_of
+from mapdev.host.embedded.processes import has_capability, read_file, tgid_of
 from mapdev.host.embedded.subsystems import Subsystems
 from mapdev.host.embedded.syscalls.notify import Call
+from mapdev.host.numbers import CAP_SYS_PTRACE
 
+_NOT_READ_ONLY = os.O_ACCMODE | os.O_PATH
 _FILE = re.compile(
-    r"/proc/(self|thread-self|[0-9]+)(?:/task/([0-9]+))?/(maps|smaps|smaps_rollup|status|statm|stat|pagemap)"
+    r"/proc/(self|thread-self|[0-9]+)(?:/task/([0-9]+))?/(maps|smaps|smaps_rollup|status|statm|stat|pagemap|mem)"
 )
 _VIEWS: dict[str, Callable[[int, MmAreas, Sequence[range]], bytes]] = {
     "maps": procmaps.maps,
@@ -31,7 +33,8 @@ _VIEWS: dict[str, Callable[[int, MmAreas, Sequence[range]], bytes]] = {
 
 def open_view(kernel: Subsystems, call: Call, path: str, flags: int) -> int | None:
     """Open our own view of a file in /proc in the client, if `path` is one; else return None."""
-    if not path.startswith("/proc/") or flags & (os.O_ACCMODE | os.O_PATH):
+    is_memory = path.endswith("/mem")
+    if not path.startswith("/proc/") or flags & (os.O_PATH if is_memory else _NOT_READ_ONLY):
         return None
     if path in VIEWS:
         return _open_merged(kernel, call, path, bool(flags & os.O_CLOEXEC))
@@ -40,12 +43,15 @@ def open_view(kernel: Subsystems, call: Call, path: str, flags: int) -> int | No
         return None
     tgid = _process(call, match[1])
     space = kernel.spaces.at(tgid)
-    if space is None or not (len(space) or space.hidden):
+    is_mapped = space is not None and (len(space) or space.hidden)
+    if match[3] in ("pagemap", "mem"):
+        is_own = tgid_of(call.tid) == tgid
+        open_it = _open_memory if is_memory else _open_pagemap
+        return open_it(kernel, call, tgid, is_own, flags) if is_own or is_mapped else None
+    if space is None or not is_mapped:
         return None
     if not space.seen:
         kernel.mappings.refresh()
-    if match[3] == "pagemap":
-        return _open_pagemap(kernel, call, tgid, space, flags)
     try:
         text = _VIEWS[match[3]](_subject(match, tgid), space, space.hidden)
     except OSError:
@@ -59,18 +65,42 @@ def _subject(match: re.Match[str], tgid: int) -> int:
 
 
 def _open_pagemap(
-    kernel: Subsystems, call: Call, tgid: int, space: MmAreas, flags: int
+    kernel: Subsystems, call: Call, tgid: int, is_own: bool, flags: int
 ) -> int | None:
     """Open a process's pagemap, if the client may; else the kernel says why not."""
     try:
         whose, mine = (os.stat(f"/proc/{of}").st_uid for of in (tgid, call.tid))
     except OSError:
         return None
-    if mine not in (0, whose):
+    if not is_own and mine not in (0, whose):
         return None
     from mapdev.host.embedded.calls.pagemap import open_pagemap  # here, for a quick start
 
-    return open_pagemap(kernel, call, tgid, space, flags)
+    return open_pagemap(kernel, call, tgid, flags)
+
+
+def _open_memory(kernel: Subsystems, call: Call, tgid: int, is_own: bool, flags: int) -> int | None:
+    """Open a process's memory, if the client certainly may; else the kernel says what it may."""
+    if not is_own and not _may_trace(call.tid, tgid):
+        return None
+    from mapdev.host.embedded.calls.proc_mem import open_memory  # here, for a quick start
+
+    return open_memory(kernel, call, tgid, flags)
+
+
+def _may_trace(tid: int, tgid: int) -> bool:
+    """Say whether a thread may trace another process, whatever that is (ptrace_may_access)."""
+    if has_capability(tid, CAP_SYS_PTRACE):
+        return True
+    try:
+        scope = int(read_file("/proc/sys/kernel/yama/ptrace_scope"))
+    except OSError:
+        scope = 0
+    try:
+        whose, mine = (os.stat(f"/proc/{of}").st_uid for of in (tgid, tid))
+    except OSError:
+        return False
+    return scope == 0 and whose == mine
 
 
 def _open_merged(kernel: Subsystems, call: Call, path: str, cloexec: bool) -> int | None:
