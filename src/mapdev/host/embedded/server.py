@@ -230,10 +230,10 @@ class Server(Loop):
             from mapdev.host.embedded.faults.start import take_in  # here, for a quick start
 
             self._try(take_in, kernel.injector, kernel.operations, call)
-        if kernel.spaces.to_hide:
-            from mapdev.host.embedded.faults.hide import hide_before  # here, for a quick start
+        if kernel.spaces.to_hide or kernel.spaces.orphans:
+            from mapdev.host.embedded.faults.hide import hide_before, revive  # for a quick start
 
-            if hide_before(kernel, call):
+            if hide_before(kernel, call) or revive(kernel, call):
                 return
         native = call.arch == ARCH.AUDIT_ARCH and call.nr in HANDLERS
         handler = HANDLERS[call.nr] if native else foreign_open

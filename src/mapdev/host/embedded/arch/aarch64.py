@@ -118,6 +118,8 @@ SYSCALLS = {
     "fremovexattr": 16,
     "getcwd": 17,
     "epoll_ctl": 21,
+    "epoll_pwait": 22,
+    "epoll_pwait2": 441,
     "dup": 23,
     "dup3": 24,
     "fcntl": 25,

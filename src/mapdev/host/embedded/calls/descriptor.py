@@ -276,5 +276,6 @@ HANDLERS: dict[str, Handler] = {
     "fcntl": _do_fcntl,
     "epoll_ctl": _do_epoll_ctl,
     "syncfs": _unless_path_only,
+    **dict.fromkeys(("epoll_wait", "epoll_pwait", "epoll_pwait2"), _unless_path_only),
     "pidfd_getfd": _do_pidfd_getfd,
 }

@@ -12,7 +12,7 @@ import errno
 import os
 
 from mapdev.host.embedded.calls.ioctl import ioctl
-from mapdev.host.embedded.calls.splice import vmsplice
+from mapdev.host.embedded.calls.splice import vmsplice, vmsplice_from
 from mapdev.host.embedded.calls.transfer import OPERATIONS, POSITIONAL, Operation
 from mapdev.host.embedded.calls.userfaults import unless_userfaultfd
 from mapdev.host.embedded.calls.verdict import ANSWERED, PASS_ON, Handler, Result, Verdict, signed64
@@ -61,6 +61,13 @@ def _on_device(
         return operation(kernel, call, open_file)
 
     return handle
+
+
+def _do_vmsplice(kernel: Subsystems, call: Call) -> Result:
+    open_file = kernel.files.of(call)
+    if open_file is None:
+        return vmsplice_from(kernel, call)
+    return vmsplice(kernel, call, open_file)
 
 
 def _lseek(kernel: Subsystems, call: Call, open_file: OpenFile) -> Result:
@@ -207,5 +214,5 @@ HANDLERS: dict[str, Handler] = {
     "readahead": _on_device(_readahead),
     "sync_file_range": _on_device(_sync_file_range),
     "flistxattr": _on_device(lambda kernel, call, open_file: 0),
-    "vmsplice": _on_device(vmsplice, checks_fd=True),
+    "vmsplice": _do_vmsplice,
 }

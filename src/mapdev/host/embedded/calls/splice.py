@@ -22,6 +22,7 @@ from mapdev.host.embedded.subsystems import Subsystems
 from mapdev.host.embedded.syscalls.notify import Call
 from mapdev.host.embedded.syscalls.table import BY_NUMBER
 from mapdev.linux.fs import FMODE_PREAD, FMODE_PWRITE, FMODE_READ, FMODE_WRITE
+from mapdev.linux.numbers import VM_IO, VM_PFNMAP
 
 _SPLICE_F_ALL = 0xF
 _LLONG_MAX = (1 << 63) - 1
@@ -159,6 +160,28 @@ def vmsplice(kernel: Subsystems, call: Call, open_file: OpenFile) -> Result:
     if not sum(length for _, length in import_iovec(kernel, call, vector, count)):
         return 0
     raise _error(errno.EBADF)
+
+
+def vmsplice_from(kernel: Subsystems, call: Call) -> Result:
+    """Refuse to give a pipe pages of a PFN-mapped area: there are none (fs/splice.c, mm/gup.c).
+
+    Fidelity: EFAULT only if these come first; of a pipe at a low number.
+    """
+    space = kernel.spaces.of(call.tid) if kernel.spaces.by_tgid else None
+    if space is None:
+        return PASS_ON
+    try:
+        flags = descriptor_flags(call.tid, call.args[0] & 0xFFFFFFFF)
+        pieces = import_iovec(kernel, call, call.args[1], call.args[2])
+    except OSError:
+        return PASS_ON
+    if flags & os.O_ACCMODE == os.O_RDONLY:
+        return PASS_ON  # into memory, by a copy
+    addr = next((addr for addr, length in pieces if length), 0)
+    area = space.find(addr)
+    if area is not None and area.vm_flags & (VM_PFNMAP | VM_IO):
+        raise _error(errno.EFAULT)
+    return PASS_ON
 
 
 HANDLERS: dict[str, Handler] = {

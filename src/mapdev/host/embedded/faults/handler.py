@@ -58,6 +58,7 @@ from mapdev.linux.vma import (
     FAULT_FLAG_INTERRUPTIBLE,
     FAULT_FLAG_KILLABLE,
     FAULT_FLAG_MKWRITE,
+    FAULT_FLAG_ORIG_PTE_VALID,
     FAULT_FLAG_USER,
     FAULT_FLAG_WRITE,
     VM_FAULT_ERROR,
@@ -70,6 +71,7 @@ _FLAGS = (FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_KILLABLE | FAULT_FLAG_INTERRUPTIBL
           | FAULT_FLAG_USER)  # fmt: skip
 _ENOUGH = 0.005  # seconds in which a thread that was woken touches its page again
 _TRIES = 8  # how often a driver may answer VM_FAULT_RETRY where nobody else can be served meanwhile
+_TABLE = 1 << 21  # bytes that the pages of one page table have
 _AROUND = 16  # pages that a driver's map_pages is asked for at once, as fault_around_bytes
 
 
@@ -161,7 +163,10 @@ class UserfaultHandler(ClientPageTable):
         """
         if area.lease not in self._mappings.leases:
             raise ClientGone  # killed: its worker is gone already, this thread is about to go
-        vmf = VmFault(area, page, _FLAGS | (FAULT_FLAG_WRITE if is_write else 0))
+        flags = _FLAGS | (FAULT_FLAG_WRITE if is_write else 0)
+        if self._has_table(page):
+            flags |= FAULT_FLAG_ORIG_PTE_VALID
+        vmf = VmFault(area, page, flags)
         area.fresh = []
         try:
             answer = self._ask(area, vmf, is_write, task)
@@ -177,6 +182,14 @@ class UserfaultHandler(ClientPageTable):
         elif fresh:
             self._post(area, fresh)
         return answer
+
+    def _has_table(self, page: int) -> bool:
+        """Say whether a page has been mapped that is in the same page table as `page`."""
+        start = page & -_TABLE
+        return any(
+            area.is_mapped(max(start, area.vm_start), min(start + _TABLE, area.vm_end))
+            for area in self._space.overlapping(start, start + _TABLE)
+        )
 
     def _map_now(
         self, area: DeviceArea, fresh: list[Mapped], written: int | None, told: bool

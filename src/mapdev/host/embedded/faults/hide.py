@@ -1,9 +1,12 @@
-"""Takes pages out of areas without a fault operation, for `unmap_mapping_range`.
+"""Takes pages out of areas without a fault operation, for `unmap_mapping_range`; revives workers.
 
 Who touches such a page from then on gets SIGBUS: pages beyond the end of memory take their place.
 Somebody in the process has to map them. A process with a worker has that at once. In any other one
 the next thread that makes a call which is handed over starts a worker: the one whose call took the
 pages away at the end of that call, those of other processes before theirs, which they make again.
+
+`revive` is for a process whose memory another one had as well, which has ended, and the worker with
+it: pages that are touched come again from its next call on that is handed over.
 
 Used in the host's thread only.
 """
@@ -19,6 +22,7 @@ from mapdev.host.embedded.mm.vma_tree import MmAreas
 from mapdev.host.embedded.subsystems import Subsystems
 from mapdev.host.embedded.syscalls.notify import Call
 
+_WHY_NOT = "pages of its device don't come any more"
 _WHY = "pages that its device has taken away stay in its areas"
 
 
@@ -33,6 +37,27 @@ def hide_before(kernel: Subsystems, call: Call) -> bool:
             _hide(kernel, injection, space)
     except OSError:  # nobody may stop it, which was told
         kernel.spaces.to_hide.pop(space, None)
+        return False
+    return True
+
+
+def revive(kernel: Subsystems, call: Call) -> bool:
+    """Start a worker in a process that shared its memory with one that has ended, which had it.
+
+    :return: whether the thread of `call` makes its call again.
+    """
+    space = kernel.spaces.of(call.tid)
+    if space is None or space not in kernel.spaces.orphans:
+        return False
+    protected = kernel.spaces.orphans.pop(space)
+    try:
+        with Injection(kernel.injector, call, _WHY_NOT, own=True) as injection:
+            injection.repeats = True
+            if space.fault_handler is None:
+                start_fault_handler(
+                    kernel.injector, kernel.operations, injection.thread, space
+                ).take_over(protected)
+    except OSError:  # nobody may stop it, which was told
         return False
     return True
 

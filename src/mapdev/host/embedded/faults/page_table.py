@@ -114,6 +114,8 @@ class ClientPageTable:
         try:
             error = self.worker.failure()
         except ClientGone:
+            if self._space.is_shared and not self._closed:
+                self._mappings.spaces.worker_ended(self._space)
             self.close()
         else:
             if error is not None:
@@ -170,6 +172,16 @@ class ClientPageTable:
             there = self._space.find(page)
             if there is not None and there.is_mapped(page, page + PAGE_SIZE):
                 self._protect(page, page + PAGE_SIZE)
+
+    def take_over(self, protected: Iterable[int]) -> None:
+        """Continue in a process what the worker of another one with the same memory did."""
+        for area in self._space:
+            if area.faults:
+                lease = self.adopt(area)
+                self._mappings.mapped(lease, area, self._space.tgid, holds=False)
+                self._space.rebind(area, lease)
+                self.reserve(area, area.holes(area.vm_start, area.vm_end))
+        self.protect(protected)
 
     def forget(self, area: DeviceArea) -> None:
         """`area` is gone, or will be as soon as the client's call goes on."""
@@ -261,6 +273,8 @@ class ClientPageTable:
         if live <= self._exiting:
             with contextlib.suppress(ClientGone):
                 self.worker.post(CALL.pack(_EXIT_GROUP, code, 0, 0, 0, 0, 0), bytes(8))
+            if self._space.is_shared:
+                self._mappings.spaces.worker_ended(self._space)
             self.close()
 
     def close(self) -> None:

@@ -24,6 +24,7 @@ from mapdev.host.embedded.mm.lifetime import Leases
 from mapdev.host.embedded.mm.space_index import SpaceIndex
 from mapdev.host.embedded.processes import field_of, tgid_of
 from mapdev.host.embedded.watcher import Watcher
+from mapdev.host.numbers import ULONG_MAX
 from mapdev.inspect.maps import MapsLine, read_maps
 from mapdev.linux.mm import TaskStruct
 from mapdev.linux.numbers import VM_EXEC, VM_READ, VM_WRITE
@@ -67,6 +68,8 @@ class AddressSpaces:
     :param watcher: watches descriptors.
     :param ended: called when an address space has ended.
     :param is_frames: says whether an area shows physical memory.
+    :ivar orphans: spaces whose worker has ended while another process had the same memory, with the
+        pages that were write-protected.
     :ivar to_hide: ranges that were taken away, and that nobody in the process has hidden yet.
     """
 
@@ -85,6 +88,7 @@ class AddressSpaces:
         self._index: SpaceIndex[MmAreas] = SpaceIndex()
         self._pidfds: dict[int, int] = {}
         self._executing: dict[int, _Exec] = {}
+        self.orphans: dict[MmAreas, set[int]] = {}
         self.to_hide: dict[MmAreas, list[tuple[int, int]]] = {}
 
     def of(self, tid: int) -> MmAreas | None:
@@ -173,11 +177,17 @@ class AddressSpaces:
             self._end(tgid)
             return
         self._forget(tgid)
-        if space.fault_handler is not None:  # its worker was a thread of the process that ended
-            space.fault_handler.close()
-            space.fault_handler = None
+        self.worker_ended(space)
         space.tgid = heir
         self._add(space)
+
+    def worker_ended(self, space: MmAreas) -> None:
+        """Know that a worker has ended, with one of several processes that had the memory."""
+        handler, space.fault_handler = space.fault_handler, None
+        if handler is not None:
+            if any(area.faults for area in space):
+                self.orphans[space] = handler.protected(0, ULONG_MAX)
+            handler.close()
 
     def _heir(self, space: MmAreas) -> int:
         """Return a process that has the memory of one that has ended, 0 if there is none.
@@ -203,6 +213,7 @@ class AddressSpaces:
         space = self.by_tgid[tgid]
         self._forget(tgid)
         self.to_hide.pop(space, None)
+        self.orphans.pop(space, None)
         space.end()
         self._ended()
 
@@ -261,7 +272,7 @@ class AddressSpaces:
     @property
     def needs_all_calls(self) -> bool:
         """Whether calls matter that are on no device: they may end or need what we know."""
-        return bool(self._executing or self._index.faulting or self.to_hide)
+        return bool(self._executing or self._index.faulting or self.to_hide or self.orphans)
 
     @property
     def have_fault_handlers(self) -> bool:

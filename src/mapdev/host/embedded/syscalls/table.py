@@ -148,7 +148,7 @@ SYSCALLS: tuple[Syscall, ...] = (
     _S("sync_file_range", "file", "descriptor", fds=_FD),
     _S("fgetxattr", "attributes", "descriptor", fds=_FD),
     _S("flistxattr", "file", "descriptor", fds=_FD),
-    _S("vmsplice", "file", "descriptor", fds=_FD),
+    _S("vmsplice", "file", "descriptor", fds=_FD, is_quick=False),
     _S("fcntl", "descriptor", "program", fds=_FD),
     # Of a device opened with O_PATH these should say EBADF, and say ENOTDIR: docs/fidelity.md.
     _S("getdents", "file", "high descriptor", fds=_FD),
@@ -258,6 +258,9 @@ SYSCALLS: tuple[Syscall, ...] = (
     _S("exit", "process", "unless ours"),
     _S("clone", "process", "program"),
     _S("epoll_ctl", "descriptor", "high descriptor", fds=(2,)),
+    _S("epoll_wait", "descriptor", "high descriptor", fds=_FD),
+    _S("epoll_pwait", "descriptor", "high descriptor", fds=_FD),
+    _S("epoll_pwait2", "descriptor", "high descriptor", fds=_FD),
     _S("sendto", "sockets", "high descriptor", fds=_FD),
     _S("recvfrom", "sockets", "high descriptor", fds=_FD),
     _S("sendmsg", "sockets", "high descriptor", fds=_FD),
