@@ -66,8 +66,9 @@ def fasync_helper(fd: int, filp: File, on: int, fapp: FasyncStruct) -> int:
         filp.f_flags |= O_ASYNC
         changed = before is None
     else:
-        filp.f_flags &= ~O_ASYNC
         changed = before is not None
+        if changed:  # O_ASYNC of open(2) stays, as nobody has put the file into the list
+            filp.f_flags &= ~O_ASYNC
     machine.set_fasync(filp, bool(on))
     return int(changed)
 

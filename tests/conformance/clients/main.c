@@ -28,7 +28,7 @@ static const struct row *const themes[] = {
 	procfs_rows, special_rows, reading_rows, writing_rows, vector_rows, seeking_rows,
 	opening_rows, path_rows, fcntl_rows, ioctl_rows, polling_rows, epoll_rows, aio_rows,
 	lifetime_rows, by_address_rows, kernel_write_rows, read_only_rows, shared_memory_rows,
-	attribute_rows, unit_rows,
+	attribute_rows, unit_rows, descriptor_rows,
 };
 
 /* All that the row before left behind must be gone, or it would be counted in the next one. A kernel

@@ -37,7 +37,7 @@ extern const struct row argument_rows[], placement_rows[], mode_rows[], private_
 	vector_rows[], seeking_rows[], opening_rows[], path_rows[], fcntl_rows[], ioctl_rows[],
 	polling_rows[], epoll_rows[], aio_rows[], lifetime_rows[], by_address_rows[],
 	kernel_write_rows[], read_only_rows[], shared_memory_rows[], attribute_rows[],
-	unit_rows[];
+	unit_rows[], descriptor_rows[];
 
 extern const char *device;	/* NAME of /dev/ref_NAME, or "memfd" */
 extern size_t page;		/* bytes in a page */

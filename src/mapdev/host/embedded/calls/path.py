@@ -21,6 +21,7 @@ from mapdev.host.embedded.files.node import (
     pack_stat,
     pack_statx,
 )
+from mapdev.host.embedded.files.open_file import OpenFile
 from mapdev.host.embedded.files.paths import Found
 from mapdev.host.embedded.subsystems import Subsystems
 from mapdev.host.embedded.syscalls.gate import CAREFUL
@@ -35,6 +36,7 @@ from mapdev.host.numbers import (
     AT_SYMLINK_NOFOLLOW,
     UINT_MAX,
 )
+from mapdev.linux.fs import FMODE_READ, FMODE_WRITE
 from mapdev.linux.kernfs import KernfsNode
 
 _STAT_FLAGS = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH | AT_STATX_SYNC_TYPE
@@ -166,10 +168,33 @@ def _stat(buffer: int, pack: Callable[[Device], bytes] = pack_stat) -> Handler:
         if found is None:
             return PASS_ON
         if found.open_file and not BY_NUMBER[call.nr].follows_link(call.args):
-            return PASS_ON  # the link in /proc itself
+            device = _link_itself(kernel, call, found.open_file)
+            return (
+                PASS_ON if device is None else _put(kernel, call, call.args[buffer], pack(device))
+            )
         return _put(kernel, call, call.args[buffer], pack(found.device))
 
     return handle
+
+
+def _link_itself(kernel: Subsystems, call: Call, open_file: OpenFile) -> Device | None:
+    """Describe the link in /proc/PID/fd to an open file, whose mode says how that was opened.
+
+    Source: fs/proc/fd.c (tid_fd_update_inode, proc_fd_link)
+    """
+    directory, path = BY_NUMBER[call.nr].paths[0]
+    text = kernel.paths.read(call.tid, call.args[path])
+    if not text or "map_files" in text:
+        return None
+    try:
+        status = os.lstat(kernel.paths.reach(call.tid, directory_of(call, directory), text))
+    except OSError:
+        return None
+    mode = 0o500 if open_file.file.f_mode & FMODE_READ else 0
+    mode |= 0o300 if open_file.file.f_mode & FMODE_WRITE else 0
+    fields = {name: getattr(status, name) for name in dir(status) if name.startswith("st_")}
+    link = os.stat_result((stat.S_IFLNK | mode, *tuple(status)[1:]), fields)
+    return Device.of_status(link, text)
 
 
 _statx = _stat(4, pack_statx)

@@ -1,6 +1,7 @@
 """Replaces files of /proc/PID that a client opens by what the kernel would show of its areas.
 
-These are maps, smaps and smaps_rollup, the sizes in status, statm and stat, pagemap and mem.
+These are maps, smaps and smaps_rollup, the sizes in status, statm and stat, pagemap and mem; and
+fdinfo, which would describe the file behind a device's descriptor.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ _NOT_READ_ONLY = os.O_ACCMODE | os.O_PATH
 _FILE = re.compile(
     r"/proc/(self|thread-self|[0-9]+)(?:/task/([0-9]+))?/(maps|smaps|smaps_rollup|status|statm|stat|pagemap|mem)"
 )
+_FDINFO = re.compile(r"/proc/(self|thread-self|[0-9]+)(?:/task/([0-9]+))?/fdinfo/([0-9]+)")
 _VIEWS: dict[str, Callable[[int, MmAreas, Sequence[range]], bytes]] = {
     "maps": procmaps.maps,
     "smaps": procmaps.smaps,
@@ -40,7 +42,7 @@ def open_view(kernel: Subsystems, call: Call, path: str, flags: int) -> int | No
         return _open_merged(kernel, call, path, bool(flags & os.O_CLOEXEC))
     match = _FILE.fullmatch(path)
     if match is None:
-        return None
+        return _open_fdinfo(kernel, call, path, bool(flags & os.O_CLOEXEC))
     tgid = _process(call, match[1])
     space = kernel.spaces.at(tgid)
     is_mapped = space is not None and (len(space) or space.hidden)
@@ -101,6 +103,34 @@ def _may_trace(tid: int, tgid: int) -> bool:
     except OSError:
         return False
     return scope == 0 and whose == mine
+
+
+def _open_fdinfo(kernel: Subsystems, call: Call, path: str, cloexec: bool) -> int | None:
+    """Open what /proc/PID/fdinfo says of a device's descriptor, if `path` is of one.
+
+    Source: fs/proc/fd.c (seq_show)
+    """
+    match = _FDINFO.fullmatch(path)
+    tid = int(match[2]) if match and match[2] else _process(call, match[1]) if match else 0
+    open_file = kernel.files.table.at(tid, int(match[3])) if match and tid else None
+    if match is None or open_file is None:
+        return None
+    file = open_file.file
+    try:
+        real = read_file(f"/proc/{tid}/fdinfo/{match[3]}").decode()
+    except OSError:
+        return None
+    lines = []
+    for line in real.splitlines(keepends=True):
+        name, _, value = line.partition(":")
+        if name == "pos":
+            line = f"pos:\t{file.f_pos}\n"
+        elif name == "flags":
+            line = f"flags:\t0{file.f_flags | int(value, 8) & os.O_CLOEXEC:o}\n"
+        elif name == "ino":
+            line = f"ino:\t{open_file.device.inode.i_ino}\n"
+        lines.append(line)
+    return _install(call, "".join(lines).encode(), cloexec)
 
 
 def _open_merged(kernel: Subsystems, call: Call, path: str, cloexec: bool) -> int | None:
