@@ -38,6 +38,7 @@ from mapdev.host.numbers import (
 from mapdev.linux.kernfs import KernfsNode
 
 _SPECIAL = ("", ".", "..")  # of the root, and of what is no name of its own
+_UMODE = 0xFFFF  # what of a mode the kernel looks at: umode_t
 _TYPES = (0, stat.S_IFREG, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK)
 
 
@@ -212,7 +213,7 @@ def _do_symlink(kernel: Subsystems, call: Call) -> Result:
 
 
 def _do_mknod(kernel: Subsystems, call: Call) -> Result:
-    kind = stat.S_IFMT(call.args[BY_NUMBER[call.nr].paths[0][1] + 1])
+    kind = stat.S_IFMT(call.args[BY_NUMBER[call.nr].paths[0][1] + 1] & _UMODE)
     if kind not in _TYPES:
         return PASS_ON  # EPERM or EINVAL, whatever the path is
     entry = _look(kernel, call)
