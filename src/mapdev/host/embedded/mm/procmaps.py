@@ -60,25 +60,23 @@ def smaps(tgid: int, space: MmAreas, hidden: Sequence[range]) -> bytes:
 
 
 class Resident(NamedTuple):
-    """What of a process is resident, and what of its size is the host's own; kB.
+    """What of a process is resident; kB.
 
     :ivar real: frames of devices, which the kernel counts as shared memory.
     :ivar real_pss: the same, each by its share.
     :ivar counted: what it would count of them, as pages of a file.
-    :ivar hidden_size: addresses of the host's own, not to be shown.
-    :ivar hidden: what is resident there.
+    :ivar hidden: what is resident of the host's own.
     """
 
     real: int
     real_pss: int
     counted: int
-    hidden_size: int
     hidden: int
 
 
 def resident(tgid: int, space: MmAreas, hidden: Sequence[range]) -> Resident:
     """Return what is resident of process `tgid`; parameters as for `maps`."""
-    real, real_pss, hidden_size, in_hidden = 0.0, 0.0, 0, 0
+    real, real_pss, in_hidden = 0.0, 0.0, 0
     pieces: dict[DeviceArea, list[tuple[MapsLine, dict[str, str]]]] = {area: [] for area in space}
     for line, fields in _read(tgid, "smaps"):
         for area in space.overlapping(line.start, line.end):
@@ -87,13 +85,12 @@ def resident(tgid: int, space: MmAreas, hidden: Sequence[range]) -> Resident:
             real += (_field(fields, "Rss") - anonymous) * share
             real_pss += max(0, _field(fields, "Pss") - anonymous) * share
         if any(line.start in part for part in hidden):
-            hidden_size += (line.end - line.start) >> 10
             in_hidden += _field(fields, "Rss")
     counted = 0
     for area, of_area in pieces.items():
         total = _sum(area, of_area)
         counted += _field(total, "Rss") - _field(total, "Anonymous")
-    return Resident(round(real), round(real_pss), counted, hidden_size, in_hidden)
+    return Resident(round(real), round(real_pss), counted, in_hidden)
 
 
 def sums(tgid: int, space: MmAreas, hidden: Sequence[range]) -> dict[str, int]:

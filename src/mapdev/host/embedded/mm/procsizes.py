@@ -1,11 +1,12 @@
 """Rewrites the sizes in /proc/PID/status, statm, stat, smaps_rollup as a kernel would count them.
 
 Frames of a device are pages of a memfd here, which the kernel counts as shared memory. In a device
-of a kernel those of VM_PFNMAP are not counted at all, and others as pages of a file. What the host
-has mapped in the process for itself does not count. Made when the file is opened. No state.
+of a kernel those of VM_PFNMAP are not counted at all, and others as pages of a file. What is
+resident of the host's own memory in the process does not count; its size does, since RLIMIT_AS
+counts it as well. Made when the file is opened. No state.
 
 Source: fs/proc/task_mmu.c (task_mem, task_statm, show_smaps_rollup), fs/proc/array.c (do_task_stat)
-Fidelity: the peaks (VmPeak, VmHWM) are the real ones less what is taken off now. Threads of the
+Fidelity: VmHWM is the real one less what is taken off now. Threads of the
 host's own in the process are counted.
 """
 
@@ -19,7 +20,7 @@ from mapdev.host.embedded.processes import read_file, tgid_of
 from mapdev.linux.numbers import PAGE_SIZE
 
 _KB = PAGE_SIZE >> 10  # in a page
-_VSIZE, _RSS = 20, 21  # in stat, counted from the state
+_RSS = 21  # in stat, counted from the state
 
 
 def status(tid: int, space: MmAreas, hidden: Sequence[range]) -> bytes:
@@ -31,9 +32,8 @@ def status(tid: int, space: MmAreas, hidden: Sequence[range]) -> bytes:
     of = resident(tgid_of(tid), space, hidden)
     rss = of.counted - of.real - of.hidden
     changes = {
-        "VmPeak": -of.hidden_size, "VmSize": -of.hidden_size, "VmHWM": rss, "VmRSS": rss,
-        "RssAnon": -of.hidden, "RssFile": of.counted, "RssShmem": -of.real,
-        "VmData": -of.hidden_size,
+        "VmHWM": rss, "VmRSS": rss, "RssAnon": -of.hidden, "RssFile": of.counted,
+        "RssShmem": -of.real,
     }  # fmt: skip
     lines = []
     for line in text.splitlines(keepends=True):
@@ -48,7 +48,6 @@ def statm(tid: int, space: MmAreas, hidden: Sequence[range]) -> bytes:
     """Return the text of /proc/TID/statm; parameters as for `status`."""
     size, rss, shared, *rest = map(int, read_file(f"/proc/{tid}/statm").split())
     of = resident(tgid_of(tid), space, hidden)
-    size -= of.hidden_size // _KB
     rss += (of.counted - of.real - of.hidden) // _KB
     shared += (of.counted - of.real) // _KB
     return (" ".join(map(str, (size, max(0, rss), max(0, shared), *rest))) + "\n").encode()
@@ -60,7 +59,6 @@ def stat(tid: int, space: MmAreas, hidden: Sequence[range]) -> bytes:
     end = text.rindex(b")") + 2
     fields = text[end:].split()
     of = resident(tgid_of(tid), space, hidden)
-    fields[_VSIZE] = str(int(fields[_VSIZE]) - (of.hidden_size << 10)).encode()
     rss = int(fields[_RSS]) + (of.counted - of.real - of.hidden) // _KB
     fields[_RSS] = str(max(0, rss)).encode()
     return text[:end] + b" ".join(fields) + b"\n"
