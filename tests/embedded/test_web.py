@@ -7,8 +7,10 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -132,14 +134,62 @@ class Shown(HTMLParser):
             )  # fmt: skip
 
 
+# What a container may lack: memory in /dev/shm, namespaces for a sandbox, a graphics card, a keyring.
+OPTIONS = (
+    "--headless", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu",
+    "--disable-breakpad", "--disable-extensions", "--disable-background-networking",
+    "--no-first-run", "--password-store=basic", "--virtual-time-budget=5000",
+)  # fmt: skip
+
+
 def browse(url: str, profile: Path, *options: str) -> str:
+    """Run the browser and return what it printed; if it failed, its own words are the message."""
+    # It aborts when the path of a socket in its folder for temporary files is too long.
+    with tempfile.TemporaryDirectory(prefix="mapdev-", dir="/tmp") as short:
+        return _browse(url, profile, {"TMPDIR": short, "HOME": short}, *options)
+
+
+def _browse(url: str, profile: Path, variables: dict[str, str], *options: str) -> str:
     assert CHROMIUM is not None, "chromium is not installed"
-    command = [
-        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}",
-        "--virtual-time-budget=5000", *options, url,
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    return done.stdout
+    environment = {**os.environ, **variables}
+    for name in "DISPLAY", "WAYLAND_DISPLAY", "DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR":
+        environment.pop(name, None)
+    process = subprocess.Popen(
+        [CHROMIUM, *OPTIONS, f"--user-data-dir={profile}", *options, url], env=environment,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        out, said = process.communicate(timeout=120)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        _, said = process.communicate(timeout=30)
+        pytest.fail(f"the browser was not done after 120 s; it said:\n{said[-4000:]}")
+    if process.returncode:
+        pytest.fail(f"the browser's status is {process.returncode}; it said:\n{said[-4000:]}")
+    return out
+
+
+@needs_browser
+def test_the_browser_runs_where_paths_are_long_and_homes_are_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = tmp_path / ("a" * 100)
+    long.mkdir()
+    for name in "TMPDIR", "XDG_RUNTIME_DIR":
+        monkeypatch.setenv(name, str(long))
+    monkeypatch.setenv("HOME", str(long / "missing"))
+    assert "<body>" in browse("about:blank", long / "profile", "--dump-dom")
+
+
+def test_a_browser_that_fails_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that aborts after a few words: the message has them, and which signal it was."""
+    browser = tmp_path / "browser"
+    browser.write_text("#!/bin/sh\necho no shared memory >&2\nkill -ABRT $$\n")
+    browser.chmod(0o755)
+    monkeypatch.setattr(sys.modules[__name__], "CHROMIUM", str(browser))
+    with pytest.raises(pytest.fail.Exception, match=r"is -6; it said:\nno shared memory"):
+        browse("about:blank", tmp_path / "profile", "--dump-dom")
 
 
 def expected(host: EmbeddedHost) -> tuple[set[Any], set[int], set[Any]]:
