@@ -19,10 +19,15 @@ from mapdev.linux import (
     _IOW,
     _IOWR,
     PAGE_SIZE,
+    VM_FAULT_NOPAGE,
     File,
+    Page,
     VmAreaStruct,
+    VmFault,
     VmOperationsStruct,
+    pfn_to_page,
     remap_pfn_range,
+    vm_insert_page,
 )
 from mapdev.skeleton.module import write
 
@@ -63,17 +68,89 @@ def test_vmalloc_maps_page_by_page() -> None:
     assert "return simple_read_from_buffer(buf, count, ppos, (void *)dev->address" in source
 
 
-def test_what_has_no_counterpart_is_left_to_do_and_fails() -> None:
+def test_lazy_is_whole_and_keeps_its_pages_in_an_xarray() -> None:
     skeleton = write(Lazy)
     source = skeleton.files["lazy.c"]
-    assert "fault" in skeleton.left and "probe" in skeleton.left and "mmap" not in skeleton.left
+    assert skeleton.left == [] and "TODO" not in source
+    assert "\tstruct xarray pages;\n" in source and "#include <linux/xarray.h>" in source
     assert "\tvma->vm_ops = &lazy_vm_ops;" in body(source, "int lazy_mmap")
     assert ".fault = lazy_vm_fault," in source
-    fault = body(source, "lazy_vm_fault")
-    assert "if (vmf->pgoff >= (dev->size >> PAGE_SHIFT))\n\t\treturn VM_FAULT_SIGBUS;" in fault
-    assert " *       vmf.page = self.page(vmf.pgoff)\n" in fault
-    assert fault.endswith("\treturn VM_FAULT_SIGBUS;")
-    assert body(source, "int lazy_probe").endswith("\treturn -ENOSYS;")
+    assert body(source, "lazy_vm_fault") == (
+        "\tstruct lazy *dev = &the_lazy;\n\tstruct page *page;\n\n\tdev->faults += 1;\n"
+        "\tif (vmf->pgoff >= (dev->size >> PAGE_SHIFT))\n\t\treturn VM_FAULT_SIGBUS;\n"
+        "\tpage = lazy_page(dev, vmf->pgoff);\n\tif (IS_ERR(page))\n\t\treturn VM_FAULT_OOM;\n"
+        "\tvmf->page = page;\n\tget_page(vmf->page);\n\treturn 0;"
+    )
+    page = body(source, "struct page * __maybe_unused lazy_page")
+    assert "\t\tpage = alloc_page(GFP_KERNEL | __GFP_ZERO);\n\t\tif (!page)\n" in page
+    assert "\t\t\treturn ERR_PTR(-ENOMEM);\n\t\told = xa_cmpxchg(&dev->pages, pgoff, NULL," in page
+    read = body(source, "lazy_read")
+    assert "min_t(long, PAGE_SIZE - offset, dev->size - *ppos)" in read
+    assert "\t\tleft = clear_user(buf, count);\n\t\tif (left && left == count)\n" in read
+    assert "\txa_for_each(&dev->pages, index, page)\n\t\tput_page(page);\n\txa_destroy(" in source
+
+
+class Failing(Driver):
+    """What has counterparts, and what has none, in one."""
+
+    def probe(self) -> None:
+        self.ops = VmOperationsStruct(fault=self.fault, close=self.closed)
+        self.size = 3
+        self.text = "three"
+
+    def fault(self, vmf: VmFault) -> int:
+        if vmf.pgoff > self.size:
+            raise OSError(errno.ENXIO, "past the end")
+        vm_insert_page(vmf.vma, vmf.address, pfn_to_page(vmf.pgoff))
+        return VM_FAULT_NOPAGE
+
+    def closed(self, vma: VmAreaStruct) -> None:
+        raise OSError(errno.EIO, "nobody hears of it")
+
+    def mmap(self, file: File, vma: VmAreaStruct) -> None:
+        self.look(file, vma)
+        self.found = min(self.size, 7) if self.size else 0
+
+    def look(self, file: File, vma: VmAreaStruct) -> None:
+        try:
+            remap_pfn_range(vma, vma.vm_start, 1, PAGE_SIZE, vma.vm_page_prot)
+        except OSError:
+            raise OSError(errno.EAGAIN, "in another way") from None
+
+    def fsync(self, file: File, start: int, end: int, datasync: bool) -> None:
+        if self.size and self.one():
+            return
+        try:
+            self.look(file, None)
+        except OSError as error:
+            print(error)
+
+    def one(self) -> Page:
+        return pfn_to_page(1)
+
+
+def test_what_has_no_counterpart_is_left_to_do_and_fails() -> None:
+    skeleton = write(Failing)
+    source = skeleton.files["failing.c"]
+    assert sorted(skeleton.left) == ["closed", "fsync", "mmap", "probe"]
+    probe = body(source, "int failing_probe")
+    assert "\tdev->size = 3;\n\t/*\n\t * TODO:" in probe and "self.text = 'three'" in probe
+    assert probe.endswith("\treturn -ENOSYS;")
+    assert " *   if self.size and self.one():" in body(source, "int failing_fsync")
+
+
+def test_errors_are_told_in_the_way_of_the_operation() -> None:
+    source = write(Failing).files["failing.c"]
+    fault = body(source, "failing_vm_fault")
+    assert "\t\treturn vmf_error(-ENXIO);" in fault
+    assert "\tif (ret)\n\t\treturn vmf_error(ret);\n\treturn VM_FAULT_NOPAGE;" in fault
+    closed = body(source, "failing_vm_close")
+    assert "TODO" in closed and "\treturn" not in closed  # it has no result
+    look = body(source, "failing_look")
+    assert "\tif (ret)\n\t\treturn -EAGAIN;\n\treturn 0;" in look
+    assert "failing_look(struct failing *dev, struct file *filp, struct vm_area_struct" in source
+    assert "\tret = failing_look(dev, filp, vma);" in body(source, "int failing_mmap")
+    assert "\treturn pfn_to_page(1);" in body(source, "failing_one")
 
 
 class Inner(ctypes.Structure):
@@ -148,8 +225,10 @@ def test_the_command(tmp_path: Path) -> None:
     def run(*args: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([*command, *args], capture_output=True, text=True, timeout=60)
 
+    done = run("ticker", "-o", str(tmp_path / "old"))
+    assert done.returncode == 0 and "left to do: open, read, poll" in done.stdout
     done = run("lazy", "-o", str(tmp_path / "new" / "dir"))
-    assert done.returncode == 0 and "left to do: page, fault" in done.stdout
+    assert done.returncode == 0 and "left to do" not in done.stdout
     assert (tmp_path / "new" / "dir" / "Kbuild").read_text() == "obj-m := lazy.o\n"
     for args, status, says in (
         (("nothing", "-o", "x"), 2, "no driver is called 'nothing'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import textwrap
@@ -9,11 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.conformance.expectations import CANNOT, Pair, load_expected, normalise
+from tests.conformance.hosts import build_client
 
 from mapdev.host.loading import gallery, load
 from mapdev.module.build import build
 from mapdev.skeleton.module import write
-from mapdev.vm import kernels
+from mapdev.vm import kernels, machine
 
 USE = """
 import errno, mmap, os
@@ -38,6 +41,34 @@ fails(errno.EFBIG, lambda: os.pwrite(fd, b"x", 70000))
 fails(errno.ENOTTY, lambda: __import__("fcntl").ioctl(fd, 0x7801))
 print("works")
 """
+USE_OF_LAZY = """
+import errno, mmap, os, signal
+fd = os.open("/dev/NAME", os.O_RDWR)
+assert os.pread(fd, 9000, 0) == bytes(4096)  # up to the end of a page
+m = mmap.mmap(fd, 2 * 65536)
+m[0:5], m[40000:40003] = b"hello", b"abc"
+assert os.pread(fd, 5, 0) == b"hello" and os.pread(fd, 3, 40000) == b"abc"
+assert os.pwrite(fd, b"world", 4096) == 5 and m[4096:4101] == b"world"
+assert os.pwrite(fd, bytes(5000), 4097) == 4095 and m[4096:4098] == b"w\\0"
+assert mmap.mmap(fd, 4096, offset=4096)[:1] == b"w"
+private = mmap.mmap(fd, 8192, mmap.MAP_PRIVATE)
+private[4096] = 1
+assert m[4096:4097] == b"w" and private[:5] == b"hello"
+assert os.lseek(fd, 0, os.SEEK_END) == 65536 and os.read(fd, 1) == b"" == os.pread(fd, 1, 70000)
+for at in 65536, 70000:
+    try:
+        os.pwrite(fd, b"x", at)
+    except OSError as error:
+        assert error.errno == errno.ENOSPC, error
+    else:
+        raise AssertionError("no error")
+child = os.fork()
+if not child:
+    m[65536]
+status = os.waitpid(child, 0)[1]
+assert os.WTERMSIG(status) == signal.SIGBUS, status
+print("works")
+"""
 
 
 def module_of(name: str, kernel: kernels.Kernel, place: Path) -> Path:
@@ -58,13 +89,17 @@ def test_the_gallery_builds_without_a_warning(
         assert module_of(name, kernel, tmp_path).exists()
 
 
-@pytest.mark.parametrize("name", ["contiguous", "vmalloc"])
+NAMES = ("contiguous", "vmalloc", "lazy")
+USES = {"lazy": USE_OF_LAZY}
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_device_in_c_answers_as_the_one_in_python(
     name: str, debian_kernel: Callable[[str], kernels.Kernel], tmp_path: Path
 ) -> None:
     module = module_of(name, debian_kernel("6.12"), tmp_path)
     use = tmp_path / "use.py"
-    use.write_text(textwrap.dedent(USE).replace("NAME", name))
+    use.write_text(textwrap.dedent(USES.get(name, USE)).replace("NAME", name))
     command = [sys.executable, "-m", "mapdev.cli"]
     python = [sys.executable, "-S", str(use)]
     done = subprocess.run(
@@ -77,3 +112,65 @@ def test_a_device_in_c_answers_as_the_one_in_python(
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "works\n"), done.stderr
+
+
+# The reference device that maps in the same way, and how many of its rows need no control device.
+REFERENCES = {"contiguous": ("pfn", 120), "vmalloc": ("vmalloc", 60), "lazy": ("fault", 120)}
+# What the reference devices count, which a device without a control device does not say.
+_COUNTED = re.compile(r"\[(?:-|[a-z_]+[+-]\d+(?: [a-z_]+[+-]\d+)*)\]")
+# What the gallery's devices have and the reference devices lack, or the other way round.
+_FSYNC = {"sys_msync": ("SYNC=EINVAL ", "SYNC=0 ")}  # for msync
+_NO_CLOSE = {  # areas without vm_ops->close are merged
+    "sys_mlock_mid": ("after_munlock nvma=3", "after_munlock nvma=1"),
+    "mprotect_middle": ("restored nvma=3", "restored nvma=1"),
+}
+_DIFFER = {"contiguous": _FSYNC, "vmalloc": _FSYNC, "lazy": _NO_CLOSE}
+_COMPLAINTS = re.compile(
+    r"^.*\b(?:WARNING|BUG|Oops|INFO: task|refcount_t|general protection|Bad page).*$", re.M
+)
+
+
+@pytest.mark.parametrize("series", kernels.SERIES)
+def test_devices_in_c_pass_the_conformance_rows(
+    series: str,
+    debian_kernel: Callable[[str], kernels.Kernel],
+    require_program: Callable[[str, str], str],
+    tmp_path: Path,
+) -> None:
+    """All rows that need no control device, of the reference device that maps in the same way."""
+    require_program("cc", "gcc libc6-dev")
+    kernel = debian_kernel(series)
+    client = build_client(tmp_path)
+    expected = load_expected()
+    script = ["mkdir -p /devnx && mount -t tmpfs -o noexec devnx /devnx && cd /var/tmp || exit"]
+    for name, (device, _) in REFERENCES.items():
+        module = module_of(name, kernel, tmp_path)
+        rows = ",".join(pair.row for pair in expected if pair.device == device)
+        script += [f"/run/mapdev/busybox insmod {module} && echo '@ {name}'",
+                   f"cp -a /dev/{name} /devnx/",
+                   f"{client} {rows} {device}=/dev/{name}",
+                   f"/run/mapdev/busybox rmmod {name} && echo '@ gone'"]  # fmt: skip
+    output: dict[int, bytearray] = {1: bytearray(), 2: bytearray()}
+    outcome = machine.run(
+        kernel, ["sh", "-c", "\n".join(script)], disk=True, timeout=500,
+        write=lambda number, data: output[number].extend(data),
+    )  # fmt: skip
+    said, errors = (output[number].decode(errors="replace") for number in (1, 2))
+    assert outcome.status == 0 and said.count("@ gone") == len(NAMES), errors
+    for name, (device, least) in REFERENCES.items():
+        section = said.partition(f"@ {name}\n")[2].partition("@ gone")[0]
+        seen = dict(line.split("\t", 1) for line in section.splitlines())
+        answered = {row: text for row, text in seen.items() if not text.startswith(CANNOT)}
+        different = []
+        for row, text in answered.items():
+            change = _DIFFER[name].get(row, ("", ""))
+            wanted = {
+                normalise(_COUNTED.sub("[]", one)).replace(*change, 1)
+                for one in expected[Pair(row, device)]
+            }
+            if normalise(text) not in wanted:
+                different.append(f"{row}-{name}\n  expected {wanted}\n  but seen {normalise(text)}")
+        print(f"{name}: {len(answered)} of {len(seen)} rows need no control device")
+        assert not different, "\n".join(different)
+        assert len(answered) >= least
+    assert _COMPLAINTS.findall(outcome.console) == []

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from mapdev.driver import Driver
 from mapdev.host.loading import parameters
 from mapdev.skeleton.structures import command_name, commands, structures
+from mapdev.skeleton.syntax import Around
 from mapdev.skeleton.translate import Function, translate
 
 __all__ = ["Skeleton", "write"]
@@ -61,6 +62,8 @@ _VM_OPERATIONS = {
                          "void *buf, int len, int write)", "-EIO"),
 }  # fmt: skip
 _DEVICE = "\tstruct {name} *dev = &the_{name};"
+_PARAMETERS = {"vma": "struct vm_area_struct *vma", "vmf": "struct vm_fault *vmf",
+               "file": "struct file *filp", "inode": "struct inode *inode"}  # fmt: skip
 _HEADERS = ("fs", "io", "miscdevice", "mm", "module", "poll", "slab", "uaccess", "vmalloc")
 
 
@@ -88,6 +91,7 @@ class _Reader:
             for node in found.body:
                 if isinstance(node, ast.FunctionDef):
                     self.methods[node.name] = node
+        self.constants = _constants(driver)
 
     @property
     def vm_ops(self) -> dict[str, str]:
@@ -102,6 +106,16 @@ class _Reader:
                     if word.arg in _VM_OPERATIONS and isinstance(word.value, ast.Attribute):
                         found[word.arg] = word.value.attr
         return found
+
+    @property
+    def tables(self) -> set[str]:
+        """The attributes that are pages by number."""
+        return {
+            node.target.attr
+            for method in self.methods.values() for node in ast.walk(method)
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Attribute)
+            and ast.unparse(node.annotation) == "dict[int, Page]"
+        }  # fmt: skip
 
     @property
     def memory(self) -> tuple[str, str] | None:
@@ -126,6 +140,14 @@ class _Writer:
         known |= set(self.reader.vm_ops.values()) | {found.method for found in self.commands}
         self.helpers = [name for name in self.reader.methods if name not in known
                         and self._is_called(name)]  # fmt: skip
+        self.around = Around(
+            self.name, {name: self._gives_page(name) for name in self.helpers},
+            self.reader.memory, self.reader.tables, self.reader.constants,
+        )  # fmt: skip
+
+    def _gives_page(self, helper: str) -> bool:
+        result = self.reader.methods[helper].returns
+        return isinstance(result, ast.Name) and result.id == "Page"
 
     def _is_called(self, name: str) -> bool:
         return any(isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
@@ -134,8 +156,7 @@ class _Writer:
                    for node in ast.walk(method))  # fmt: skip
 
     def _translated(self, method: str, operation: str, failure: str) -> Function:
-        function = translate(self.reader.methods[method], self.name, operation, failure,
-                             set(self.helpers), self.reader.memory)  # fmt: skip
+        function = translate(self.reader.methods[method], self.around, operation, failure)
         self.fields |= function.fields
         if not function.is_whole:
             self.left.append(method)
@@ -146,8 +167,8 @@ class _Writer:
         uses = any(re.search(r"\bdev\b", line) for line in code)
         device = [_DEVICE.format(name=self.name)] if uses and not has_device else []
         body = function.lines
-        if device and body and ((body[0].endswith(";") and body[0].startswith("\tunsigned long "))
-                                or body[0] == "\tint ret;"):  # fmt: skip
+        declares = ("\tunsigned long ", "\tstruct page *", "\tint ret;")
+        if device and body and body[0].endswith(";") and body[0].startswith(declares):
             body = [*device, *body]
         elif device:
             body = [*device, "", *body]
@@ -156,13 +177,14 @@ class _Writer:
     def _helper(self, name: str) -> list[str]:
         method = self.reader.methods[name]
         arguments = "".join(
-            ", struct vm_area_struct *vma"
-            if argument.arg == "vma"
-            else f", unsigned long {argument.arg}"
+            f", {_PARAMETERS.get(argument.arg, f'unsigned long {argument.arg}')}"
             for argument in method.args.args[1:]
         )
-        prototype = f"int __maybe_unused {self.name}_{name}(struct {self.name} *dev{arguments})"
-        return self._function(prototype, self._translated(name, name, "-ENOSYS"), True)
+        gives_page = self.around.helpers[name]
+        result = "struct page * __maybe_unused " if gives_page else "int __maybe_unused "
+        failure = "ERR_PTR(-ENOSYS)" if gives_page else "-ENOSYS"
+        prototype = f"{result}{self.name}_{name}(struct {self.name} *dev{arguments})"
+        return self._function(prototype, self._translated(name, name, failure), True)
 
     def _ioctl(self) -> list[str]:
         lines = [f"static long {self.name}_ioctl(struct file *filp, unsigned int cmd, "
@@ -200,11 +222,16 @@ class _Writer:
             table.append(f"\t.unlocked_ioctl = {name}_ioctl,")
             table.append("\t.compat_ioctl = compat_ptr_ioctl,")
         begin_and_end = self._begin_and_end()
-        includes = [f"#include <linux/{header}.h>" for header in _HEADERS]
-        fields = [f"\tunsigned long {field};" for field in sorted(self.fields)]
+        headers = (*_HEADERS, "xarray") if self.around.tables else _HEADERS
+        includes = [f"#include <linux/{header}.h>" for header in headers]
+        fields = [
+            f"\t{'struct xarray' if field in self.around.tables else 'unsigned long'} {field};"
+            for field in sorted(self.fields)
+        ]
+        todos = " See the TODOs below." if self.left else ""
         return "\n".join([
             "// SPDX-License-Identifier: GPL-2.0",
-            f"/* The device {name}, begun as a mapdev driver. See the TODOs below. */", "",
+            f"/* The device {name}, begun as a mapdev driver.{todos} */", "",
             *includes, "", f'#include "{name}.h"', "",
             f"struct {name} {{", *(fields or ["\tint unused;"]), "};", "",
             f"static struct {name} the_{name}{'' if fields else ' __maybe_unused'};", "",
@@ -298,6 +325,23 @@ class _Writer:
             "#include <linux/types.h>", "", *structures(self.commands),
             *commands(self.name, self.commands), "", f"#endif /* {guard} */", "",
         ])  # fmt: skip
+
+
+def _constants(driver: type[Driver]) -> dict[str, ast.expr]:
+    """Return what is assigned to names of the module of a class: ``_ZEROED = GFP_KERNEL | ...``."""
+    module = inspect.getmodule(driver)
+    if module is None:
+        return {}
+    try:
+        tree = ast.parse(inspect.getsource(module))
+    except OSError:
+        return {}
+    return {
+        node.targets[0].id: node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+        and node.targets[0].id.isupper()
+    }  # fmt: skip
 
 
 def _braced(head: str, lines: list[str]) -> list[str]:

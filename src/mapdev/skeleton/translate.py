@@ -1,7 +1,8 @@
 """Turns methods of a driver into C, up to the first statement that has no counterpart there.
 
 What follows such a statement is kept in a comment, with the Python, and the function fails: a half
-of an operation would be worse than none. All numbers and addresses are ``unsigned long``.
+of an operation would be worse than none. All numbers and addresses are ``unsigned long``; what has
+to do with pages is in `pages`, with what programs read and write in `data`.
 """
 
 from __future__ import annotations
@@ -9,21 +10,36 @@ from __future__ import annotations
 import ast
 from typing import NamedTuple
 
+from mapdev.skeleton.data import POINTER, Data
+from mapdev.skeleton.pages import PAGES
+from mapdev.skeleton.syntax import (
+    Around,
+    NoCounterpart,
+    braced,
+    indented,
+    is_call,
+    is_self,
+    is_table_of_operations,
+    table_of,
+)
+
 __all__ = ["Function", "translate"]
 
 # By name: what arguments are cast to, and what comes of the call: a number, an int that is an error
 # unless it is 0, memory (0: there is none), or nothing.
-_POINTER = "(void *)"
 _CALLS: dict[str, tuple[tuple[str, ...], str]] = {
     "kmalloc": ((), "memory"), "kzalloc": ((), "memory"), "vmalloc": ((), "memory"),
     "vzalloc": ((), "memory"), "vmalloc_user": ((), "memory"),
-    "kfree": ((_POINTER,), "nothing"), "vfree": ((_POINTER,), "nothing"),
-    "virt_to_phys": ((_POINTER,), "number"), "vmalloc_to_pfn": ((_POINTER,), "number"),
+    "kfree": ((POINTER,), "nothing"), "vfree": ((POINTER,), "nothing"),
+    "virt_to_phys": ((POINTER,), "number"), "vmalloc_to_pfn": ((POINTER,), "number"),
     "vma_pages": ((), "number"), "PAGE_ALIGN": ((), "number"), "get_order": ((), "number"),
     "remap_pfn_range": ((), "error"), "io_remap_pfn_range": ((), "error"),
-    "remap_vmalloc_range": (("", _POINTER, ""), "error"), "vm_iomap_memory": ((), "error"),
+    "remap_vmalloc_range": (("", POINTER, ""), "error"), "vm_iomap_memory": ((), "error"),
     "pgprot_noncached": ((), "number"), "pgprot_writecombine": ((), "number"),
-    "fixed_size_llseek": ((), "number"),
+    "fixed_size_llseek": ((), "number"), "page_to_pfn": ((), "number"),
+    "page_address": ((), "pointer"), "get_page": ((), "nothing"), "put_page": ((), "nothing"),
+    "vm_insert_page": ((), "error"), "vmf_insert_pfn": ((), "number"), "alloc_page": ((), "page"),
+    **dict.fromkeys(PAGES, ((), "number")),
 }  # fmt: skip
 _OBJECTS = {"vma": "vma", "vmf": "vmf", "file": "filp", "inode": "inode"}
 _OPERATORS: dict[type[ast.AST], str] = {
@@ -31,6 +47,7 @@ _OPERATORS: dict[type[ast.AST], str] = {
     ast.RShift: ">>", ast.BitAnd: "&", ast.BitOr: "|", ast.Gt: ">", ast.GtE: ">=", ast.Lt: "<",
     ast.LtE: "<=", ast.Eq: "==", ast.NotEq: "!=", ast.And: "&&", ast.Or: "||",
 }  # fmt: skip
+_FAULTS = ("fault", "map_pages", "page_mkwrite", "pfn_mkwrite")  # they return vm_fault_t
 
 
 class Function(NamedTuple):
@@ -46,35 +63,25 @@ class Function(NamedTuple):
     is_whole: bool
 
 
-class _NoCounterpart(Exception):  # noqa: N818 - an outcome
-    """There is no such thing in C."""
-
-
-class _Translator:
+class _Translator(Data):
     """Translates one method.
 
-    :param name: what functions of the module begin with.
-    :param helpers: methods of the driver that are functions of the module too.
-    :param memory: address and size of ``self.data``, if that is the memory of the device.
+    :param operation: which operation it is.
+    :param failure: what it returns where it can't go on; empty: it has no result.
     """
 
-    def __init__(
-        self, name: str, operation: str, helpers: set[str], memory: tuple[str, str] | None
-    ) -> None:
-        self._name = name
-        self._operation = operation
-        self._helpers = helpers
-        self._memory = memory
-        self.locals: dict[str, None] = {}
+    def __init__(self, around: Around, operation: str, failure: str) -> None:
+        super().__init__(around, operation)
+        self._failure = failure
+        self._handler: list[str] | None = None  # what is done in case of an error, in a try
         self.fields: set[str] = set()
         self.needs_ret = False
-        self._before: list[str] = []  # statements that an expression needs before it
 
-    def noted(self) -> tuple[dict[str, None], set[str], bool]:
+    def noted(self) -> tuple[dict[str, str], set[str], bool]:
         """Return what has been used so far, for `forget_since`."""
         return dict(self.locals), set(self.fields), self.needs_ret
 
-    def forget_since(self, before: tuple[dict[str, None], set[str], bool]) -> None:
+    def forget_since(self, before: tuple[dict[str, str], set[str], bool]) -> None:
         """Forget what a statement used that was not written."""
         self.locals, self.fields, self.needs_ret = before
 
@@ -93,10 +100,12 @@ class _Translator:
             return self._call_alone(node.value)
         if isinstance(node, ast.Assign) and len(node.targets) == 1:
             return self._assign(node.targets[0], node.value)
+        if isinstance(node, ast.AnnAssign) and node.value is not None:
+            return self._assign(node.target, node.value)
         if isinstance(node, ast.AugAssign):
             operator = _OPERATORS.get(type(node.op))
             if operator is None:
-                raise _NoCounterpart
+                raise NoCounterpart
             return [f"{self._target(node.target)} {operator}= {self.value(node.value)};"]
         if isinstance(node, ast.If):
             return self._if(node)
@@ -105,8 +114,41 @@ class _Translator:
         if isinstance(node, ast.Return):
             return self._return(node.value)
         if isinstance(node, ast.Raise):
-            return [f"return -{_errno_of(node)};"]
-        raise _NoCounterpart
+            return self.failing(f"-{_errno_of(node)}")
+        if isinstance(node, ast.Try):
+            return self._try(node)
+        raise NoCounterpart
+
+    def failing(self, code: str) -> list[str]:
+        """End with an error: a negative number, or an expression that is one."""
+        if self._handler is not None:
+            return self._handler
+        if not self._failure:
+            raise NoCounterpart  # nobody can be told
+        if self._failure.startswith("ERR_PTR"):
+            return [f"return ERR_PTR({code});"]
+        if self.operation in _FAULTS:
+            return [f"return vmf_error({code});"]
+        return [f"return {code};"]
+
+    def _try(self, node: ast.Try) -> list[str]:
+        """Write a try of one statement whose every error ends the function."""
+        handler = node.handlers[0] if len(node.handlers) == 1 else None
+        if (
+            handler is None or node.orelse or node.finalbody or len(node.body) != 1
+            or handler.name is not None or self._handler is not None
+            or not isinstance(handler.type, ast.Name) or handler.type.id != "OSError"
+            or len(handler.body) != 1 or not isinstance(handler.body[0], ast.Return | ast.Raise)
+        ):  # fmt: skip
+            raise NoCounterpart
+        before = self._before
+        self._handler = self.statement(handler.body[0])
+        try:
+            if len(self._handler) != 1:
+                raise NoCounterpart
+            return self.statement(node.body[0])
+        finally:
+            self._handler, self._before = None, before
 
     def _block(self, nodes: list[ast.stmt]) -> list[str]:
         lines = []
@@ -117,82 +159,120 @@ class _Translator:
         return lines
 
     def _if(self, node: ast.If) -> list[str]:
-        head = f"if ({self.value(node.test)})"
+        if (inserted := self.inserted(node)) is not None:
+            return inserted
+        test = "count" if self.is_data(node.test) else self.value(node.test)
+        head = f"if ({test})"
         inside = self._block(node.body)
         if node.orelse:
             return [f"{head} {{", *inside, "} else {", *self._block(node.orelse), "}"]
-        return [head, *inside] if len(inside) == 1 else [f"{head} {{", *inside, "}"]
+        return braced(head, inside)
 
     def _for(self, node: ast.For) -> list[str]:
         loop = node.iter
+        if (table := self.table_values(loop)) is not None and not node.orelse:
+            return braced(self.each_page(table, node.target), self._block(node.body))
         is_range = isinstance(loop, ast.Call) and isinstance(loop.func, ast.Name)
         if not is_range or not isinstance(node.target, ast.Name) or node.orelse:
-            raise _NoCounterpart
+            raise NoCounterpart
         assert isinstance(loop, ast.Call) and isinstance(loop.func, ast.Name)
         if loop.func.id != "range" or not 1 <= len(loop.args) <= 3:
-            raise _NoCounterpart
+            raise NoCounterpart
         limits = [self.value(limit) for limit in loop.args]
         start = limits[0] if len(limits) > 1 else "0"
         end = limits[1] if len(limits) > 1 else limits[0]
-        name = self._local(node.target.id)
+        name = self.local(node.target.id)
         step = f"{name} += {limits[2]}" if len(limits) > 2 else f"{name}++"
         inside = self._block(node.body)
-        return [f"for ({name} = {start}; {name} < {end}; {step}) {{", *inside, "}"]
+        return braced(f"for ({name} = {start}; {name} < {end}; {step})", inside)
 
     def _return(self, value: ast.expr | None) -> list[str]:
         if value is None:
             return ["return 0;"]
-        if self._operation == "read" and self._is_slice_of_memory(value):
-            assert self._memory is not None
-            address, size = self._memory
-            return [f"return simple_read_from_buffer(buf, count, ppos, {_POINTER}{address}, "
+        if self.operation == "read" and (answer := self.data_for_program(value)) is not None:
+            return answer
+        if self.operation == "read" and self.is_slice_of_memory(value):
+            assert self.around.memory is not None
+            address, size = self.around.memory
+            return [f"return simple_read_from_buffer(buf, count, ppos, {POINTER}{address}, "
                     f"{size});"]  # fmt: skip
         text = self.value(value)
-        if self._operation == "write" and text == "count":
+        if self.operation == "write" and text == "count":
             return ["*ppos += count;", "return count;"]
         return [f"return {text};"]
 
     def _assign(self, target: ast.expr, value: ast.expr) -> list[str]:
-        if _is_table(value):
+        if is_table_of_operations(value):
             return []  # it is written with the functions that are in it
+        if (table := table_of(target, self.around)) is not None:
+            if isinstance(value, ast.Dict) and not value.keys:
+                self.fields.add(table)
+                return [f"xa_init(&dev->{table});"]
+            raise NoCounterpart
+        if isinstance(target, ast.Tuple):
+            return self._divided(target, value)
         if isinstance(target, ast.Attribute) and target.attr == "vm_ops":
-            return [f"vma->vm_ops = &{self._name}_vm_ops;"]
-        if self._operation == "write":
+            return [f"vma->vm_ops = &{self.around.name}_vm_ops;"]
+        if self.operation == "write":
             if isinstance(target, ast.Name) and target.id == "data":
-                return [f"count = min_t(size_t, count, {self._shortened(value)});"]
-            if self._is_slice_of_memory(target) and self.is_data(value):
-                assert self._memory is not None
-                return [f"if (copy_from_user({_POINTER}({self._memory[0]} + *ppos), buf, count))",
-                        "\treturn -EFAULT;"]  # fmt: skip
+                return [f"count = min_t(size_t, count, {self.shortened(value)});"]
+            if self.is_slice_of_memory(target) and self.is_data(value):
+                assert self.around.memory is not None
+                address = f"{POINTER}({self.around.memory[0]} + *ppos)"
+                return [f"if (copy_from_user({address}, buf, count))",
+                        *indented(self.failing("-EFAULT"))]  # fmt: skip
+            if self.is_data(value) and (place := self.whole_memory(target, "count")):
+                return [f"if (copy_from_user({place}, buf, count))",
+                        *indented(self.failing("-EFAULT"))]  # fmt: skip
         text = self.value(value)
+        if isinstance(target, ast.Name) and self.is_page(value):
+            self.locals[target.id] = "struct page *"
+            return [f"{target.id} = {text};"] if target.id != text else []
         return [f"{self._target(target)} = {text};"]
+
+    def _divided(self, target: ast.Tuple, value: ast.expr) -> list[str]:
+        """Write ``whole, rest = divmod(a, b)``."""
+        names = [part.id for part in target.elts if isinstance(part, ast.Name)]
+        if not is_call(value, "divmod") or len(value.args) != 2 or len(names) != 2:
+            raise NoCounterpart
+        used = {node.id for node in ast.walk(value) if isinstance(node, ast.Name)}
+        if used & set(names):
+            raise NoCounterpart
+        number, divisor = (self.part(part) for part in value.args)
+        whole, rest = (self.local(name) for name in names)
+        return [f"{whole} = {number} / {divisor};", f"{rest} = {number} % {divisor};"]
 
     def _target(self, node: ast.expr) -> str:
         if isinstance(node, ast.Name):
-            return self._local(node.id)
+            return self.local(node.id)
         if isinstance(node, ast.Attribute) and node.attr != "vm_flags":  # since 6.3 by functions
             return self.value(node)
-        raise _NoCounterpart
+        raise NoCounterpart
 
-    def _local(self, name: str) -> str:
-        if name in _OBJECTS:  # no number, and maybe a parameter of that name
-            raise _NoCounterpart
-        self.locals[name] = None
+    def local(self, name: str) -> str:
+        """Declare a number."""
+        if name in _OBJECTS or self.locals.get(name, "unsigned long ") != "unsigned long ":
+            raise NoCounterpart  # no number, and maybe a parameter of that name
+        self.locals[name] = "unsigned long "
         return name
 
     def _call_alone(self, node: ast.Call) -> list[str]:
         if isinstance(node.func, ast.Attribute):
-            name = node.func.attr
-            if not _is_self(node.func.value) or name not in self._helpers:
-                raise _NoCounterpart
-            arguments = ", ".join(["dev", *(self.value(argument) for argument in node.args)])
-            return self._checked(f"{self._name}_{name}({arguments})")
+            if node.func.attr == "clear" and (table := table_of(node.func.value, self.around)):
+                self.fields.add(table)
+                return [f"xa_destroy(&dev->{table});"]
+            if self.helper_of(node) is None:
+                raise NoCounterpart
+            if self.is_page(node):
+                self.value(node)
+                return []
+            return self._checked(self.call_of_helper(node))
         code, kind = self._call(node)
         return self._checked(code) if kind == "error" else [f"{code};"]
 
     def _checked(self, code: str) -> list[str]:
         self.needs_ret = True
-        return [f"ret = {code};", "if (ret)", "\treturn ret;"]
+        return [f"ret = {code};", "if (ret)", *indented(self.failing("ret"))]
 
     # --- expressions ------------------------------------------------------------------------
 
@@ -208,28 +288,34 @@ class _Translator:
             return self._operation_on(node)
         if isinstance(node, ast.Call):
             return self._result(node)
-        raise _NoCounterpart
+        if isinstance(node, ast.Subscript) and self.is_page(node):
+            return self.load(node.value, node.slice)
+        raise NoCounterpart
 
     def _of_name(self, name: str) -> str:
-        if name == "pos" and self._operation in ("read", "write"):
+        if name == "pos" and self.operation in ("read", "write"):
             return "*ppos"
         if name == "data":
-            raise _NoCounterpart
+            raise NoCounterpart
+        if name in self.around.constants and name not in self.locals:
+            return self.value(self.around.constants[name])
         return _OBJECTS.get(name, name)
 
     def _attribute(self, node: ast.Attribute) -> str:
-        if _is_self(node.value):
+        if is_self(node.value):
+            if node.attr in self.around.tables:
+                raise NoCounterpart
             self.fields.add(node.attr)
             return f"dev->{node.attr}"
         if isinstance(node.value, ast.Name) and node.value.id in _OBJECTS:
             return f"{_OBJECTS[node.value.id]}->{node.attr}"
-        raise _NoCounterpart
+        raise NoCounterpart
 
     def _operation_on(self, node: ast.expr) -> str:
         if isinstance(node, ast.UnaryOp):
             if isinstance(node.op, ast.Not):
-                return "!count" if self.is_data(node.operand) else f"!{self._part(node.operand)}"
-            raise _NoCounterpart
+                return "!count" if self.is_data(node.operand) else f"!{self.part(node.operand)}"
+            raise NoCounterpart
         parts: list[ast.expr]
         operators: list[ast.AST]
         if isinstance(node, ast.BinOp):
@@ -240,21 +326,34 @@ class _Translator:
             assert isinstance(node, ast.Compare)
             parts, operators = [node.left, *node.comparators], [*node.ops]
             if len(operators) > 1:
-                raise _NoCounterpart
-        text = self._part(parts[0])
+                raise NoCounterpart
+            if isinstance(operators[0], ast.In | ast.NotIn):
+                is_there = self.load(parts[1], parts[0])
+                return is_there if isinstance(operators[0], ast.In) else f"!{is_there}"
+        text = self.part(parts[0])
+        first = len(self._before)
         for operator, part in zip(operators, parts[1:], strict=True):
             if type(operator) not in _OPERATORS:
-                raise _NoCounterpart
-            text += f" {_OPERATORS[type(operator)]} {self._part(part)}"
+                raise NoCounterpart
+            text += f" {_OPERATORS[type(operator)]} {self.part(part)}"
+        if isinstance(node, ast.BoolOp) and len(self._before) > first:
+            raise NoCounterpart  # it would be done in any case
         return text
 
-    def _part(self, node: ast.expr) -> str:
+    def part(self, node: ast.expr) -> str:
+        """Write an expression as a part of another one."""
         text = self.value(node)
+        if isinstance(node, ast.Name) and node.id not in self.locals:
+            node = self.around.constants.get(node.id, node)
         is_compound = isinstance(node, ast.BinOp | ast.BoolOp | ast.Compare)
         return f"({text})" if is_compound else text
 
     def _result(self, node: ast.Call) -> str:
+        if self.helper_of(node) is not None and self.is_page(node):
+            return self.checked_page(self.call_of_helper(node), node.func.attr)  # type: ignore[attr-defined]
         if isinstance(node.func, ast.Name):
+            if node.func.id in ("min", "max") and len(node.args) > 1:
+                return self._least_or_most(node.func.id, node.args)
             if node.func.id in ("parse_size", "parse_number") and len(node.args) in (1, 2):
                 return self.value(node.args[0])  # a parameter of the module, a number already
             if node.func.id == "len" and self.is_data(node.args[0]):
@@ -262,60 +361,35 @@ class _Translator:
         code, kind = self._call(node)
         if kind == "number":
             return code
+        if kind == "pointer":
+            return f"(unsigned long){code}"
         if kind == "memory":
-            name = self._local("memory")
+            name = self.local("memory")
             self._before += [f"{name} = (unsigned long){code};", f"if (!{name})",
-                             "\treturn -ENOMEM;"]  # fmt: skip
+                             *indented(self.failing("-ENOMEM"))]  # fmt: skip
             return name
-        raise _NoCounterpart
+        if kind == "page":
+            name = self.fresh_page("page")
+            self._before += [f"{name} = {code};", f"if (!{name})",
+                             *indented(self.failing("-ENOMEM"))]  # fmt: skip
+            return name
+        raise NoCounterpart
+
+    def _least_or_most(self, name: str, parts: list[ast.expr]) -> str:
+        """Write min or max, of numbers that may be negative."""
+        first, *rest = parts
+        other = self._least_or_most(name, rest) if len(rest) > 1 else self.value(rest[0])
+        return f"{name}_t(long, {self.value(first)}, {other})"
 
     def _call(self, node: ast.Call) -> tuple[str, str]:
         if not isinstance(node.func, ast.Name) or node.func.id not in _CALLS or node.keywords:
-            raise _NoCounterpart
+            raise NoCounterpart
         casts, kind = _CALLS[node.func.id]
         written = []
         for index, argument in enumerate(node.args):
             cast = casts[index] if index < len(casts) else ""
-            written.append(cast + (self._part(argument) if cast else self.value(argument)))
+            written.append(cast + (self.part(argument) if cast else self.value(argument)))
         return f"{node.func.id}({', '.join(written)})", kind
-
-    # --- the program's data, and the device's memory ----------------------------------------
-
-    def is_data(self, node: ast.expr) -> bool:
-        """Say whether it is what a program writes."""
-        return self._operation == "write" and isinstance(node, ast.Name) and node.id == "data"
-
-    def _shortened(self, node: ast.expr) -> str:
-        if isinstance(node, ast.Subscript) and self.is_data(node.value):
-            part = node.slice
-            if isinstance(part, ast.Slice) and part.lower is part.step is None and part.upper:
-                return self.value(part.upper)
-        raise _NoCounterpart
-
-    def _is_slice_of_memory(self, node: ast.expr) -> bool:
-        """Say whether it is ``self.data[pos : pos + ...]``, the device's memory at the position."""
-        if self._memory is None or not isinstance(node, ast.Subscript):
-            return False
-        whole = node.value
-        part = node.slice
-        is_it = (
-            isinstance(whole, ast.Attribute) and whole.attr == "data" and _is_self(whole.value)
-            and isinstance(part, ast.Slice) and isinstance(part.lower, ast.Name)
-            and part.lower.id == "pos"
-        )  # fmt: skip
-        if is_it:
-            self.fields |= {field.removeprefix("dev->") for field in self._memory}
-        return is_it
-
-
-def _is_table(node: ast.expr) -> bool:
-    """Say whether it makes a `VmOperationsStruct`."""
-    is_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-    return is_call and node.func.id == "VmOperationsStruct"  # type: ignore[attr-defined]
-
-
-def _is_self(node: ast.expr) -> bool:
-    return isinstance(node, ast.Name) and node.id == "self"
 
 
 def _errno_of(node: ast.Raise) -> str:
@@ -325,29 +399,23 @@ def _errno_of(node: ast.Raise) -> str:
         code = error.args[0]
         if error.func.id == "OSError" and isinstance(code, ast.Attribute):
             return code.attr
-    raise _NoCounterpart
+    raise NoCounterpart
 
 
-def translate(
-    method: ast.FunctionDef, name: str, operation: str, failure: str, helpers: set[str],
-    memory: tuple[str, str] | None,
-) -> Function:  # fmt: skip
+def translate(method: ast.FunctionDef, around: Around, operation: str, failure: str) -> Function:
     """Write the body of `method` in C.
 
-    :param name: what functions of the module begin with.
     :param operation: which operation it is.
     :param failure: what it returns where it can't go on.
-    :param helpers: methods that are functions of the module too.
-    :param memory: see `_Translator`.
     """
-    translator = _Translator(name, operation, helpers, memory)
+    translator = _Translator(around, operation, failure)
     lines: list[str] = []
     left: list[ast.stmt] = []
     for index, node in enumerate(method.body):
         before = translator.noted()
         try:
             lines += translator.statement(node)
-        except _NoCounterpart:
+        except NoCounterpart:
             translator.forget_since(before)
             left = method.body[index:]
             break
@@ -364,7 +432,7 @@ def translate(
     arguments = {argument.arg for argument in method.args.args}
     declared = sorted(set(translator.locals) - arguments)
     unused = " __maybe_unused" if left else ""  # what is left to do may need them
-    head = [f"unsigned long {local}{unused};" for local in declared]
+    head = [f"{translator.locals[local]}{local}{unused};" for local in declared]
     head += ["int ret;"] if translator.needs_ret else []
     body = [*head, *([""] if head else []), *lines]
     return Function([f"\t{line}" if line else "" for line in body], translator.fields, not left)

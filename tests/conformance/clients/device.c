@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: MIT
-/* The device under test: a reference device and its control device, or a memfd of our own. */
+/*
+ * The device under test: a reference device and its control device, a memfd of our own, or any
+ * device at a node, of which the rows see what they can without a control device: nothing is
+ * counted, its memory is written and read by the device's own operations.
+ */
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +19,8 @@ static const char *const operation_names[REF_NR_OPERATIONS] = {
 	"llseek", "ioctl", "flush", "fasync", "show", "store",
 };
 
-static int control = -1;
+static const char *node;	/* of a device without a control device */
+static int control = -1;	/* of such a device: itself */
 static int memfd = -1;
 static char *memfd_bytes;	/* what a driver's view of its memory is, for a memfd */
 static struct ref_request before;
@@ -25,13 +30,16 @@ int device_is_memfd(void)
 	return !strcmp(device, "memfd");
 }
 
-void connect_to_device(void)
+void connect_to_device(const char *at)
 {
+	const char *path = at ? at : "/dev/ref_ctl";
+
+	node = at;
 	if (!device_is_memfd()) {
-		control = open("/dev/ref_ctl", O_RDWR | O_CLOEXEC);
+		control = open(path, O_RDWR | O_CLOEXEC);
 		if (control >= 0)
 			return;
-		perror("/dev/ref_ctl");
+		perror(path);
 		exit(2);
 	}
 	memfd = memfd_create("frames", MFD_CLOEXEC);
@@ -47,6 +55,8 @@ void connect_to_device(void)
  */
 static void ask_driver(unsigned int command, struct ref_request *request)
 {
+	if (node)
+		cannot("ask a device that has no control device");
 	snprintf(request->device, sizeof(request->device), "%s", device);
 	if (!ioctl(control, command, request))
 		return;
@@ -54,11 +64,35 @@ static void ask_driver(unsigned int command, struct ref_request *request)
 	exit(2);
 }
 
+static void write_at(size_t offset, const void *data, size_t size)
+{
+	if (pwrite(control, data, size, offset) == (ssize_t)size)
+		return;
+	perror(node);
+	exit(2);
+}
+
+static void reset_node(void)
+{
+	char *data = calloc(1, page);
+	int number;
+
+	for (number = 0; number < NPAGES; number++) {
+		sprintf(data, "PAGE%02d", number);
+		write_at(number * page, data, page);
+	}
+	free(data);
+}
+
 void reset_device(void)
 {
 	struct ref_request request = { 0 };
 	int number;
 
+	if (node) {
+		reset_node();
+		return;
+	}
 	if (!device_is_memfd()) {
 		ask_driver(REF_RESET, &request);
 		return;
@@ -74,7 +108,9 @@ const char *device_path(void)
 {
 	static char path[64];
 
-	if (device_is_memfd())
+	if (node)
+		snprintf(path, sizeof(path), "%s", node);
+	else if (device_is_memfd())
 		snprintf(path, sizeof(path), "/proc/self/fd/%d", memfd);
 	else
 		snprintf(path, sizeof(path), "/dev/ref_%s", device);
@@ -129,17 +165,33 @@ struct ref_request driver_state(void)
 
 void watch(void)
 {
-	before = driver_state();
+	if (!node)
+		before = driver_state();
+}
+
+int is_released(void)
+{
+	struct ref_request now;
+
+	if (node)
+		return 1;
+	now = driver_state();
+	return now.ran[REF_OPEN] == now.ran[REF_RELEASE];
 }
 
 void say_ran(const char *tag)
 {
-	struct ref_request now = driver_state();
+	struct ref_request now;
 	const char *space = "";
 	int i;
 
 	if (device_is_memfd())
 		return;
+	if (node) {
+		say(" %s[]", tag);
+		return;
+	}
+	now = driver_state();
 	say(" %s[", tag);
 	for (i = 0; i < REF_NR_OPERATIONS; i++) {
 		if (now.ran[i] == before.ran[i])
@@ -155,6 +207,8 @@ long tell_driver(unsigned int command, long value)
 {
 	struct ref_request request = { .value = value };
 
+	if (node)
+		cannot("tell a device that has no control device");
 	snprintf(request.device, sizeof(request.device), "%s", device);
 	return ioctl(control, command, &request);
 }
@@ -162,7 +216,14 @@ long tell_driver(unsigned int command, long value)
 int driver_byte(size_t offset)
 {
 	struct ref_request request = { .offset = offset };
+	unsigned char byte;
 
+	if (node) {
+		if (pread(control, &byte, 1, offset) == 1)
+			return byte;
+		perror(node);
+		exit(2);
+	}
 	if (device_is_memfd())
 		return (unsigned char)memfd_bytes[offset];
 	ask_driver(REF_PEEK, &request);
@@ -186,8 +247,11 @@ int is_frame_of_device(unsigned long pfn)
 void set_driver_byte(size_t offset, int value)
 {
 	struct ref_request request = { .offset = offset, .value = value };
+	char byte = value;
 
-	if (device_is_memfd())
+	if (node)
+		write_at(offset, &byte, 1);
+	else if (device_is_memfd())
 		memfd_bytes[offset] = value;
 	else
 		ask_driver(REF_POKE, &request);

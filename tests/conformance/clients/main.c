@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
  * client ROW[,ROW...] DEVICE: do what the rows ask with /dev/ref_DEVICE (or a memfd, for "memfd") and
- * print a line "row <tab> observation" for each. ROW may be "all".
+ * print a line "row <tab> observation" for each. ROW may be "all". With DEVICE=NODE the device is at
+ * that node and has no control device: nothing is said in the brackets of counters, and rows that
+ * need more of it say "cannot: ...".
  *
  * A row that crashes or hangs is said to; the others go on.
  */
@@ -36,15 +38,10 @@ static const struct row *const themes[] = {
  */
 static void wait_for_release(void)
 {
-	struct ref_request now;
 	int tries;
 
-	for (tries = 0; tries < 1000; tries++) {
-		now = driver_state();
-		if (now.ran[REF_OPEN] == now.ran[REF_RELEASE])
-			return;
+	for (tries = 0; tries < 1000 && !is_released(); tries++)
 		usleep(1000);
-	}
 }
 
 /* Wait for a row; returns how it died, or "". */
@@ -120,20 +117,24 @@ static int hold(const char *say_fd, const char *wait_fd)
 int main(int argc, char **argv)
 {
 	const struct row *row;
+	char *node;
 	int found = 0;
 	size_t i;
 
 	if (argc == 4 && !strcmp(argv[1], "--hold"))
 		return hold(argv[2], argv[3]);
 	if (argc != 3) {
-		fprintf(stderr, "usage: %s ROW[,ROW...]|all DEVICE\n", argv[0]);
+		fprintf(stderr, "usage: %s ROW[,ROW...]|all DEVICE[=NODE]\n", argv[0]);
 		return 2;
 	}
+	node = strchr(argv[2], '=');
+	if (node)
+		*node++ = 0;
 	device = argv[2];
 	page = sysconf(_SC_PAGESIZE);
 	whole = NPAGES * page;
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	connect_to_device();
+	connect_to_device(node);
 	for (i = 0; i < sizeof(themes) / sizeof(*themes); i++)
 		for (row = themes[i]; row->name; row++)
 			if (is_asked_for(row->name, argv[1])) {

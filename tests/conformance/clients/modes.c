@@ -2,6 +2,7 @@
 /* Protections, and what the mode of the open file and the mount allow. */
 #define _GNU_SOURCE
 #include <stdio.h>
+#include <string.h>
 
 #include "row.h"
 
@@ -102,7 +103,7 @@ static void mode_noexec_mount(void)
 	char *p;
 	int fd;
 
-	snprintf(path, sizeof(path), "/devnx/ref_%s", device);
+	snprintf(path, sizeof(path), "/devnx%s", strrchr(device_path(), '/'));
 	fd = open(path, O_RDWR);
 	watch();
 	say("rx:%s", mapped(map(NULL, whole, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0)));

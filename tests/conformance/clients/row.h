@@ -60,7 +60,7 @@ struct mapping {
 };
 
 int device_is_memfd(void);
-void connect_to_device(void);
+void connect_to_device(const char *node);	/* NULL: of /dev/ref_ctl, or a memfd */
 void reset_device(void);
 const char *device_path(void);
 int open_device(int flags);
@@ -69,6 +69,7 @@ struct mapping map_shared(size_t pages);	/* opened and mapped readable and writa
 void *reserve(size_t pages);			/* inaccessible private memory, of no device */
 void *free_range(size_t pages);			/* addresses where nothing is mapped */
 struct ref_request driver_state(void);
+int is_released(void);			/* nobody has it open, as far as the driver can say */
 void watch(void);				/* count operations from here on */
 void say_ran(const char *tag);			/* "tag[mmap+1]": which ran since, and go on from here */
 long tell_driver(unsigned int command, long value);
