@@ -14,7 +14,7 @@ from bench.harness import Bench, Missing
 from bench.report import Row, print_table, save
 
 NAMES = ("calls", "transfers", "memory", "frames", "mapping", "scattered", "faults", "programs",
-         "processor", "looking", "start", "waiting", "load", "allocator")  # fmt: skip
+         "processor", "looking", "start", "waiting", "watching", "load", "allocator")  # fmt: skip
 RESULTS = Path(__file__).parent / "results"
 
 

@@ -27,6 +27,7 @@ Begun = tuple[str, str, float]
 class Call(Context):
     """One call of a client.
 
+    :ivar tid: the number of the thread that made it.
     :ivar file: the open file that the call is about; set before an operation of it runs.
     :ivar resumed: why the call waited, while its operation is run again; None the first time.
     :ivar begun: the operation that waits, if operations are traced; unset if they are not.
@@ -34,6 +35,7 @@ class Call(Context):
 
     __slots__ = ("_client", "begun", "file", "resumed")
 
+    tid: int
     file: OpenFile
     resumed: WouldWait | None
     begun: Begun | None

@@ -22,7 +22,7 @@ from mapdev.host.core.device import Device
 from mapdev.host.core.memory_events import MemoryEvents
 from mapdev.host.core.snapshot import area_of, comm_of, device_of
 from mapdev.host.core.trace import brief_arguments, brief_value
-from mapdev.host.core.vocabulary import Calls
+from mapdev.host.core.vocabulary import Calls, Made, made
 from mapdev.host.core.waiting import WouldWait
 from mapdev.linux.mm import TaskStruct
 from mapdev.linux.vma import VmAreaStruct, VmFault
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["EVENTS", "KEPT", "Event", "Recorder"]
 
 KEPT = 10_000
-_REMEMBERED = 1.0  # seconds in which no other process gets the number of a thread
+_IOCTL = "ioctl"  # how an ioctl is kept until somebody reads it, see `Recorder._calls`
+_REMEMBERED = 1_000_000_000  # ns in which no other process gets the number of a thread
 Event = tuple[Any, ...]
 
 EVENTS = {
@@ -69,8 +70,9 @@ class Recorder:
         self.events: deque[Event] = deque(maxlen=KEPT)
         self.calls = Calls()
         self._number = count(1).__next__
+        self._clock = time.time_ns() - time.monotonic_ns()
         self._processes: dict[int, int] = {}  # of threads, for a moment: to find it out takes long
-        self._found_out = 0.0
+        self._found_out = 0
         self._commands: dict[tuple[Device, int], str] = {}  # names of ioctls
         self._replaced: list[tuple[Any, str]] = []
         self._known: dict[int, dict[int, tuple[Any, ...]]] = {}
@@ -88,7 +90,7 @@ class Recorder:
                 for event in reversed(self.events):
                     if event[0] <= number:
                         break
-                    newer.append(event)
+                    newer.append(self._written_out(event) if event[2] is _IOCTL else event)
             except RuntimeError:  # one more came meanwhile
                 continue
             return newer[::-1]
@@ -106,7 +108,7 @@ class Recorder:
         self.replace(host, "run_for", self._run_for)
         self.replace(host, "appear", self._appear)
         self.replace(operations, "run", self._run)
-        self.replace(operations, "_run", self._run_call)
+        self._put(operations, "_run", self._calls(operations._run))
         self.replace(operations, "fault", self._fault)
         MemoryEvents(self.host, self.note).install(self.replace)
         for pid, _, vma in host.mapped_areas():
@@ -128,6 +130,9 @@ class Recorder:
         def instead(*args: Any, **options: Any) -> Any:
             return by(method, *args, **options)
 
+        self._put(thing, name, instead)
+
+    def _put(self, thing: Any, name: str, instead: Callable[..., Any]) -> None:
         setattr(thing, name, instead)
         self._replaced.append((thing, name))
 
@@ -174,24 +179,55 @@ class Recorder:
             self._note_call(device, task, operation, args, result, seconds, self.calls.end(token))
         return result
 
-    def _run_call(
-        self, method: Callable[..., Any], call: Call, operation: str, again: Any, function: Any,
-        *args: Any,
-    ) -> Any:  # fmt: skip
-        result: Any = None
-        token = self.calls.begin()
-        began = time.perf_counter()
-        try:
-            result = method(call, operation, again, function, *args)
-        except OSError as error:
-            result = error
-            raise
-        finally:
-            seconds = time.perf_counter() - began
-            made = self.calls.end(token)
-            device = call.file.device
-            self._note_call(device, call.task, operation, args, result, seconds, made)
-        return result
+    def _calls(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        """Return what runs operations of programs, in place of `method`.
+
+        It adds little to the shortest operation there is, an ioctl with a number: numbers and
+        names are kept of it, until somebody reads the event (`_written_out`). Python's collector of
+        garbage does not look at tuples of those.
+        """
+        begin, end, now = made.set, made.reset, time.monotonic_ns
+        commands = self._commands
+        keep, next_number, process_of = self.events.append, self._number, self._process_of_thread
+
+        def run(call: Call, operation: str, again: Any, function: Any, *args: Any) -> Any:
+            kept = Made()
+            token = begin(kept)
+            began = now()
+            try:
+                result = method(call, operation, again, function, *args)
+            except BaseException as error:
+                failed = error if isinstance(error, OSError) else None
+                self._note_call(call.file.device, call.task, operation, args, failed,
+                                (now() - began) / 1e9, kept.all())  # fmt: skip
+                raise
+            finally:
+                end(token)
+            ended = now()
+            if operation == "ioctl" and (result is None or type(result) is int):
+                _, command, arg = args
+                if type(arg) is int:
+                    process = process_of(call.tid, ended)
+                    if process is None:
+                        process = self._found(call.task)  # which takes long to make
+                    device = call.file.device
+                    name = commands.get((device, command)) or self._command(device, args)
+                    made_calls = () if kept.calls is None else kept.all()
+                    keep((next_number(), ended, _IOCTL, process, device.node, name, arg, result,
+                          began, made_calls))  # fmt: skip
+                    return result
+            self._note_call(call.file.device, call.task, operation, args, result,
+                            (ended - began) / 1e9, kept.all())  # fmt: skip
+            return result
+
+        return run
+
+    def _written_out(self, event: Event) -> Event:
+        number, ended, _, process, node, name, arg, result, began, calls = event
+        return (
+            number, ended + self._clock, "call", process, node, "ioctl",
+            f"{name}, {brief_value(arg)}", brief_value(result), (ended - began) / 1e9, None, calls,
+        )  # fmt: skip
 
     def _note_call(
         self, device: Device, task: TaskStruct | None, operation: str, args: tuple[Any, ...],
@@ -200,8 +236,9 @@ class Recorder:
         vma = args[-1] if operation == "mmap" else args[0] if args else None
         if isinstance(vma, VmFault):
             vma = vma.vma
+        process = 0 if task is None else self._process_of(task)
         self.note(
-            "call", 0 if task is None else self._process_of(task), device.node, operation,
+            "call", process, device.node, operation,
             self._arguments(device, operation, args),
             "waits" if isinstance(result, WouldWait) else brief_value(result), seconds,
             (vma.vm_start, vma.vm_end, vma.vm_pgoff, vma.vm_flags, vma.vm_page_prot)
@@ -212,21 +249,27 @@ class Recorder:
     def _arguments(self, device: Device, operation: str, args: tuple[Any, ...]) -> str:
         if operation != "ioctl":
             return brief_arguments(device, operation, args)
-        _, command, arg = args  # the most frequent of all: names are looked up once
-        name = self._commands.get((device, command))
-        if name is None:
-            name, _, _ = brief_arguments(device, operation, args).rpartition(", ")
-            self._commands[device, command] = name
-        return f"{name}, {brief_value(arg)}"
+        name = self._commands.get((device, args[1])) or self._command(device, args)
+        return f"{name}, {brief_value(args[2])}"
+
+    def _command(self, device: Device, args: tuple[Any, ...]) -> str:
+        """Name an ioctl, the most frequent operation of all: names are looked up once."""
+        name, _, _ = brief_arguments(device, "ioctl", args).rpartition(", ")
+        self._commands[device, args[1]] = name
+        return name
 
     def _process_of(self, task: TaskStruct) -> int:
-        now = time.monotonic()
+        found = self._process_of_thread(task.pid, time.monotonic_ns())
+        return self._found(task) if found is None else found
+
+    def _process_of_thread(self, tid: int, now: int) -> int | None:
         if now - self._found_out > _REMEMBERED:
             self._processes.clear()
             self._found_out = now
-        process = self._processes.get(task.pid)
-        if process is None:
-            process = self._processes[task.pid] = task.tgid
+        return self._processes.get(tid)
+
+    def _found(self, task: TaskStruct) -> int:
+        process = self._processes[task.pid] = task.tgid
         return process
 
     def _fault(

@@ -27,7 +27,7 @@ from mapdev.linux.mm import MmStruct, TaskStruct
 from mapdev.linux.page import Page
 from mapdev.linux.vma import VmAreaStruct, VmFault
 
-__all__ = ["MOST_CALLS", "Calls", "Made"]
+__all__ = ["MOST_CALLS", "Calls", "Made", "made"]
 
 MOST_CALLS = 64  # that are kept of one operation; one that maps a page at a time makes thousands
 
@@ -39,14 +39,25 @@ _Call = tuple[str, tuple[Any, ...], Any]
 class Made:
     """The calls that one operation has made: the first `MOST_CALLS`, and how many in all."""
 
-    __slots__ = ("calls", "count")
+    calls: list[_Call] | None = None  # one is made for each operation: nothing is done for most
+    count = 0
 
-    def __init__(self) -> None:
-        self.calls: list[_Call] = []
-        self.count = 0
+    def add(self, name: str, arguments: tuple[Any, ...], result: Any) -> None:
+        """Keep a call."""
+        if self.calls is None:
+            self.calls = []
+        self.calls.append((name, arguments, result))
+
+    def all(self) -> tuple[Any, ...]:
+        """Return the calls: (name, arguments, result); last how many are left out, if any are."""
+        if self.calls is None:
+            return ()
+        left_out = self.count - len(self.calls)
+        return (*self.calls, left_out) if left_out > 0 else tuple(self.calls)
 
 
-_made: ContextVar[Made | None] = ContextVar("mapdev.made", default=None)
+made: ContextVar[Made | None] = ContextVar("mapdev.made", default=None)
+"""Where the calls of the operation that runs are kept."""
 _lock = threading.Lock()
 _watchers: set[object] = set()
 _noting: dict[int, Callable[..., Any]] = {}  # by the identity of the function that each stands for
@@ -73,20 +84,20 @@ def _noter(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(function)
     def noted(*args: Any, **options: Any) -> Any:
-        made = _made.get()
-        if made is None:
+        kept = made.get()
+        if kept is None:
             return function(*args, **options)
-        made.count += 1
-        if made.count > MOST_CALLS:
+        kept.count += 1
+        if kept.count > MOST_CALLS:
             return function(*args, **options)
         given = [*args, *(options[name] for name in names[len(args) :] if name in options)]
         shown = tuple(map(_shown, given))
         try:
             result = function(*args, **options)
         except OSError as error:
-            made.calls.append((name, shown, -(error.errno or 0)))
+            kept.add(name, shown, -(error.errno or 0))
             raise
-        made.calls.append((name, shown, _shown(result)))
+        kept.add(name, shown, _shown(result))
         return result
 
     return noted
@@ -134,19 +145,16 @@ class Calls:
 
     def begin(self) -> Token[Made | None]:
         """An operation begins; give what is returned to `end`."""
-        return _made.set(Made())
+        return made.set(Made())
 
     def end(self, token: Token[Made | None]) -> tuple[Any, ...]:
         """The operation has ended; return its calls: (name, arguments, result), and the rest.
 
         If there were too many, the last entry is how many are left out.
         """
-        made = _made.get()
-        _made.reset(token)
-        if made is None or not made.count:
-            return ()
-        left_out = made.count - len(made.calls)
-        return (*made.calls, left_out) if left_out > 0 else tuple(made.calls)
+        kept = made.get()
+        made.reset(token)
+        return () if kept is None else kept.all()
 
 
 def _replace(others: dict[int, Callable[..., Any]]) -> None:

@@ -57,7 +57,7 @@ class KernelCall(Call):
     :ivar payload: what came with it: the data of a write, the structure of an ioctl.
     """
 
-    __slots__ = ("_in_addr", "_out", "got", "host", "id", "payload")
+    __slots__ = ("_in_addr", "_out", "got", "host", "id", "payload", "tid")
 
     _out: tuple[int, Any] | None
 
@@ -70,6 +70,7 @@ class KernelCall(Call):
         self.host = host
         self.got = got
         self.id: int = got[at.ID]
+        self.tid = got[at.PID]
         self.payload = payload
         self._out = None
         if not payload:
