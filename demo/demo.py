@@ -253,7 +253,7 @@ def main() -> int:
         picture = screen_part(host, place)
         buffer_part(host, Contiguous)
         buffer_part(host, Vmalloc)
-        events = list(recorder.events)
+        events = recorder.since(0)
         host.control.end()
         console.rule("after it")
     check(not host.leaks, "all clients and devices are gone, and left nothing behind")

@@ -364,7 +364,7 @@ def test_an_operation_that_waits_is_noted_twice(watched: Watched, start: Run) ->
 def test_the_oldest_events_go(watched: Watched) -> None:
     for number in range(KEPT + 5):
         watched.recorder.note("free", 0, number)
-    assert len(watched.recorder.events) == KEPT
+    assert len(watched.recorder.since(0)) == KEPT
     assert [event[0] for event in watched.recorder.since(KEPT + 3)] == [KEPT + 4, KEPT + 5]
     assert watched.recorder.since(0)[0][0] == 6
 

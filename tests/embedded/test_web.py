@@ -11,10 +11,12 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ import mapdev
 from mapdev.host.core.snapshot import describe
 from mapdev.host.embedded.host import EmbeddedHost
 from mapdev.linux import PAGE_SIZE
+from mapdev.watch.beside import Recording
 from mapdev.watch.client import watch
 from mapdev.watch.web import Page, standalone
 
@@ -108,13 +111,14 @@ def alloc(number: int) -> list[Any]:
 
 
 class Shown(HTMLParser):
-    """What the drawing of a page shows: areas, frames, allocations, and how many lines."""
+    """What the drawing of a page shows: areas, entries, frames, allocations, how many lines."""
 
     def __init__(self, dom: str) -> None:
         super().__init__()
         self.areas: set[tuple[int, int, int, str, int]] = set()
         self.frames: set[int] = set()
         self.allocations: set[tuple[int, str, int]] = set()
+        self.entries: dict[int, int] = {}
         self.lines = self.elements = 0
         self.feed(dom)
 
@@ -125,6 +129,8 @@ class Shown(HTMLParser):
         if "data-vm-start" in of:
             self.areas.add((int(of["data-pid"]), int(of["data-vm-start"]), int(of["data-vm-end"]),
                             of["data-node"], int(of["data-mapped"])))  # fmt: skip
+        elif "data-entry" in of:
+            self.entries[int(of["data-entry"])] = int(of["data-frame"])
         elif "data-pfn" in of:
             first = int(of["data-pfn"])
             self.frames.update(range(first, first + int(of["data-pages"])))
@@ -138,12 +144,17 @@ class Shown(HTMLParser):
 OPTIONS = (
     "--headless", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu",
     "--disable-breakpad", "--disable-extensions", "--disable-background-networking",
-    "--no-first-run", "--password-store=basic", "--virtual-time-budget=5000",
+    "--no-first-run", "--password-store=basic",
 )  # fmt: skip
 
 
-def browse(url: str, profile: Path, *options: str) -> str:
-    """Run the browser and return what it printed; if it failed, its own words are the message."""
+def browse(url: str, profile: Path, *options: str, virtual: bool = True) -> str:
+    """Run the browser and return what it printed; if it failed, its own words are the message.
+
+    :param virtual: five seconds of the page's time go by at once.
+    """
+    if virtual:
+        options = ("--virtual-time-budget=5000", *options)
     # It aborts when the path of a socket in its folder for temporary files is too long.
     with tempfile.TemporaryDirectory(prefix="mapdev-", dir="/tmp") as short:
         return _browse(url, profile, {"TMPDIR": short, "HOME": short}, *options)
@@ -234,9 +245,8 @@ def test_the_page_shows_what_the_host_says(
     assert len(shown.areas) == 2 and shown.lines >= 1
 
 
-@needs_browser
-def test_a_standalone_page_at_fifty_thousand_frames(tmp_path: Path) -> None:
-    """Scattered frames, page by page: what is drawn is bounded by the pixels, not by the frames."""
+def many_frames() -> tuple[list[Any], int, int]:
+    """Events of a device with 50,000 scattered frames, mapped page by page: start and pages too."""
     pages, start = 50_000, 1 << 44
     runs = [[start + page * PAGE_SIZE, 64 + page * 7919 % pages, 1, "pfn"] for page in range(pages)]
     area = {"node": "/dev/x", "vm_start": start, "vm_end": start + pages * PAGE_SIZE,
@@ -248,6 +258,13 @@ def test_a_standalone_page_at_fifty_thousand_frames(tmp_path: Path) -> None:
         [2, 0, "alloc", 0, found],
         [3, 0, "areas", 77, "</script><b id=evil>", "mmap", [], [area]],
     ]
+    return events, start, pages
+
+
+@needs_browser
+def test_a_standalone_page_at_fifty_thousand_frames(tmp_path: Path) -> None:
+    """Scattered frames, page by page: what is drawn is bounded by the pixels, not by the frames."""
+    events, start, pages = many_frames()
     text = standalone("many", EMPTY, events)
     assert len(text) < 6_000_000
     (tmp_path / "page.html").write_text(text, encoding="utf-8")
@@ -261,33 +278,134 @@ def test_a_standalone_page_at_fifty_thousand_frames(tmp_path: Path) -> None:
     assert 'id="evil"' not in dom
 
 
-LECTURE = """
-import ctypes, mmap, os
-libc = ctypes.CDLL(None)
-buf = mmap.mmap(os.open('/dev/buf', os.O_RDWR), 8 * mmap.PAGESIZE)
-lazy = mmap.mmap(os.open('/dev/lazy', os.O_RDWR), 8 * mmap.PAGESIZE)
-for page in 1, 2, 6:
-    lazy[page * mmap.PAGESIZE] = 1
+# Draws the page anew for each frame of the screen, for some seconds, and says how that went. The
+# picture that it asks for comes when that is over, so that the browser does not end before.
+MEASURE = """
+<img src="/wait">
+<script>
+{
+const SECONDS = 4, took = [];
+let frames = 0, began = 0;
+function again(now) {
+  began = began || now;
+  if (now - began > SECONDS * 1000) {
+    const svg = document.querySelector('#drawing svg').outerHTML.length;
+    fetch('/result', {method: 'POST', body: JSON.stringify(
+      {frames, seconds: (now - began) / 1000, svg, took: took.sort((a, b) => a - b)})});
+    return;
+  }
+  const start = performance.now();
+  goTo(frames % 2 ? events.length : events.length - 1);  // with the area, and without
+  took.push(performance.now() - start);
+  frames++;
+  requestAnimationFrame(again);
+}
+requestAnimationFrame(again);
+}
+</script>
 """
 
 
 @needs_browser
+def test_frames_a_second_at_fifty_thousand_frames(tmp_path: Path) -> None:
+    """The figures of docs/performance.md: a step through time is drawn at once."""
+    events, _, _ = many_frames()
+    text = standalone("many", EMPTY, events).replace("</body>", MEASURE + "</body>")
+    results: list[dict[str, Any]] = []
+    is_over = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path == "/wait":
+                is_over.wait(60)
+            self.answer(text.encode() if self.path == "/" else b"")
+
+        def do_POST(self) -> None:
+            results.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.answer(b"")
+            is_over.set()
+
+        def answer(self, body: bytes) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        browse(f"http://127.0.0.1:{server.server_address[1]}/", tmp_path / "profile", "--dump-dom",
+               "--timeout=60000", virtual=False)  # fmt: skip
+        server.shutdown()
+    (found,) = results
+    rate = found["frames"] / found["seconds"]
+    middle = found["took"][len(found["took"]) // 2]
+    print(f"{rate:.1f} frames a second, {middle:.1f} ms to draw one, {len(text):,} bytes of page, "
+          f"{found['svg']:,} bytes of drawing")  # fmt: skip
+    assert rate > 4 and found["svg"] < 1_500_000
+
+
+LECTURE = """
+import ctypes, mmap, os, sys
+libc = ctypes.CDLL(None)
+buf = mmap.mmap(os.open('/dev/buf', os.O_RDWR), 8 * mmap.PAGESIZE)
+lazy = mmap.mmap(os.open('/dev/lazy', os.O_RDWR), 8 * mmap.PAGESIZE)
+buf[::mmap.PAGESIZE]
+for page in 1, 2, 6:
+    lazy[page * mmap.PAGESIZE] = 1
+print('ready', flush=True); sys.stdin.read()
+"""
+
+
+def entries_in_proc(pid: int, areas: set[tuple[int, int]]) -> dict[int, int]:
+    """Return which frame is mapped at which address, in given areas, by /proc/PID alone.
+
+    The host's physical memory is a file: a frame is a page of it. maps says which part of the file
+    is at which address, pagemap whether there is an entry.
+    """
+    found = {}
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/pagemap", "rb") as pagemap:
+        for line in maps:
+            start, end = (int(part, 16) for part in line.split()[0].split("-"))
+            offset = int(line.split()[2], 16)
+            for addr in range(start, end, PAGE_SIZE):
+                if any(first <= addr < last for first, last in areas):
+                    pagemap.seek(addr // PAGE_SIZE * 8)
+                    if int.from_bytes(pagemap.read(8), "little") >> 63:
+                        found[addr] = (offset + addr - start) // PAGE_SIZE
+    return found
+
+
+@needs_browser
 def test_a_picture_for_the_documentation(tmp_path: Path) -> None:
-    """It is docs/assets/watch.png; MAPDEV_PICTURES=docs/assets makes it anew."""
-    command = [sys.executable, "-m", "mapdev.cli"]
+    """It is docs/assets/watch.png, and shows what /proc says; MAPDEV_PICTURES makes it anew."""
     file = tmp_path / "lecture"
-    subprocess.run(
-        [*command, "run", "--record", str(file), "-d", "/dev/buf=vmalloc,size=32K",
-         "-d", "/dev/lazy=lazy", "--", sys.executable, "-S", "-c", LECTURE],
-        check=True, timeout=60,
-    )  # fmt: skip
-    lines = file.read_text().splitlines()
-    last = max(at for at, line in enumerate(lines) if '"fault"' in line)
-    file.write_text("\n".join(lines[: last + 1]) + "\n")  # up to where both are mapped
-    page, picture = tmp_path / "page.html", tmp_path / "picture.png"
-    subprocess.run(
-        [*command, "replay", str(file), "--html", str(page)], check=True, timeout=60
-    )  # fmt: skip
+    with mapdev.host("64M") as host:
+        recording = Recording(host, str(file))
+        host.add("vmalloc", "/dev/buf", size="32K")
+        host.add("lazy", "/dev/lazy")
+        with host.popen(
+            [sys.executable, "-S", "-c", LECTURE], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as client:
+            assert client.stdout is not None and client.stdin is not None
+            assert client.stdout.readline() == b"ready\n"
+            recording.stop()
+            page, picture = tmp_path / "page.html", tmp_path / "picture.png"
+            subprocess.run(
+                [sys.executable, "-m", "mapdev.cli", "replay", str(file), "--html", str(page)],
+                check=True, timeout=60,
+            )  # fmt: skip
+            shown = Shown(browse(f"file://{page}", tmp_path / "profile", "--dump-dom"))
+            places = {(start, end) for _, start, end, _, _ in shown.areas}
+            entries = entries_in_proc(client.pid, places)
+            client.stdin.close()
+    assert {(pid, node, mapped) for pid, _, _, node, mapped in shown.areas} == {
+        (client.pid, "/dev/buf", 8), (client.pid, "/dev/lazy", 3)
+    }  # fmt: skip
+    assert len(entries) == 11 and shown.entries == entries
+    assert shown.frames == set(entries.values()) and shown.lines == 11
     browse(f"file://{page}", tmp_path / "profile", f"--screenshot={picture}",
            "--window-size=1300,760")  # fmt: skip
     with Image.open(picture) as image:

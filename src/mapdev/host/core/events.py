@@ -62,12 +62,11 @@ class Recorder:
     """Notes events of `host` from `attach` to `detach`.
 
     :param host: what is watched.
-    :ivar events: the last ones; the oldest goes when one too many comes.
     """
 
     def __init__(self, host: Host) -> None:
         self.host = host
-        self.events: deque[Event] = deque(maxlen=KEPT)
+        self._events: deque[Event] = deque(maxlen=KEPT)
         self.calls = Calls()
         self._number = count(1).__next__
         self._clock = time.time_ns() - time.monotonic_ns()
@@ -80,14 +79,14 @@ class Recorder:
     @property
     def last(self) -> int:
         """The number of the last event; 0 before the first."""
-        return self.events[-1][0] if self.events else 0
+        return self._events[-1][0] if self._events else 0
 
     def since(self, number: int) -> list[Event]:
         """Return the events that are kept and come after event `number`; from any thread."""
         while True:
             try:
                 newer: list[Event] = []
-                for event in reversed(self.events):
+                for event in reversed(self._events):
                     if event[0] <= number:
                         break
                     newer.append(self._written_out(event) if event[2] is _IOCTL else event)
@@ -97,7 +96,7 @@ class Recorder:
 
     def note(self, kind: str, pid: int, *rest: Any) -> None:
         """Keep an event of now."""
-        self.events.append((self._number(), time.time_ns(), kind, pid, *rest))
+        self._events.append((self._number(), time.time_ns(), kind, pid, *rest))
 
     # --- beginning and end ------------------------------------------------------------------
 
@@ -188,7 +187,7 @@ class Recorder:
         """
         begin, end, now = made.set, made.reset, time.monotonic_ns
         commands = self._commands
-        keep, next_number, process_of = self.events.append, self._number, self._process_of_thread
+        keep, next_number, process_of = self._events.append, self._number, self._process_of_thread
 
         def run(call: Call, operation: str, again: Any, function: Any, *args: Any) -> Any:
             kept = Made()
