@@ -55,13 +55,13 @@ def wait_for(condition: Callable[[], object]) -> None:
 class Terminal:
     """A terminal of 80 columns and 30 rows, in which a command runs."""
 
-    def __init__(self, *command: str) -> None:
+    def __init__(self, *command: str, kind: str = "xterm") -> None:
         self.shown = ""
         self.pid, self.fd = pty.fork()
         if not self.pid:
             fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("4H", 30, 80, 0, 0))
             # Without the LINES that readline has put into the environment behind Python's back.
-            os.execvpe(command[0], command, os.environ)
+            os.execvpe(command[0], command, {**os.environ, "TERM": kind})
         fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("4H", 30, 80, 0, 0))
 
     def expect(self, pattern: str) -> None:
@@ -170,6 +170,29 @@ def test_watch_in_a_terminal(served: subprocess.Popen[str]) -> None:
     terminal.type("q")
     terminal.expect(r"\x1b\[\?1049l")  # the terminal is as it was
     assert terminal.close() == 0
+
+
+def test_ctrl_c_leaves_the_terminal_as_it_was(served: subprocess.Popen[str]) -> None:
+    terminal = Terminal(*MAPDEV, "watch", str(served.pid))
+    before = termios.tcgetattr(terminal.fd)
+    terminal.expect("space: pause")
+    assert termios.tcgetattr(terminal.fd) != before
+    terminal.type("\x03")
+    terminal.expect(r"\x1b\[\?25h\x1b\[\?1049l")
+    terminal_of_a_shell = termios.tcgetattr(terminal.fd)
+    assert terminal.close() == 130 and terminal_of_a_shell == before
+
+
+def test_a_terminal_that_can_only_print(served: subprocess.Popen[str], tmp_path: Path) -> None:
+    watching = Terminal(*MAPDEV, "watch", str(served.pid), kind="dumb")
+    watching.expect("watching host")
+    let_go_on(served)
+    watching.expect("munmap: -[0-9a-f]+")
+    assert watching.close() == 0 and "\x1b" not in watching.shown
+    command = ["run", "--watch", "-d", "/dev/x=vmalloc", "--", sys.executable, "-S", "-c", MAP]
+    running = Terminal(*MAPDEV, *command, kind="dumb")
+    running.expect("mmap: /dev/x")
+    assert running.close() == 0 and "\x1b" not in running.shown
 
 
 def test_a_recording_of_a_command_is_replayed(tmp_path: Path) -> None:

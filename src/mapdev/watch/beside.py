@@ -107,7 +107,8 @@ class Watching(_Follower):
 
     def __init__(self, host: Host) -> None:
         self._terminal = -1
-        if sys.stderr.isatty() and shutil.get_terminal_size().lines >= _FEWEST_ROWS:
+        is_screen = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        if is_screen and shutil.get_terminal_size().lines >= _FEWEST_ROWS:
             self._terminal = os.dup(sys.stderr.fileno())
         self._name = host.control.name
         super().__init__(host)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -76,7 +77,8 @@ def watch(argv: Sequence[str]) -> int:
         prog="mapdev watch",
         description="Show what happens on a running host, as it happens: processes with their "
         "areas, frames, what drivers have allocated, and a log of operations with the kernel "
-        "functions that they called, as C. Without a terminal, a line for each event.",
+        "functions that they called, as C. Without a terminal, or with TERM=dumb, a line for each "
+        "event.",
         epilog=f"keys: {KEYS}",
     )
     _add_host(parser)
@@ -88,7 +90,7 @@ def watch(argv: Sequence[str]) -> int:
         snapshot, events = client.watch(name)
         if arguments.web:
             return _serve("watch", name, snapshot, events, arguments.port)
-        if arguments.plain or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        if arguments.plain or not _is_on_screen():
             print(f"mapdev watch: watching host {name}; Ctrl-C ends it", file=sys.stderr)
             show_lines(events)
             return 0
@@ -128,7 +130,7 @@ def replay(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="mapdev replay",
         description="Show a recording of `mapdev record` or `mapdev run --record`, from its first "
-        "event on. Without a terminal, a line for each event.",
+        "event on. Without a terminal, or with TERM=dumb, a line for each event.",
         epilog=f"keys: {KEYS}",
     )
     parser.add_argument("file", metavar="FILE")
@@ -150,10 +152,16 @@ def replay(argv: Sequence[str]) -> int:
         return _complain("replay", error)
     if arguments.web:
         return _serve("replay", name, snapshot, events, arguments.port)
-    if arguments.plain or not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if arguments.plain or not _is_on_screen():
         show_lines(events)
         return 0
     return run_view(arguments.file, snapshot, events, at_end=False)
+
+
+def _is_on_screen() -> bool:
+    """Say whether there is a terminal that can be painted on."""
+    is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    return is_terminal and os.environ.get("TERM") != "dumb"
 
 
 def _add_web(parser: argparse.ArgumentParser) -> None:
