@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import subprocess
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
@@ -337,6 +339,38 @@ os.fsync(fd)
         assert repr(error) in caplog.text
 
 
+def test_a_store_that_keeps_a_half(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It fails after a part was sent, which replaces the object: the next fsync sends all again."""
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    put = MemoryFileSystem.put_file
+    is_failing = [True, True, False]
+
+    def half(self: Any, path: str, to: str, **options: Any) -> None:
+        put(self, path, to, **options)
+        if is_failing.pop(0):
+            self.pipe(to, self.cat(to)[:6000])
+            raise ConnectionError("gone")
+
+    monkeypatch.setattr(MemoryFileSystem, "put_file", half)
+    data = bytearray(os.urandom(20_000))
+    MemoryFileSystem().pipe("/object", bytes(data))
+    with mapdev.host("64M") as host:
+        host.add(Remote, "/dev/x", url="memory://object", write="yes", ahead="4K", cache="16K")
+        use(host, f"""
+m[5000] = {data[5000] ^ 1}
+assert failing(os.fsync, fd) == 5 and failing(os.pread, fd, 1, 15_000) == 5
+m[9000 - 4000] = {data[5000] ^ 2}
+assert failing(os.fsync, fd) == 5
+os.fsync(fd)
+assert m[5000] == {data[5000] ^ 2}
+""")  # fmt: skip
+        data[5000] ^= 2
+        assert MemoryFileSystem().cat("/object") == data
+        assert use(host, "sys.stdout.write(m[:].hex())") == data.hex()
+    assert host.leaks == []
+
+
 def test_what_somebody_else_wrote_is_not_written_over(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -556,6 +590,85 @@ def test_gcs(monkeypatch: pytest.MonkeyPatch) -> None:
         server.stop()
 
 
+class Hadoop(ThreadingHTTPServer):
+    """Speaks WebHDFS, as far as reading and writing one file of HDFS take."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.time = data, 1_700_000_000_000
+        super().__init__(("127.0.0.1", 0), HadoopHandler)
+
+
+class HadoopHandler(BaseHTTPRequestHandler):
+    server: Hadoop
+
+    def do_GET(self) -> None:
+        asked = self.asked()
+        if asked["op"] == "GETFILESTATUS":
+            status = {"length": len(self.server.data), "modificationTime": self.server.time,
+                      "type": "FILE", "pathSuffix": ""}  # fmt: skip
+            self.answer(json.dumps({"FileStatus": status}).encode())
+        elif "node" in asked:
+            start = int(asked["offset"])
+            self.answer(self.server.data[start : start + int(asked["length"])])
+        else:
+            self.send_to_node()
+
+    def do_PUT(self) -> None:
+        if "node" in self.asked():
+            self.server.data = self.body()
+            self.server.time += 1
+            self.answer(b"", 201)
+        else:
+            self.send_to_node()
+
+    def do_POST(self) -> None:
+        body = self.body()
+        if "node" in self.asked():
+            self.server.data += body
+            self.server.time += 1
+            self.answer(b"")
+        else:
+            self.send_to_node()
+
+    def asked(self) -> dict[str, str]:
+        return dict(parse_qsl(urlsplit(self.path).query))
+
+    def body(self) -> bytes:
+        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+
+    def send_to_node(self) -> None:
+        where = f"http://127.0.0.1:{self.server.server_address[1]}{self.path}&node=1"
+        self.answer(b"", 307, where)
+
+    def answer(self, body: bytes, status: int = 200, location: str = "") -> None:
+        self.send_response(status)
+        if location:
+            self.send_header("Location", location)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None: ...
+
+
+def test_webhdfs() -> None:
+    """The protocol of HDFS over HTTP; there is no server of HDFS that could be installed here."""
+    data = bytearray(os.urandom(300_001))
+    with Hadoop(bytes(data)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"webhdfs://127.0.0.1:{server.server_address[1]}/user/object"
+        with mapdev.host("64M") as host:
+            host.add(Remote, "/dev/x", url=url, ahead="32K", cache="128K", write="yes")
+            assert use(host, "sys.stdout.write(m[:].hex())") == data.hex()
+            data[5000] ^= 1
+            use(host, f"m[5000] = {data[5000]}; m.flush()")
+            assert server.data == data
+            host.settle()
+            server.data, server.time = b"theirs", server.time + 1
+            assert use(host, "sys.stdout.write(m[:].hex())") == b"theirs".hex()
+        server.shutdown()
+
+
 @pytest.mark.parametrize(
     ("url", "package", "says"),
     [
@@ -565,6 +678,7 @@ def test_gcs(monkeypatch: pytest.MonkeyPatch) -> None:
         ("gcs://bucket/key", "gcsfs", "pip install 'fsspec[gs]'"),
         ("https://127.0.0.1/key", "aiohttp", "pip install 'fsspec[http]'"),
         ("hdfs://127.0.0.1/key", "pyarrow", "pip install 'fsspec[hdfs]'"),
+        ("webhdfs://127.0.0.1/key", "requests", "pip install requests"),
         ("sftp://127.0.0.1/key", "paramiko", "pip install 'fsspec[sftp]'"),
         ("file:///dev/null", "fsspec", "pip install 'mapdev[remote]'"),
         ("nothing://bucket/key", "nothing", "nothing"),

@@ -7,7 +7,8 @@ if it is still that one" that all stores have, so that a writer elsewhere who co
 and our write is overwritten.
 
 A file is written in place. Other stores know whole objects only: a changed one is put together in a
-temporary file, which needs room for all of it, and sent.
+temporary file, which needs room for all of it, and sent. If that fails half-way, in a store where a
+half of it is there then, the file is kept for the next try.
 """
 
 from __future__ import annotations
@@ -17,14 +18,21 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 from mapdev.linux.log import log
 
 __all__ = ["Object"]
 
-_VERSION = ("ETag", "etag", "Last-Modified", "LastModified", "mtime", "modified", "size", "ino")
-_EXTRAS = {"https": "http", "s3a": "s3", "gcs": "gs", "webhdfs": "http", "webHDFS": "http"}
+# What stores of fsspec call the version of an object, and what a change of it shows in.
+_VERSION = (
+    "ETag", "etag", "generation", "sha", "Content-MD5", "Digest", "Last-Modified", "LastModified",
+    "last_modified", "mtime", "modified", "modificationTime", "updated", "size", "ino",
+)  # fmt: skip
+_PACKAGES = {  # what to install for a store, if that is not fsspec with its name
+    "https": "'fsspec[http]'", "s3a": "'fsspec[s3]'", "gcs": "'fsspec[gs]'", "az": "'fsspec[abfs]'",
+    "abfss": "'fsspec[abfs]'", "webhdfs": "requests", "github": "requests",
+}  # fmt: skip
 _NO_WRITER = ("http", "https")  # fsspec would send a form there
 
 
@@ -56,15 +64,16 @@ class Object:
                 url, skip_instance_cache=True, use_listings_cache=False
             )
         except ImportError as error:
-            extra = _EXTRAS.get(protocol, protocol)
+            package = _PACKAGES.get(protocol, f"'fsspec[{protocol}]'")
             raise OSError(
-                errno.ENOPKG, f"{url} needs a package: pip install 'fsspec[{extra}]' ({error})"
+                errno.ENOPKG, f"{url} needs a package: pip install {package} ({error})"
             ) from None
         except ValueError as error:
             raise OSError(errno.EINVAL, f"{url}: {error}") from None
         except Exception as error:
             raise OSError(errno.EIO, f"{url}: {error!r}") from None
         self._is_file = "file" in _protocols(self._store)
+        self._unsent: IO[bytes] | None = None  # all of it, if a part of it may have been sent
         self.begin()
         if writable:
             self._check_writable(protocol)
@@ -88,6 +97,11 @@ class Object:
         self.version = self._look()
         self.size = int(self.version["size"])
         self.changed = False
+        self._forget_unsent()
+
+    def close(self) -> None:
+        """Forget what is kept here of it."""
+        self._forget_unsent()
 
     def is_same(self) -> bool:
         """Say whether the store has it as it was at the beginning.
@@ -175,13 +189,32 @@ class Object:
             raise
 
     def _send_whole(self, parts: Mapping[int, bytes]) -> None:
-        with tempfile.NamedTemporaryFile(prefix="mapdev-remote-") as whole:
-            self._store.get_file(self.path, whole.name)
-            if whole.seek(0, os.SEEK_END) != self.size or not self.is_same():
-                raise OSError(errno.EIO, "it has changed meanwhile")
-            for start, data in parts.items():
-                os.pwrite(whole.fileno(), data, start)
+        whole = self._unsent
+        if whole is None:
+            whole = self._unsent = tempfile.NamedTemporaryFile(prefix="mapdev-remote-")  # noqa: SIM115
+            try:
+                self._store.get_file(self.path, whole.name)
+                if whole.seek(0, os.SEEK_END) != self.size or not self.is_same():
+                    raise OSError(errno.EIO, "it has changed meanwhile")
+            except BaseException:
+                self._forget_unsent()
+                raise
+        for start, data in parts.items():
+            os.pwrite(whole.fileno(), data, start)
+        try:
             self._store.put_file(whole.name, self.path)
+        except Exception:
+            now = self._look()
+            if now == self.version:
+                self._forget_unsent()  # nothing has been done
+            else:
+                self.version = now  # that is a part of ours: the rest is sent the next time
+            raise
+
+    def _forget_unsent(self) -> None:
+        if self._unsent is not None:
+            self._unsent.close()
+            self._unsent = None
 
     def _refuse(self, error: Exception) -> NoReturn:
         code = getattr(error, "errno", None)

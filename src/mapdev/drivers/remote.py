@@ -107,6 +107,7 @@ class Remote(Driver):
         """Write what is dirty, and drop what is here."""
         self.write_or_say()
         self.drop()
+        self.object.close()
 
     # --- the cache --------------------------------------------------------------------------
 
