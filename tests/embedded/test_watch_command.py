@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import pty
 import re
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import termios
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -230,6 +232,63 @@ def test_record_a_host_that_runs(served: subprocess.Popen[str], tmp_path: Path) 
         let_go_on(served)
         assert recorder.wait(LIMIT) == 0
     assert "munmap: -" in run("replay", "--plain", str(file)).stdout
+
+
+def address_of(process: subprocess.Popen[str]) -> str:
+    """Return the address that a command with --web has printed."""
+    assert process.stderr is not None
+    found = re.search(r"open (http://127\.0\.0\.1:\d+/\?token=\S+)", process.stderr.readline())
+    assert found is not None
+    return found[1]
+
+
+def shown_at(address: str) -> list[str]:
+    """Return what a page in a browser would be given of events, as lines of text."""
+    with urllib.request.urlopen(address, timeout=LIMIT) as answer:
+        assert b"<html" in answer.read()
+    lines: list[str] = []
+    after = 0
+    until = time.monotonic() + LIMIT
+    while time.monotonic() < until:
+        where = address.replace("/?", "/events?") + f"&after={after}"
+        with urllib.request.urlopen(where, timeout=LIMIT) as answer:
+            got = json.load(answer)
+        lines += [event["s"] for event in got["events"]]
+        after = got["next"]
+        if got["ended"] or any("mmap: /dev/x" in line for line in lines):
+            break
+    return lines
+
+
+def test_in_a_browser_as_it_happens_and_later(tmp_path: Path) -> None:
+    """`run --web`, `watch --web` and `replay --web`: each serves a page until Ctrl-C."""
+    file = str(tmp_path / "file")
+    with subprocess.Popen(
+        [*MAPDEV, "run", "--web", "-d", "/dev/x=vmalloc", "--", *MAP_AND_WAIT],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as running:  # fmt: skip
+        assert running.stdout is not None
+        lines = shown_at(address_of(running))
+        assert any("/dev/x: open() = 0" in line for line in lines)
+        assert running.stdout.readline() == "ready\n"
+        with subprocess.Popen(
+            [*MAPDEV, "watch", "--web"], stderr=subprocess.PIPE, text=True
+        ) as watching:
+            address = address_of(watching)
+            with urllib.request.urlopen(address, timeout=LIMIT) as answer:
+                assert answer.status == 200
+            watching.send_signal(signal.SIGINT)
+            assert watching.wait(LIMIT) == 0
+        running.communicate("\n", timeout=LIMIT)
+        assert running.returncode == 0
+    run("run", "--record", file, "-d", "/dev/x=vmalloc", "--", sys.executable, "-S", "-c", MAP)
+    with subprocess.Popen(
+        [*MAPDEV, "replay", file, "--web"], stderr=subprocess.PIPE, text=True
+    ) as replaying:
+        lines = shown_at(address_of(replaying))
+        assert any("mmap: /dev/x" in line for line in lines)
+        replaying.send_signal(signal.SIGINT)
+        assert replaying.wait(LIMIT) == 0
 
 
 def test_record_ends_by_a_signal(served: subprocess.Popen[str], tmp_path: Path) -> None:
