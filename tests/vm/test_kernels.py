@@ -48,7 +48,7 @@ def _module(*names: str) -> list[str]:
 RUNS = {
     "hosts": [
         *_hosts("areas", "buffers", "epoll", "event_loops", "hotplug", "open_files", "poll",
-                "poll_edge", "queues", "sysfs", "wake_order"),
+                "poll_edge", "queues", "sysfs", "wake_order", "watching"),
         "tests/programs/test_stress_ng.py",
     ],
     "module": [
