@@ -128,11 +128,15 @@ class Failing(Driver):
     def one(self) -> Page:
         return pfn_to_page(1)
 
+    async def write(self, file: File, data: bytes, pos: int) -> int:
+        return len(data)
+
 
 def test_what_has_no_counterpart_is_left_to_do_and_fails() -> None:
     skeleton = write(Failing)
     source = skeleton.files["failing.c"]
-    assert sorted(skeleton.left) == ["closed", "fsync", "mmap", "probe"]
+    assert sorted(skeleton.left) == ["closed", "fsync", "mmap", "probe", "write"]
+    assert ".write = failing_write," in source and " *   return len(data)\n" in source
     probe = body(source, "int failing_probe")
     assert "\tdev->size = 3;\n\t/*\n\t * TODO:" in probe and "self.text = 'three'" in probe
     assert probe.endswith("\treturn -ENOSYS;")

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from mapdev.driver import Driver
 from mapdev.host.loading import parameters
 from mapdev.skeleton.structures import command_name, commands, structures
-from mapdev.skeleton.syntax import Around
+from mapdev.skeleton.syntax import Around, Method
 from mapdev.skeleton.translate import Function, translate
 
 __all__ = ["Skeleton", "write"]
@@ -82,14 +82,14 @@ class _Reader:
     """Reads the class of a driver: its methods as syntax, those of its bases too."""
 
     def __init__(self, driver: type[Driver]) -> None:
-        self.methods: dict[str, ast.FunctionDef] = {}
+        self.methods: dict[str, Method] = {}
         for cls in reversed(driver.__mro__):
             if cls in (object, Driver) or not issubclass(cls, Driver):
                 continue
             tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
             (found,) = [node for node in tree.body if isinstance(node, ast.ClassDef)]
             for node in found.body:
-                if isinstance(node, ast.FunctionDef):
+                if isinstance(node, Method):
                     self.methods[node.name] = node
         self.constants = _constants(driver)
 

@@ -6,9 +6,12 @@ import ast
 from typing import NamedTuple, TypeGuard
 
 __all__ = [
-    "Around", "NoCounterpart", "braced", "indented", "is_call", "is_self", "is_table_of_operations",
-    "table_of",
+    "Around", "Method", "NoCounterpart", "braced", "indented", "is_call", "is_self",
+    "is_table_of_operations", "table_of",
 ]  # fmt: skip
+
+
+Method = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 class NoCounterpart(Exception):  # noqa: N818 - an outcome

@@ -14,6 +14,7 @@ from mapdev.skeleton.data import POINTER, Data
 from mapdev.skeleton.pages import PAGES
 from mapdev.skeleton.syntax import (
     Around,
+    Method,
     NoCounterpart,
     braced,
     indented,
@@ -402,7 +403,7 @@ def _errno_of(node: ast.Raise) -> str:
     raise NoCounterpart
 
 
-def translate(method: ast.FunctionDef, around: Around, operation: str, failure: str) -> Function:
+def translate(method: Method, around: Around, operation: str, failure: str) -> Function:
     """Write the body of `method` in C.
 
     :param operation: which operation it is.
@@ -414,6 +415,8 @@ def translate(method: ast.FunctionDef, around: Around, operation: str, failure: 
     for index, node in enumerate(method.body):
         before = translator.noted()
         try:
+            if isinstance(method, ast.AsyncFunctionDef):
+                raise NoCounterpart
             lines += translator.statement(node)
         except NoCounterpart:
             translator.forget_since(before)
