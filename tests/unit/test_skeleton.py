@@ -25,9 +25,11 @@ from mapdev.linux import (
     VmAreaStruct,
     VmFault,
     VmOperationsStruct,
+    fixed_size_llseek,
     pfn_to_page,
     remap_pfn_range,
     vm_insert_page,
+    vma_pages,
 )
 from mapdev.skeleton.module import write
 
@@ -81,7 +83,7 @@ def test_lazy_is_whole_and_keeps_its_pages_in_an_xarray() -> None:
         "\tpage = lazy_page(dev, vmf->pgoff);\n\tif (IS_ERR(page))\n\t\treturn VM_FAULT_OOM;\n"
         "\tvmf->page = page;\n\tget_page(vmf->page);\n\treturn 0;"
     )
-    page = body(source, "struct page * __maybe_unused lazy_page")
+    page = body(source, "__maybe_unused struct page *lazy_page")
     assert "\t\tpage = alloc_page(GFP_KERNEL | __GFP_ZERO);\n\t\tif (!page)\n" in page
     assert "\t\t\treturn ERR_PTR(-ENOMEM);\n\t\told = xa_cmpxchg(&dev->pages, pgoff, NULL," in page
     read = body(source, "lazy_read")
@@ -141,6 +143,56 @@ def test_what_has_no_counterpart_is_left_to_do_and_fails() -> None:
     assert "\tdev->size = 3;\n\t/*\n\t * TODO:" in probe and "self.text = 'three'" in probe
     assert probe.endswith("\treturn -ENOSYS;")
     assert " *   if self.size and self.one():" in body(source, "int failing_fsync")
+
+
+class Renaming(Driver):
+    """Other names than those of C, and a parameter that is no number."""
+
+    def probe(self, size: int = 4096, label: str = "") -> None:
+        self.size = size
+        self.table = VmOperationsStruct(fault=self.touched)
+        if not label:
+            raise OSError(errno.EINVAL, "no label")
+
+    def llseek(self, opened: File, by: int, how: int) -> int:
+        return fixed_size_llseek(opened, by, how, self.size)
+
+    def mmap(self, opened: File, area: VmAreaStruct) -> None:
+        self.check(area, 7)
+        area.vm_ops = self.table
+
+    def check(self, where: VmAreaStruct, most: int) -> None:
+        if vma_pages(where) > most:
+            raise OSError(errno.EINVAL, "too many")
+
+    def touched(self, fault: VmFault) -> int:
+        self.insert(fault, pfn_to_page(fault.pgoff))
+        return VM_FAULT_NOPAGE
+
+    def insert(self, what: VmFault, it: Page) -> None:
+        vm_insert_page(what.vma, what.address, it)
+
+    def fsync(self, start: File, file: int, end: int, datasync: bool) -> None:
+        offset = end
+        self.size = offset
+
+
+def test_arguments_have_the_names_of_c() -> None:
+    skeleton = write(Renaming)
+    source = skeleton.files["renaming.c"]
+    assert sorted(skeleton.left) == ["probe"]
+    assert "fixed_size_llseek(filp, offset, whence, dev->size);" in source
+    assert "\tret = renaming_check(dev, vma, 7);" in body(source, "int renaming_mmap")
+    assert "\tvma->vm_ops = &renaming_vm_ops;" in body(source, "int renaming_mmap")
+    assert (
+        "renaming_check(struct renaming *dev, struct vm_area_struct *vma, unsigned long" in source
+    )
+    assert "\tif (vma_pages(vma) > most)\n" in body(source, "renaming_check")
+    fault = body(source, "vm_fault_t renaming_vm_fault")
+    assert "\tret = renaming_insert(dev, vmf, pfn_to_page(vmf->pgoff));" in fault
+    assert "renaming_insert(struct renaming *dev, struct vm_fault *vmf, struct page *it)" in source
+    assert "ret = vm_insert_page(vmf->vma, vmf->address, it);" in source
+    assert "TODO" in body(source, "int renaming_probe")  # it has no label there
 
 
 def test_errors_are_told_in_the_way_of_the_operation() -> None:

@@ -12,7 +12,7 @@ import re
 import textwrap
 from typing import NamedTuple
 
-from mapdev.driver import Driver
+from mapdev.driver import Driver, parse_size
 from mapdev.host.loading import parameters
 from mapdev.skeleton.structures import command_name, commands, structures
 from mapdev.skeleton.syntax import Around, Method
@@ -61,6 +61,18 @@ _VM_OPERATIONS = {
     "access": _Operation("int {name}_vm_access(struct vm_area_struct *vma, unsigned long addr, "
                          "void *buf, int len, int write)", "-EIO"),
 }  # fmt: skip
+_ARGUMENTS = {  # what our names for them are
+    "open": ("inode", "file"), "release": ("inode", "file"), "read": ("file", "count", "pos"),
+    "write": ("file", "data", "pos"), "llseek": ("file", "offset", "whence"),
+    "fsync": ("file", "start", "end", "datasync"), "poll": ("file",), "mmap": ("file", "vma"),
+}  # fmt: skip
+_VM_ARGUMENTS = {
+    "open": ("vma",), "close": ("vma",), "may_split": ("vma", "addr"), "mremap": ("vma",),
+    "mprotect": ("vma", "start", "end", "newflags"),
+    "map_pages": ("vmf", "start_pgoff", "end_pgoff"),
+    "access": ("vma", "addr", "buf", "len", "write"),
+}  # fmt: skip
+_OF_KIND = {"File": "file", "Inode": "inode", "VmAreaStruct": "vma", "VmFault": "vmf"}
 _DEVICE = "\tstruct {name} *dev = &the_{name};"
 _PARAMETERS = {"vma": "struct vm_area_struct *vma", "vmf": "struct vm_fault *vmf",
                "file": "struct file *filp", "inode": "struct inode *inode"}  # fmt: skip
@@ -143,6 +155,7 @@ class _Writer:
         self.around = Around(
             self.name, {name: self._gives_page(name) for name in self.helpers},
             self.reader.memory, self.reader.tables, self.reader.constants,
+            set(_numbers(driver)),
         )  # fmt: skip
 
     def _gives_page(self, helper: str) -> bool:
@@ -156,11 +169,25 @@ class _Writer:
                    for node in ast.walk(method))  # fmt: skip
 
     def _translated(self, method: str, operation: str, failure: str) -> Function:
-        function = translate(self.reader.methods[method], self.around, operation, failure)
+        found = self.reader.methods[method]
+        function = translate(found, self.around, operation, failure, self._names(method))
         self.fields |= function.fields
         if not function.is_whole:
             self.left.append(method)
         return function
+
+    def _names(self, method: str) -> list[str]:
+        """Return what the arguments of a method are to be called."""
+        if method in _ARGUMENTS:
+            return list(_ARGUMENTS[method])
+        for operation, of_area in self.reader.vm_ops.items():
+            if of_area == method:
+                return list(_VM_ARGUMENTS.get(operation, ("vmf",)))
+        arguments = self.reader.methods[method].args.args[1:]
+        kinds = [ast.unparse(argument.annotation) if argument.annotation else ""
+                 for argument in arguments]  # fmt: skip
+        return [_OF_KIND[kind] if kind in _OF_KIND and kinds.count(kind) == 1 else argument.arg
+                for argument, kind in zip(arguments, kinds, strict=True)]  # fmt: skip
 
     def _function(self, prototype: str, function: Function, has_device: bool = False) -> list[str]:
         code = [line for line in function.lines if not line.startswith("\t *")]
@@ -175,13 +202,15 @@ class _Writer:
         return [f"static {prototype}", "{", *body, "}", ""]
 
     def _helper(self, name: str) -> list[str]:
-        method = self.reader.methods[name]
-        arguments = "".join(
-            f", {_PARAMETERS.get(argument.arg, f'unsigned long {argument.arg}')}"
-            for argument in method.args.args[1:]
-        )
+        arguments = ""
+        for argument, called in zip(
+            self.reader.methods[name].args.args[1:], self._names(name), strict=True
+        ):
+            is_page = argument.annotation is not None and ast.unparse(argument.annotation) == "Page"
+            number = f"struct page *{called}" if is_page else f"unsigned long {called}"
+            arguments += f", {_PARAMETERS.get(called, number)}"
         gives_page = self.around.helpers[name]
-        result = "struct page * __maybe_unused " if gives_page else "int __maybe_unused "
+        result = "__maybe_unused struct page *" if gives_page else "int __maybe_unused "
         failure = "ERR_PTR(-ENOSYS)" if gives_page else "-ENOSYS"
         prototype = f"{result}{self.name}_{name}(struct {self.name} *dev{arguments})"
         return self._function(prototype, self._translated(name, name, failure), True)
@@ -252,18 +281,9 @@ class _Writer:
 
     def _parameters(self) -> list[str]:
         lines = []
-        for parameter in parameters(self.driver):
-            default = parameter.default
-            if isinstance(default, str):
-                from mapdev.driver import parse_size
-
-                try:
-                    default = parse_size(default)
-                except ValueError:
-                    continue
-            if isinstance(default, int):
-                lines += [f"static unsigned long {parameter.name} = {default};",
-                          f"module_param({parameter.name}, ulong, 0444);"]  # fmt: skip
+        for name, default in _numbers(self.driver).items():
+            lines += [f"static unsigned long {name} = {default};",
+                      f"module_param({name}, ulong, 0444);"]  # fmt: skip
         return [*lines, ""] if lines else []
 
     def _begin_and_end(self) -> list[str]:
@@ -325,6 +345,21 @@ class _Writer:
             "#include <linux/types.h>", "", *structures(self.commands),
             *commands(self.name, self.commands), "", f"#endif /* {guard} */", "",
         ])  # fmt: skip
+
+
+def _numbers(driver: type[Driver]) -> dict[str, int]:
+    """Return those parameters of a driver that are numbers, with what they are unless given."""
+    found = {}
+    for parameter in parameters(driver):
+        default = parameter.default
+        if isinstance(default, str):
+            try:
+                default = parse_size(default)
+            except ValueError:
+                continue
+        if isinstance(default, int):
+            found[parameter.name] = int(default)
+    return found
 
 
 def _constants(driver: type[Driver]) -> dict[str, ast.expr]:

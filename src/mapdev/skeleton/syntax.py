@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
+from copy import deepcopy
 from typing import NamedTuple, TypeGuard
 
 __all__ = [
     "Around", "Method", "NoCounterpart", "braced", "indented", "is_call", "is_self",
-    "is_table_of_operations", "table_of",
+    "is_table_of_operations", "renamed", "table_of",
 ]  # fmt: skip
 
 
@@ -26,6 +28,7 @@ class Around(NamedTuple):
     :ivar memory: address and size of ``self.data``, if that is the memory of the device.
     :ivar tables: attributes that are pages by number, ``dict[int, Page]``.
     :ivar constants: of the Python module.
+    :ivar parameters: of the module in C: numbers.
     """
 
     name: str
@@ -33,6 +36,28 @@ class Around(NamedTuple):
     memory: tuple[str, str] | None
     tables: set[str]
     constants: dict[str, ast.expr]
+    parameters: set[str]
+
+
+def renamed(method: Method, names: Sequence[str]) -> Method:
+    """Give the arguments of a method, after self, other names, those that C has.
+
+    :raises NoCounterpart: a name is that of something else in there.
+    """
+    arguments = [argument.arg for argument in method.args.args[1:]]
+    other = {old: new for old, new in zip(arguments, names, strict=False) if old != new}
+    if not other:
+        return method
+    used = {node.id for node in ast.walk(method) if isinstance(node, ast.Name)} | {*arguments}
+    if used & {*other.values()} - {*other}:
+        raise NoCounterpart
+    copy: Method = deepcopy(method)
+    for node in ast.walk(copy):
+        if isinstance(node, ast.Name):
+            node.id = other.get(node.id, node.id)
+        elif isinstance(node, ast.arg):
+            node.arg = other.get(node.arg, node.arg)
+    return copy
 
 
 def is_self(node: ast.expr) -> bool:

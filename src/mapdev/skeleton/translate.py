@@ -8,8 +8,10 @@ to do with pages is in `pages`, with what programs read and write in `data`.
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import mapdev.linux
 from mapdev.skeleton.data import POINTER, Data
 from mapdev.skeleton.pages import PAGES
 from mapdev.skeleton.syntax import (
@@ -21,6 +23,7 @@ from mapdev.skeleton.syntax import (
     is_call,
     is_self,
     is_table_of_operations,
+    renamed,
     table_of,
 )
 
@@ -48,6 +51,8 @@ _OPERATORS: dict[type[ast.AST], str] = {
     ast.RShift: ">>", ast.BitAnd: "&", ast.BitOr: "|", ast.Gt: ">", ast.GtE: ">=", ast.Lt: "<",
     ast.LtE: "<=", ast.Eq: "==", ast.NotEq: "!=", ast.And: "&&", ast.Or: "||",
 }  # fmt: skip
+# What C knows by the same name: constants and macros of the vocabulary, as PAGE_SIZE.
+_NAMES = {name for name in mapdev.linux.__all__ if name.isupper()}
 _FAULTS = ("fault", "map_pages", "page_mkwrite", "pfn_mkwrite")  # they return vm_fault_t
 
 
@@ -76,6 +81,7 @@ class _Translator(Data):
         self._failure = failure
         self._handler: list[str] | None = None  # what is done in case of an error, in a try
         self.fields: set[str] = set()
+        self.arguments: set[str] = set()
         self.needs_ret = False
 
     def noted(self) -> tuple[dict[str, str], set[str], bool]:
@@ -300,6 +306,8 @@ class _Translator(Data):
             raise NoCounterpart
         if name in self.around.constants and name not in self.locals:
             return self.value(self.around.constants[name])
+        if name not in self.arguments and name not in self.locals and name not in _NAMES:
+            raise NoCounterpart
         return _OBJECTS.get(name, name)
 
     def _attribute(self, node: ast.Attribute) -> str:
@@ -403,19 +411,31 @@ def _errno_of(node: ast.Raise) -> str:
     raise NoCounterpart
 
 
-def translate(method: Method, around: Around, operation: str, failure: str) -> Function:
+def translate(method: Method, around: Around, operation: str, failure: str,
+              names: Sequence[str]) -> Function:  # fmt: skip
     """Write the body of `method` in C.
 
     :param operation: which operation it is.
     :param failure: what it returns where it can't go on.
+    :param names: what its arguments are called.
     """
+    is_possible = isinstance(method, ast.FunctionDef)
+    try:
+        method = renamed(method, names)
+    except NoCounterpart:
+        is_possible = False
     translator = _Translator(around, operation, failure)
+    for argument in method.args.args[1:]:
+        if operation != "probe" or argument.arg in around.parameters:
+            translator.arguments.add(argument.arg)
+        if argument.annotation is not None and ast.unparse(argument.annotation) == "Page":
+            translator.locals[argument.arg] = "struct page *"
     lines: list[str] = []
     left: list[ast.stmt] = []
     for index, node in enumerate(method.body):
         before = translator.noted()
         try:
-            if isinstance(method, ast.AsyncFunctionDef):
+            if not is_possible:
                 raise NoCounterpart
             lines += translator.statement(node)
         except NoCounterpart:
