@@ -6,7 +6,9 @@ import errno
 import mmap
 import os
 import platform
+import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -15,7 +17,7 @@ import pytest
 
 from mapdev.module import headers, load, lockdown, source, state
 from mapdev.module.command import main
-from mapdev.module.users import users
+from mapdev.module.users import User, users
 from mapdev.support.tools import UnavailableError
 
 
@@ -99,6 +101,44 @@ def test_who_has_it_open_and_mapped() -> None:
     assert "has /dev/zero open" in mine["open"]
     if os.geteuid() == 0:  # an ordinary user may not follow a mapping to its file
         assert f"process {os.getpid()}" in mine["mapped"]
+
+
+# Has a file open in a file system whose server never answers, in a mount namespace of its own.
+HUNG = """
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+def check(result): assert not result, os.strerror(ctypes.get_errno())
+check(libc.unshare(0x20000))  # CLONE_NEWNS
+check(libc.mount(None, b'/', None, 0x44000, None))  # MS_REC | MS_PRIVATE
+fuse = os.open('/dev/fuse', os.O_RDWR)
+options = f'fd={fuse},rootmode=40000,user_id=0,group_id=0'.encode()
+check(libc.mount(b'hung', sys.argv[1].encode(), b'fuse', 0, options))
+fd = os.open(sys.argv[1], os.O_PATH)
+zero = os.open('/dev/zero', os.O_RDONLY)
+print('ready', flush=True); sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not os.path.exists("/dev/fuse"),
+    reason="needs root and /dev/fuse",
+)
+def test_who_has_it_open_does_not_wait_for_servers_that_hang(tmp_path: Path) -> None:
+    device = os.stat("/dev/zero").st_rdev
+    numbers = {(os.major(device), os.minor(device))}
+    with subprocess.Popen(
+        [sys.executable, "-S", "-c", HUNG, str(tmp_path)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None and process.stdout.readline() == b"ready\n"
+        found: list[User] = []
+        look = threading.Thread(target=lambda: found.extend(users(numbers)), daemon=True)
+        look.start()
+        look.join(30)
+        is_waiting = look.is_alive()
+        process.kill()  # which ends the file system
+    assert not is_waiting
+    assert process.pid in {use.pid for use in found}
 
 
 def test_headers_that_are_missing() -> None:
