@@ -52,6 +52,7 @@ from mapdev.linux import (
     fixed_size_llseek,
     get_order,
     get_page,
+    lock_page,
     memory,
     page_address,
     pfn_to_page,
@@ -271,9 +272,10 @@ class Remote(Driver):
 
     def page_mkwrite(self, vmf: VmFault) -> int:
         """Note that a page is dirty, before its first store; one that has gone is to come again."""
-        if vmf.pgoff >> self.order not in self.pieces:
+        if vmf.page is None or vmf.pgoff >> self.order not in self.pieces:
             return VM_FAULT_NOPAGE
         self.dirty.add(vmf.pgoff)
+        lock_page(vmf.page)
         return VM_FAULT_LOCKED
 
     def read(self, file: File, count: int, pos: int) -> bytes:
