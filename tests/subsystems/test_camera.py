@@ -471,6 +471,41 @@ def test_a_slow_source_loses_nothing(add, save):
     assert [data[0] for data in frames_] == list(range(5))
 
 
+def test_a_source_that_blocks(add, start_client, caplog):
+    goes_on, is_asked = threading.Event(), threading.Event()
+
+    def frames(number):
+        if number == 1:
+            is_asked.set()
+            assert goes_on.wait(LIMIT)
+        return np.full((HEIGHT, WIDTH, 3), 10 + number, np.uint8)
+
+    camera = add(held=False, source=frames, rate=100, format="GREY")
+    process = start_client("""
+        fd = open_device(); maps = start(fd)
+        assert maps[dequeue(fd).index][0] == 10
+        print(flush=True); input()
+        off(fd)
+        print(flush=True); input()
+        for index in range(3): queue(fd, index)
+        on(fd)
+        for number in range(3):
+            b = dequeue(fd)
+            assert (b.sequence, maps[b.index][0]) == (number, 10 + number)
+    """)
+    process.stdout.readline()
+    assert is_asked.wait(LIMIT)
+    process.stdin.write("\n")
+    process.stdin.flush()
+    process.stdout.readline()
+    assert "its source has not returned, the stream ends without it" in caplog.text
+    caplog.clear()
+    goes_on.set()
+    finish(process)
+    assert not caplog.text, "nothing was given back twice"
+    assert camera.frames >= 3
+
+
 # --- nothing lost --------------------------------------------------------------------------------
 
 

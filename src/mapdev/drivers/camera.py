@@ -10,9 +10,10 @@ program has set.
 A test has the device in its hand: it holds the clock and steps it, loses pictures, sends broken
 ones, breaks the stream or pulls the camera out, and asks what programs have set.
 
-The thread holds no lock. Buffers go to it by `buf_queue` and back by `vb2_buffer_done`; settings of
-controls it finds as a whole, since each change makes a new `Adjustments`. What tests wait for is
-guarded by one condition.
+While it asks the source for a picture the thread holds no lock and no buffer, so that a source that
+never returns keeps nothing but the thread. Settings of controls it finds as a whole, since each
+change makes a new `Adjustments`. Whether a stream is current, and what tests wait for, is guarded
+by one condition.
 """
 
 from __future__ import annotations
@@ -29,7 +30,6 @@ from mapdev.linux import (
     Kthread,
     kthread_run,
     kthread_should_stop,
-    kthread_stop,
     schedule_timeout_interruptible,
 )
 from mapdev.linux.context import context, must_fail
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from mapdev.video.renderer import Renderer
 
 _WARM_UP = 0.1  # seconds until the first picture of a stream
+_PATIENCE = 2.0  # seconds that the end of a stream waits for the source
 _CONTROLS = {  # number, and least, most, step and default
     "brightness": (c.V4L2_CID_BRIGHTNESS, 0, 255, 1, 128),
     "contrast": (c.V4L2_CID_CONTRAST, 0, 255, 1, 128),
@@ -148,70 +149,72 @@ class Camera(V4l2Driver):
             self.frames, self.is_streaming = 0, True
             self._changed.notify_all()
         self.clock.start(modes.rate.denominator, modes.rate.numerator, _WARM_UP)
-        self._thread = kthread_run(self._run, None, "camera")
+        self._thread = kthread_run(self._run, self._renderer, "camera")
 
     def _stop(self, q: Vb2Queue) -> None:
         self.clock.stop()
-        if self._thread is not None:
-            kthread_stop(self._thread)
-        self._thread = None
-        self.node.give_back()
         with self._changed:
             self.is_streaming = False
             self._changed.notify_all()
+        if self._thread is not None and not self._thread.stop(_PATIENCE):
+            log.warning("camera: its source has not returned, the stream ends without it")
+        self._thread = None
+        self.node.give_back()
 
-    def _run(self, data: object) -> None:
+    def _run(self, renderer: Renderer) -> None:
         """Fill buffers, in a thread, until the clock is stopped or the source has ended."""
         from mapdev.video.sources import SourceError
 
         while (tick := self.clock.next_frame(lambda: bool(self.node.buffers))) is not None:
-            vb = self.node.take()
-            if vb is None:
+            if not self.node.buffers:
                 continue
+            state = VB2_BUF_STATE_DONE
             try:
-                self._fill(vb, tick)
-            except SourceError as error:
+                renderer.prepare(
+                    tick.number, float(tick.number / self.modes.rate), self.adjustments
+                )
+            except SourceError as error:  # it has no more, or what it gives is no picture
                 self._report(error)
-                self.node.buffers.insert(0, vb)
                 self.clock.taken(tick)
-                self._end()
+                self._end(renderer)
                 return
+            except Exception as error:
+                self._report(error)
+                state = VB2_BUF_STATE_ERROR
+            with self._changed:
+                if not self._is_current(renderer):
+                    return
+                self._fill(self.node.take(), tick, state)
+                self._changed.notify_all()
             self.clock.taken(tick)
 
-    def _end(self) -> None:
+    def _is_current(self, renderer: Renderer) -> bool:
+        """Whether a thread's stream still is; it may come back from its source late."""
+        return self.is_streaming and renderer is self._renderer
+
+    def _end(self, renderer: Renderer) -> None:
         """Have the stream fail once the program has fetched all pictures that there were."""
         queue = self.node.queue
         while queue.done_list and not kthread_should_stop():
             schedule_timeout_interruptible(HZ // 100)
-        vb2_queue_error(queue)
+        with self._changed:
+            if self._is_current(renderer):
+                vb2_queue_error(queue)
 
-    def _fill(self, vb: Any, tick: Tick) -> None:
-        """Draw a picture into a buffer and give it back.
-
-        :raises SourceError: the source has no more, or what it gives is no picture.
-        """
-        from mapdev.video.sources import SourceError
-
+    def _fill(self, vb: Any, tick: Tick, state: int) -> None:
+        """Write the picture that was prepared into a buffer and give it back."""
         assert self._renderer is not None
         planes = [vb2_plane_vaddr(vb, index) for index in range(vb.num_planes)]
-        state, lengths = VB2_BUF_STATE_DONE, [0] * len(planes)
-        seconds = float(tick.number / self.modes.rate)
-        try:
-            lengths = self._renderer.render(tick.number, seconds, self.adjustments, planes)
-        except SourceError:
-            raise
-        except Exception as error:
-            self._report(error)
-            state = VB2_BUF_STATE_ERROR
-        if self._failing and state == VB2_BUF_STATE_DONE:
-            self._failing -= 1
-            state, lengths = VB2_BUF_STATE_ERROR, [length // 2 for length in lengths]
+        lengths = [0] * len(planes)
+        if state == VB2_BUF_STATE_DONE:
+            lengths = self._renderer.copy(planes)
+            if self._failing:
+                self._failing -= 1
+                state, lengths = VB2_BUF_STATE_ERROR, [length // 2 for length in lengths]
         for index, length in enumerate(lengths):
             vb2_set_plane_payload(vb, index, length)
         vb.timestamp, vb.sequence, vb.field = tick.timestamp, tick.number, c.V4L2_FIELD_NONE
-        with self._changed:  # first: a program may end as soon as it has the picture
-            self.frames += 1
-            self._changed.notify_all()
+        self.frames += 1  # first: a program may end as soon as it has the picture
         vb2_buffer_done(vb, state)
 
     def _report(self, error: Exception) -> None:

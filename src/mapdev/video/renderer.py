@@ -7,7 +7,7 @@ it into the buffer, which had an older picture. A source that draws rows anew sa
 
 from __future__ import annotations
 
-from copy import copy
+import copy
 from typing import Any
 
 import numpy as np
@@ -61,6 +61,14 @@ class Renderer:
         :param buffers: the writable bytes of each plane
         :raises SourceError: the source gave no picture, or one that does not fit the buffer
         """
+        self.prepare(number, seconds, adjustments)
+        return self.copy(buffers)
+
+    def prepare(self, number: int, seconds: float, adjustments: Adjustments) -> None:
+        """Ask the source for a picture, and convert it; `copy` writes it.
+
+        :raises SourceError: the source gave no picture
+        """
         picture = self.source.picture(number, seconds, self.size)
         changed = picture.changed
         if adjustments != self._adjusted or (adjustments.moves_rows and changed != (0, 0)):
@@ -73,7 +81,13 @@ class Renderer:
         except BaseException:
             self._adjusted = None  # what is kept may be half of a picture
             raise
-        self._adjusted = copy(adjustments)
+        self._adjusted = copy.copy(adjustments)
+
+    def copy(self, buffers: list[Any]) -> list[int]:
+        """Write the picture that was prepared into a buffer; return the bytes in each plane.
+
+        :raises SourceError: it does not fit the buffer
+        """
         for kept, buffer in zip(self._kept, buffers, strict=True):
             if len(kept) > len(buffer):
                 raise SourceError(f"the picture has {len(kept)} bytes, the buffer {len(buffer)}")
