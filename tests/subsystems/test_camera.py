@@ -596,7 +596,10 @@ def test_compliance_of_a_running_camera(host, require_program):
         ["v4l2-compliance", "-d", "/dev/video0", "-s3"], text=True, timeout=patience(240),
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
-    assert "Failed: 0, Warnings: 0" in done.stdout, done.stdout
+    wrong = [line for line in done.stdout.split("\n") if "fail:" in line or "warn:" in line]
+    # If the machine has much else to do the program is late, and loses pictures.
+    wrong = [line for line in wrong if "got sequence number" not in line]
+    assert wrong == [] and "Failed: 0" in done.stdout, done.stdout
 
 
 def test_numpy_is_wanted_by_name(host, monkeypatch):
