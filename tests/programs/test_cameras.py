@@ -203,6 +203,20 @@ def test_gstreamer_jpeg(capture, require_program, tmp_path):
         assert frame_number(decode_jpeg((tmp_path / f"{number}.jpg").read_bytes())) == number
 
 
+def test_gstreamer_shows_on_the_screen(host, require_program):
+    require_program("gst-launch-1.0", "gstreamer1.0-tools gstreamer1.0-plugins-good")
+    screen = host.add("screen", "/dev/video0", rate=200)
+    done = host.run(
+        ["gst-launch-1.0", "-q", "videotestsrc", "num-buffers=3", "pattern=blue", "!",
+         "video/x-raw,format=RGB,width=320,height=240", "!",
+         "v4l2sink", "device=/dev/video0", "io-mode=mmap", "sync=false"],
+        capture_output=True, text=True, timeout=LIMIT,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert str(screen.modes).startswith("RGB3 320x240") and screen.shown >= 3
+    assert all((frame.pixels == (0, 0, 255)).all() for frame in screen.frames)
+
+
 def test_yavta(capture, require_program, tmp_path):
     require_program("yavta", "yavta")
     capture(
