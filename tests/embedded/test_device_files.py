@@ -208,3 +208,45 @@ def test_who_looks_at_the_descriptors_of_the_host(mapdev: EmbeddedHost, client: 
     assert found > 20
     """
     client(code)
+
+
+LOOKS = {
+    "stat": "os.stat(path)",
+    "lstat": "os.lstat(path)",
+    "access": "os.access(path, os.R_OK)",
+    "realpath": "os.path.realpath(path)",
+    "statvfs": "os.statvfs(path)",
+    "open": "os.close(os.open(path, os.O_PATH))",
+    "list": "os.listdir(path)",
+    "chdir": "os.chdir(path)",
+    "below": "os.stat(path + '/new')",
+    "make": "os.mkdir(path + '/new')",
+    "move": "os.rename('/dev/x', path + '/new')",
+    "link": "os.link('/dev/x', path + '/new')",
+}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_who_looks_at_the_mount_does_not_stop_the_host(
+    mapdev: EmbeddedHost, client: Client, look: str
+) -> None:
+    """As fuser does, which asks for the status of all descriptors of all processes."""
+    mapdev.add(Masked, "/dev/x")
+    found = client(
+        f"""
+        fd = os.open('/dev/x', os.O_RDWR)
+        links = []
+        for number in os.listdir('/proc/{os.getpid()}/fd'):
+            path = '/proc/{os.getpid()}/fd/' + number
+            try:
+                link = os.readlink(path)
+                if link == '/' or link.startswith('/mapdev'):
+                    links.append(link)
+                    {LOOKS[look]}
+            except OSError as error:
+                assert error.errno, error
+        print(*links)
+        os.stat('/dev/x')
+        """
+    )
+    assert "/" in found.split()

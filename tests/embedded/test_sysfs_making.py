@@ -1,7 +1,7 @@
 """Names that are made, linked, renamed and removed in /sys: the errno that a stock kernel gives.
 
-sysfs_making.tsv has the answers of Linux 6.18 to root and to another user, about the class mem's
-null. They are made again by running sysfs_making.py without mapdev.
+sysfs_making.tsv has the answers of Linux 6.12 and 6.18 to root and to another user, about the class
+mem's null. They are made again by running sysfs_making.py without mapdev.
 """
 
 from __future__ import annotations

@@ -160,17 +160,95 @@ def test_udevadm_monitor(mapdev: Any, sensor: Any, monitor: Any) -> None:
     assert "DEVNAME=/dev/sensor1\n" in found and "ID_SENSOR=1\n" in found
 
 
-def test_lsof_and_fuser(mapdev: Any, sensor: Any, require_program: Any) -> None:
-    lsof = require_program("lsof", "lsof")
-    holder = mapdev.popen(["sh", "-c", "exec 3</dev/sensor0; echo; read x"],
-                          stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # fmt: skip
+@pytest.fixture
+def holder(mapdev: Any, sensor: Any) -> Iterator[Any]:
+    """A program that has the node open."""
+    process = mapdev.popen(["sh", "-c", "exec 3</dev/sensor0; echo; read x"],
+                           stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # fmt: skip
     try:
-        holder.stdout.readline()
-        assert os.readlink(f"/proc/{holder.pid}/fd/3")
-        assert output(mapdev, "readlink", f"/proc/{holder.pid}/fd/3") == "/dev/sensor0\n"
-        assert "/dev/sensor0" in output(mapdev, lsof, "-w", "-p", holder.pid)
+        process.stdout.readline()
+        yield process
     finally:
-        holder.communicate(b"\n", timeout=TIMEOUT)
+        process.communicate(b"\n", timeout=TIMEOUT)
+
+
+def test_lsof(mapdev: Any, holder: Any, require_program: Any) -> None:
+    lsof = require_program("lsof", "lsof")
+    assert os.readlink(f"/proc/{holder.pid}/fd/3")
+    assert output(mapdev, "readlink", f"/proc/{holder.pid}/fd/3") == "/dev/sensor0\n"
+    assert "/dev/sensor0" in output(mapdev, lsof, "-w", "-p", holder.pid)
+
+
+def test_fuser(mapdev: Any, holder: Any, require_program: Any) -> None:
+    """It asks for the status of each descriptor of each process, the host's own ones too."""
+    fuser = require_program("fuser", "psmisc")
+    done = mapdev.run([fuser, "/dev/sensor0"], capture_output=True, text=True, timeout=TIMEOUT)
+    assert str(holder.pid) in done.stdout.split(), done.stderr
+
+
+def test_udevadm_trigger_and_settle(
+    mapdev: Any, sensor: Any, monitor: Any, require_program: Any
+) -> None:
+    """Without udev's daemon settle has nothing to wait for; trigger's uevents come."""
+    heard = monitor("--udev", "-s", "sensor")
+    at = "/sys/devices/virtual/sensor/sensor0"
+    assert output(mapdev, "udevadm", "trigger", "-v", "-c", "change", "-s", "sensor") == f"{at}\n"
+    assert f" change   {at[4:]} (sensor)" in heard.stdout.readline()
+    # It waits for the event that it has caused.
+    options = ["--settle", "-c", "bind", "--name-match=/dev/sensor0"]
+    output(mapdev, "udevadm", "trigger", *options)
+    assert f" bind     {at[4:]} (sensor)" in heard.stdout.readline()
+    output(mapdev, "udevadm", "settle", "--timeout=20", "--exit-if-exists=/dev/sensor0")
+    output(mapdev, "udevadm", "settle", "--timeout=20")
+
+
+GO = """
+package main
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+func main() {
+	err := filepath.WalkDir("/sys/class", func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && filepath.Dir(path) == "/sys/class/sensor" {
+			real, wrong := filepath.EvalSymlinks(path)
+			temp, worse := os.ReadFile(path + "/temp")
+			fmt.Println(real, entry.Type() == fs.ModeSymlink, string(temp[:2]), wrong, worse)
+		}
+		return err
+	})
+	names, wrong := filepath.Glob("/dev/sensor*[0-9]")
+	fmt.Println(err, names, wrong)
+	os.Chdir("/sys/class/sensor")
+	fmt.Println(os.Getwd())
+}
+"""
+
+
+def test_a_static_program_in_go_walks_the_classes(
+    mapdev: Any, sensor: Any, require_program: Any, tmp_path: Any
+) -> None:
+    go = require_program("go", "golang-go")
+    (tmp_path / "walk.go").write_text(GO)
+    environment = os.environ | {"CGO_ENABLED": "0", "GOCACHE": str(tmp_path / "cache")}
+    subprocess.run([go, "build", "-o", "walk", "walk.go"], cwd=tmp_path, env=environment,
+                   check=True, timeout=TIMEOUT)  # fmt: skip
+    assert b"ld-linux" not in (tmp_path / "walk").read_bytes()
+    assert output(mapdev, tmp_path / "walk") == (
+        "/sys/devices/virtual/sensor/sensor0 true 21 <nil> <nil>\n"
+        "<nil> [/dev/sensor0] <nil>\n/sys/class/sensor <nil>\n"
+    )
+
+
+def test_a_static_program_in_c_looks_everywhere(
+    mapdev: Any, sensor: Any, build_client: Any
+) -> None:
+    """opendir, seekdir, glob, nftw, fts, realpath and the like of the C library, linked in."""
+    assert output(mapdev, build_client("look")) == "done\n"
 
 
 def test_inotifywait(mapdev: Any, sensor: Any, require_program: Any) -> None:

@@ -120,27 +120,38 @@ def _look(kernel: Subsystems, call: Call, which: int = 0) -> _Entry | None:
     text = kernel.paths.read(call.tid, call.args[path])
     if not text:
         return None
+    above, name, has_slash = _split(text)
+    found = kernel.paths.find(call.tid, directory_of(call, directory), above, listed=True)
+    if found is not None and found.directory is not None:
+        return _in_tree(kernel, found, found.directory, name, has_slash)
+    if found is None:
+        return None
+    if not stat.S_ISDIR(found.device.inode.i_mode):
+        raise _error(errno.ENOTDIR)
+    return _real(found.device, found.path, name, has_slash, True)
+
+
+def _look_outside(kernel: Subsystems, call: Call, which: int) -> _Entry:
+    """Return the last place of a path that has nothing to do with us, for a call that has.
+
+    :raises OSError: what the kernel would say of its directory.
+    """
+    directory, path = BY_NUMBER[call.nr].paths[which]
+    text = kernel.paths.read(call.tid, call.args[path])
+    if not text:
+        raise _error(errno.EFAULT if text is None else errno.ENOENT)
+    above, name, has_slash = _split(text)
+    real = kernel.paths.reach(call.tid, directory_of(call, directory), above)
+    described = Device.of_status(os.stat(f"{real}/."), os.path.realpath(real))
+    return _real(described, real, name, has_slash, False)
+
+
+def _split(text: str) -> tuple[str, str, bool]:
+    """Return the path of the directory, the last name, and whether a slash is behind that."""
     stripped = text.rstrip("/")
     above, _, name = stripped.rpartition("/")
     above = above + "/" if "/" in stripped else "/" if not stripped else "."
-    dirfd = directory_of(call, directory)
-    found = kernel.paths.find(call.tid, dirfd, above, listed=True)
-    has_slash = len(stripped) < len(text)
-    if found is not None and found.directory is not None:
-        return _in_tree(kernel, found, found.directory, name, has_slash)
-    if found is not None and not stat.S_ISDIR(found.device.inode.i_mode):
-        raise _error(errno.ENOTDIR)
-    real = found.path if found is not None else kernel.paths.reach(call.tid, dirfd, above)
-    try:
-        status = os.stat(real)
-    except OSError:
-        if found is None:
-            return None  # the kernel says the same, or it knows better
-        raise
-    if not stat.S_ISDIR(status.st_mode):
-        raise _error(errno.ENOTDIR)
-    described = Device.of_status(status, os.path.realpath(real))
-    return _real(described, real, name, has_slash, found is not None)
+    return above, name, len(stripped) < len(text)
 
 
 def _in_tree(
@@ -258,7 +269,7 @@ def _do_link(kernel: Subsystems, call: Call) -> Result:
     if isinstance(new, OSError):
         raise new
     if new is None:
-        return PASS_ON  # ENOENT or EFAULT
+        new = _look_outside(kernel, call, 1)
     if not new.mode and new.mount == os.stat("/proc").st_dev:
         raise _error(errno.ENOENT)  # it knows no names but its own
     if new.name in _SPECIAL or new.mode:
@@ -321,11 +332,12 @@ def _do_rename(kernel: Subsystems, call: Call) -> Result:
     exchanges = flags & RENAME_EXCHANGE
     if exchanges and flags & (RENAME_NOREPLACE | RENAME_WHITEOUT):
         raise _error(errno.EINVAL)
-    for place in (old, new):
-        if isinstance(place, OSError):
-            raise place
-    if not isinstance(old, _Entry) or not isinstance(new, _Entry):
-        return PASS_ON  # ENOENT or EFAULT
+    if isinstance(old, OSError):
+        raise old
+    old = old or _look_outside(kernel, call, 0)
+    if isinstance(new, OSError):
+        raise new
+    new = new or _look_outside(kernel, call, 1)
     if old.mount != new.mount:
         raise _error(errno.EXDEV)
     if old.name in _SPECIAL:

@@ -295,8 +295,14 @@ class Paths:
         return _Walk(found, at, leaves)
 
     def _refuse_memory(self, path: str) -> None:
-        """Refuse a link in /proc (fd, map_files) to the file behind all mappings."""
+        """Refuse a link in /proc (fd, map_files) to the file behind all mappings.
+
+        Only what the link says to be a memfd is followed: our own FUSE mount, to which a descriptor
+        of this process leads, would wait for us.
+        """
         try:
+            if not os.readlink(path).startswith("/memfd:"):
+                return
             status = os.stat(path)
         except OSError:
             return
