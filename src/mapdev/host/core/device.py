@@ -37,10 +37,12 @@ class Device:
     :ivar inode: what `Driver.open` and `Driver.release` get.
     :ivar is_gone: it was removed: operations fail with ENODEV.
     :ivar open_files: how many files of it were opened and not released.
+    :ivar times: of the last access, change of content and change of its status, in nanoseconds;
+        all are those of its making, until a program sets them.
     :ivar owner: the driver as which its operations run, to whom belongs what they allocate.
     """
 
-    __slots__ = ("driver", "has", "inode", "is_gone", "made", "node", "open_files", "owner")
+    __slots__ = ("driver", "has", "inode", "is_gone", "node", "open_files", "owner", "times")
 
     def __init__(self, driver: Driver, node: str, minor: int) -> None:
         self.driver = driver
@@ -49,7 +51,7 @@ class Device:
         self.open_files = 0
         self.has = frozenset(filter(driver.has, _OPERATIONS))
         self.node = node
-        self.made = time.time_ns()
+        self.times = (time.time_ns(),) * 3
         self.inode = Inode(
             i_ino=next(_inode_numbers),
             i_mode=0o020000 | driver.mode,
@@ -69,7 +71,7 @@ class Device:
         device.owner = owner or driver
         device.has = frozenset(filter(driver.has, _OPERATIONS))
         device.node = node.path
-        device.made = time.time_ns()
+        device.times = (time.time_ns(),) * 3
         device.inode = Inode(0, node.mode, node.ino, node.uid, node.gid)
         device.inode.i_size = node.size
         device.inode.i_private = node
@@ -81,6 +83,7 @@ class Device:
         device = cls(Driver(), path, 0)
         device.inode = Inode(0, status.st_mode, status.st_ino, status.st_uid, status.st_gid)
         device.inode.i_private = status
+        device.times = status.st_atime_ns, status.st_mtime_ns, status.st_ctime_ns
         return device
 
     @property

@@ -123,6 +123,15 @@ def has_capability(tid: int, number: int) -> bool:
     return bool(text and int(_field(text, b"CapEff:"), 16) >> number & 1)
 
 
+def groups(tid: int) -> set[int]:
+    """Return the groups of thread `tid`: the one that its files get, and the others."""
+    text = _status(tid)
+    if not text:
+        return set()
+    own = _field(text, b"Gid:").split()[3]
+    return {int(number) for number in (own, *_field(text, b"Groups:").split())}
+
+
 def yama_forbids() -> str:
     """Return why Yama keeps this process from its own children, "" when it does not.
 

@@ -1,29 +1,36 @@
 """Calls that set mode, owner and times of a node, or read and set extended attributes of it.
 
-A node is there for as long as its host, as its host made it: nobody can change it. What sets an
-attribute to what it is succeeds.
+Mode, owner and times last as long as the node. It is up to them who may open it from then on.
 
 Source: fs/open.c, fs/attr.c, fs/utimes.c, fs/xattr.c
-Fidelity: mode and owner can't be changed (EPERM); times can be set, and stay what they are;
-attributes of the trusted and security kinds can't be stored (EPERM).
+Fidelity: attributes of the trusted and security kinds can't be stored (EPERM).
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import stat
 import struct
+import time
 from collections.abc import Callable
 
 from mapdev.host.core.device import Device
 from mapdev.host.embedded.calls.meaning import find_checked
 from mapdev.host.embedded.calls.verdict import PASS_ON, Handler, Result
 from mapdev.host.embedded.files.node import W_OK, may_access, owns
-from mapdev.host.embedded.processes import has_capability
+from mapdev.host.embedded.processes import groups, has_capability
 from mapdev.host.embedded.subsystems import Subsystems
 from mapdev.host.embedded.syscalls.notify import Call
 from mapdev.host.embedded.syscalls.table import BY_NUMBER
-from mapdev.host.numbers import AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW, CAP_SYS_ADMIN, UINT_MAX
+from mapdev.host.numbers import (
+    AT_EMPTY_PATH,
+    AT_SYMLINK_NOFOLLOW,
+    CAP_CHOWN,
+    CAP_FSETID,
+    CAP_SYS_ADMIN,
+    UINT_MAX,
+)
 
 _MODE_BITS = 0o7777
 _TIMES = {
@@ -79,54 +86,100 @@ def _is_in_sysfs(device: Device) -> bool:
     return device.node.startswith("/sys/")
 
 
+def _is_real(device: Device) -> bool:
+    """Say whether it is a real file, which the kernel can't reach: that is left as it is."""
+    return isinstance(device.inode.i_private, os.stat_result)
+
+
 def _chmod(mode: int) -> Change:
+    """Set the mode at argument `mode`.
+
+    Source: fs/attr.c (setattr_prepare, setattr_copy)
+    """
+
     def change(kernel: Subsystems, call: Call, device: Device) -> int:
-        if _is_in_sysfs(device) and owns(device, call.tid):
-            inode = device.inode
-            inode.i_mode = inode.i_mode & ~_MODE_BITS | call.args[mode] & _MODE_BITS
-            return 0
-        same = not (call.args[mode] ^ device.inode.i_mode) & _MODE_BITS
-        if not (same and owns(device, call.tid)):
+        if _is_real(device) or not owns(device, call.tid):
             raise _error(errno.EPERM)
+        inode, bits = device.inode, call.args[mode] & _MODE_BITS
+        if bits & stat.S_ISGID and not (
+            inode.i_gid in groups(call.tid) or has_capability(call.tid, CAP_FSETID)
+        ):
+            bits &= ~stat.S_ISGID
+        inode.i_mode = inode.i_mode & ~_MODE_BITS | bits
+        _touch(device)
         return 0
 
     return change
 
 
 def _chown(owner: int) -> Change:
+    """Set owner and group, at argument `owner` and the next.
+
+    Source: fs/open.c (chown_common), fs/attr.c (chown_ok, chgrp_ok)
+    """
+
     def change(kernel: Subsystems, call: Call, device: Device) -> int:
         uid, gid = (number & UINT_MAX for number in call.args[owner : owner + 2])
-        inode = device.inode
-        if _is_in_sysfs(device) and os.stat(f"/proc/{call.tid}").st_uid == 0:
-            inode.i_uid = inode.i_uid if uid == UINT_MAX else uid
-            inode.i_gid = inode.i_gid if gid == UINT_MAX else gid
-            return 0
-        same = uid in (UINT_MAX, inode.i_uid) and gid in (UINT_MAX, inode.i_gid)
-        if not (same and (uid == gid == UINT_MAX or owns(device, call.tid))):
+        inode, tid = device.inode, call.tid
+        is_owner = os.stat(f"/proc/{tid}").st_uid == inode.i_uid
+        may_set_uid = uid == UINT_MAX or (is_owner and uid == inode.i_uid)
+        may_set_gid = gid == UINT_MAX or (is_owner and (gid == inode.i_gid or gid in groups(tid)))
+        may_set = may_set_uid and may_set_gid
+        if _is_real(device) or not (may_set or has_capability(tid, CAP_CHOWN)):
             raise _error(errno.EPERM)
+        inode.i_uid = inode.i_uid if uid == UINT_MAX else uid
+        inode.i_gid = inode.i_gid if gid == UINT_MAX else gid
+        if not stat.S_ISDIR(inode.i_mode):
+            both = stat.S_ISGID | stat.S_IXGRP
+            gone = stat.S_ISGID if inode.i_mode & both == both else 0
+            inode.i_mode &= ~(stat.S_ISUID | gone)
+        _touch(device)
         return 0
 
     return change
 
 
+def _touch(device: Device) -> None:
+    """Note that mode, owner or times were set now."""
+    device.times = (*device.times[:2], time.time_ns())
+
+
 def _set_times(times: int) -> Change:
-    """Check times, at argument `times`, and the permission to set them."""
+    """Set the times at argument `times`, if the caller may."""
 
     def change(kernel: Subsystems, call: Call, device: Device) -> int:
         name, address = BY_NUMBER[call.nr].name, call.args[times]
-        if not address:
-            if not (owns(device, call.tid) or may_access(device, call.tid, W_OK)):
-                raise _error(errno.EACCES)
-            return 0
-        layout = _TIMES[name]
-        parts = layout.unpack(call.read_user(address, layout.size))[1::2]
+        now = time.time_ns()
+        parts = [_NOW, _NOW]
+        seconds = [0, 0]
+        if address:
+            layout = _TIMES[name]
+            numbers = layout.unpack(call.read_user(address, layout.size))
+            if name == "utime":
+                seconds, parts = list(numbers), [0, 0]
+            else:
+                seconds, parts = list(numbers[::2]), list(numbers[1::2])
         if name == "utimensat":
             if not all(0 <= part < _SECOND or part in (_NOW, _OMIT) for part in parts):
                 raise _error(errno.EINVAL)
-        elif name != "utime" and not all(0 <= part < 1_000_000 for part in parts):
-            raise _error(errno.EINVAL)
-        if not owns(device, call.tid):
+        elif address and name != "utime":
+            if not all(0 <= part < 1_000_000 for part in parts):
+                raise _error(errno.EINVAL)
+            parts = [part * 1000 for part in parts]
+        if parts == [_OMIT, _OMIT]:
+            return 0
+        may = owns(device, call.tid) and not _is_real(device)
+        if parts == [_NOW, _NOW]:
+            if not (may or may_access(device, call.tid, W_OK)):
+                raise _error(errno.EACCES)
+        elif not may:
             raise _error(errno.EPERM)
+        values = (
+            old if part == _OMIT else now if part == _NOW else second * _SECOND + part
+            for old, second, part in zip(device.times, seconds, parts, strict=False)
+        )
+        accessed, modified = values
+        device.times = accessed, modified, now
         return 0
 
     return change

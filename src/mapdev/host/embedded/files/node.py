@@ -53,7 +53,7 @@ def pack_stat(device: Device) -> bytes:
     size, links = _size_and_links(device)
     packed: bytes = ARCH.pack_stat(
         _filesystem_of(device), inode.i_ino, inode.i_mode, inode.i_uid, inode.i_gid,
-        os.makedev(imajor(inode), iminor(inode)), (device.made, device.made, device.made),
+        os.makedev(imajor(inode), iminor(inode)), device.times,
         size, links,
     )  # fmt: skip
     return packed
@@ -71,7 +71,7 @@ def _pack_real(status: os.stat_result) -> bytes:
 def pack_statx(device: Device) -> bytes:
     """Return the node's ``struct statx``, the basic fields filled in."""
     inode = device.inode
-    time = (*divmod(device.made, 1_000_000_000), 0)
+    accessed, modified, changed = ((*divmod(ns, 1_000_000_000), 0) for ns in device.times)
     status = inode.i_private
     if isinstance(status, os.stat_result):
         dev, size, links = status.st_dev, status.st_size, status.st_nlink
@@ -80,8 +80,8 @@ def pack_statx(device: Device) -> bytes:
         size, links = _size_and_links(device)
     packed = _STATX.pack(
         _STATX_BASIC_STATS, _BLOCK_SIZE, 0, links, inode.i_uid, inode.i_gid, inode.i_mode, 0,
-        inode.i_ino, size, 0, 0, *time, *(0, 0, 0), *time, *time, imajor(inode), iminor(inode),
-        os.major(dev), os.minor(dev),
+        inode.i_ino, size, 0, 0, *accessed, *(0, 0, 0), *changed, *modified, imajor(inode),
+        iminor(inode), os.major(dev), os.minor(dev),
     )  # fmt: skip
     return packed.ljust(_STATX_SIZE, b"\0")
 
