@@ -17,7 +17,9 @@ from mapdev.linux import (
     KOBJ_CHANGE,
     MISC_DYNAMIC_MINOR,
     MKDEV,
+    Attribute,
     AttributeGroup,
+    BinAttribute,
     BusType,
     Cdev,
     Class,
@@ -378,3 +380,13 @@ def test_drvdata() -> None:
     dev = Device()
     dev_set_drvdata(dev, 5)
     assert dev_get_drvdata(dev) == 5
+
+
+def test_functions_of_attributes_are_not_async() -> None:
+    async def show(dev: Device, attr: Attribute) -> str:
+        return ""
+
+    with pytest.raises(TypeError, match="the attribute temp: show can't be async"):
+        Attribute("temp", 0o444, show)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="the attribute raw: read can't be async"):
+        BinAttribute("raw", 0o444, 4, read=show)

@@ -168,6 +168,8 @@ class KernfsRoot:
             watcher(node, False)  # while its path is still known
         del node.parent.children[node.name]
         node.is_active = False
+        if node.is_directory:
+            node.priv = None  # who is in it still keeps the name only
 
     def prune(self, node: KernfsNode | None) -> None:
         """Take a node out, and the directories above that were there for it alone."""

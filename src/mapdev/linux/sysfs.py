@@ -32,6 +32,19 @@ Show = Callable[..., str | bytes]
 Store = Callable[..., int | None]
 
 
+_CO_COROUTINE = 0x80
+
+
+def _check_not_async(name: str, **functions: Any) -> None:
+    for what, function in functions.items():
+        flags = getattr(getattr(function, "__code__", None), "co_flags", 0)
+        if flags & _CO_COROUTINE:
+            raise TypeError(
+                f"the attribute {name}: {what} can't be async: an attribute waits by "
+                "wait_event_interruptible only"
+            )
+
+
 class Attribute:
     """A text file of a kobject: ``struct device_attribute`` and relatives.
 
@@ -53,6 +66,7 @@ class Attribute:
 
         :param mode: its permissions
         """
+        _check_not_async(name, show=show, store=store)
         self.name = name
         self.mode = mode
         self.show = show
@@ -95,6 +109,7 @@ class BinAttribute:
 
         :param mode: its permissions
         """
+        _check_not_async(name, read=read, write=write, mmap=mmap)
         self.name = name
         self.mode = mode
         self.size = size

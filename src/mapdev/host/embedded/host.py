@@ -12,6 +12,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mapdev.driver import parse_size
@@ -166,6 +167,7 @@ class EmbeddedHost(Host):
         )
         self._udev = Udev(self.machine.device_tree, self.subsystems.uevents.deliver)
         self._server = Server(self.subsystems, jobs, waiting, watcher, listeners)
+        self.machine.device_tree.root.watchers.append(self._name_changed)
         if prepare:
             self.machine.leases.begin()
             self.subsystems.files.begin()
@@ -210,6 +212,11 @@ class EmbeddedHost(Host):
         root.prune(root.find(device.node))
         device.is_gone = True
         self._server.jobs.submit(lambda: self._hang_up(device))
+
+    def _name_changed(self, node: KernfsNode, is_new: bool) -> None:
+        """End the calls that wait in the functions of an attribute that goes."""
+        if not is_new and node.host is not None and node.host.open_files:
+            self._server.jobs.submit(partial(self._server.waiting.device_gone, node.host))
 
     def _hang_up(self, device: Device) -> None:
         self._server.waiting.device_gone(device)

@@ -82,8 +82,9 @@ class Frames:
         self.buddy = Buddy(1, nr_frames)
         self.singles = SingleFrames(self.buddy)
         self.nr_held = 0
-        # Owners are numbered for the map. A number is never used again: owners are few.
-        self.owners: list[Owner] = []
+        # Owners are numbered for the map. A number is never used again, since frames that are held
+        # back keep it.
+        self.owners: list[Owner | None] = []
         self.owner_numbers: dict[Owner, int] = {}
         self._by_owner: list[dict[int, bool]] = []  # heads of what _PARTS doesn't list
 
@@ -115,6 +116,12 @@ class Frames:
             self.owners.append(owner)
             self._by_owner.append({})
         return number
+
+    def forget_owner(self, owner: Owner) -> None:
+        """Let go of an owner that has no frames any more."""
+        number = self.owner_numbers.pop(owner, None)
+        if number is not None:
+            self.owners[number] = None
 
     def owned_by(self, owner: Owner) -> list[int]:
         """Give the heads of an owner's allocations, apart from those inside vmalloc and slab."""

@@ -323,4 +323,5 @@ class PhysicalMemory:
                 self._slab.free(allocation.addr - self._store.base)
         # The rest, with what vmalloc and slab gave up but somebody still refers to.
         self._frames.drop(self._frames.owned_by(owner), all_references=True)
+        self._frames.forget_owner(owner)
         return found
