@@ -55,7 +55,7 @@ class Shadows:
         self._watcher = watcher
         self._base = ""
         self._paths: dict[KernfsNode, str] = {}
-        self._files: dict[KernfsNode, int] = {}  # of attributes, to write to
+        self._files: dict[KernfsNode, int] = {}  # to read and write, told to no directory
         self._watched: set[KernfsNode] = set()
         self.opened: dict[CoreFile, int] = {}
         self._real: dict[KernfsNode, int] = {}  # inotify instances of ours
@@ -84,12 +84,8 @@ class Shadows:
         """Return the path of the file of a name that is no directory."""
         if node not in self._paths:
             path = self._paths[node] = f"{self._place()}/{node.ino}"
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fd = self._files[node] = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             os.write(fd, b"\0")
-            if stat.S_ISREG(node.mode):
-                self._files[node] = fd
-            else:
-                os.close(fd)
         return self._paths[node]
 
     # --- what clients do with it ------------------------------------------------------------
@@ -117,12 +113,22 @@ class Shadows:
     def accessed(self, open_file: CoreFile) -> None:
         """Know that a client has read from a file."""
         if open_file in self.opened:
-            os.pread(self.opened[open_file], 1, 0)
+            os.pread(self._touched(open_file), 1, 0)
 
     def modified(self, open_file: CoreFile) -> None:
         """Know that a client has written to a file."""
         if open_file in self.opened:
-            os.pwrite(self.opened[open_file], b"\0", 0)
+            os.pwrite(self._touched(open_file), b"\0", 0)
+
+    def _touched(self, open_file: CoreFile) -> int:
+        """Return the descriptor by which a read or a write is told.
+
+        Of a device who watches its directory is not told (fsnotify_file), of an attribute he is.
+        """
+        node = self._overlay.nodes.get(open_file.device.node)
+        if node is not None and node in self._files and not stat.S_ISREG(node.mode):
+            return self._files[node]
+        return self.opened[open_file]
 
     def changed(self, device: Device) -> None:
         """Know that mode, owner or times of a name were set."""
