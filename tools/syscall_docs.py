@@ -126,7 +126,7 @@ def when(call: Syscall) -> str:
     """Say when the filter hands `call` over."""
     text = PROGRAMS[call.name] if call.when == "program" else WHEN[call.when]
     if call.of_gate:
-        return f"{text}, with `--preload`"
+        return f"{text}, with [the gate](how-it-works.md#the-gate)"
     return f"{text}, where the host shows more than nodes" if call.of_tree else text
 
 

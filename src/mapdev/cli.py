@@ -153,9 +153,9 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         "the drivers that -d puts there. `mapdev record-tree` writes such a file",
     )  # fmt: skip
     parser.add_argument(
-        "--preload", action=argparse.BooleanOptionalAction, default=False,
+        "--preload", action=argparse.BooleanOptionalAction, default=True,
         help="have programs pass on calls that concern no device themselves, by code that is put "
-        "into them: much faster for programs that look at many files (default: no)",
+        "into them: much faster for programs that look at many files (default: yes)",
     )  # fmt: skip
     parser.add_argument("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     parser.set_defaults(function=_run)

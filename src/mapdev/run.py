@@ -48,7 +48,7 @@ def run(
     record: str | None = None,
     web: bool = False,
     trees: Sequence[str] = (),
-    preload: bool = False,
+    preload: bool = True,
 ) -> int:
     """Run `command` with `devices` and return the exit status of ``mapdev run``.
 

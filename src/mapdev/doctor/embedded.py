@@ -157,7 +157,7 @@ def _gate() -> Finding:
     if images < _LIBC_AND_LOADER:
         return Finding("gate", None, "programs hand over each call with a path: their C library "
                        "could not be redirected")  # fmt: skip
-    return Finding("gate", True, f"with --preload, {gate.description(True)}")
+    return Finding("gate", True, gate.description(True))
 
 
 def _works() -> Finding:

@@ -76,8 +76,8 @@ class EmbeddedHost(Host):
     :param hotplug: programs may look for class devices before the first is there. If not, those
         that were started before it miss its uevents, getcwd in its directories and the like.
     :param preload: have clients pass on calls that concern no device themselves, where that is
-        possible: see `mapdev.host.embedded.syscalls.gate`. Programs that look at many files are
-        much faster then.
+        possible: see `mapdev.host.embedded.syscalls.gate`. Without it, programs that look at many
+        files are much slower.
     :raises OSError: there is not enough memory or there are not enough descriptors.
     """
 
@@ -89,7 +89,7 @@ class EmbeddedHost(Host):
         prepare: bool = True,
         timeout: float | None = None,
         hotplug: bool = False,
-        preload: bool = False,
+        preload: bool = True,
     ) -> None:
         self._hotplug = hotplug
         super().__init__(timeout, verbose=trace is not None)

@@ -58,7 +58,7 @@ def why_not() -> str:
 
 def description(is_wanted: bool) -> str:
     """Return a line for the user: whether the gate is in use, and if not, why."""
-    why = why_not() if is_wanted else "without --preload"
+    why = why_not() if is_wanted else "with --no-preload"
     if not why:
         return "programs pass on calls of no device themselves"
     return f"each call with a path is handed over: {why}"
