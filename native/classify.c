@@ -109,11 +109,11 @@ static enum verdict classify_path(const struct rules *rules, const struct state 
 	} else if (!size || is_dots || has_bits) {
 		return PASS_ON;
 	}
-	if (path[0] == '/' && !state->roots_differ)
-		return is_link(path) ? HAND_OVER : PASS_ON;
+	if (state->may_wait || state->roots_differ)
+		return HAND_OVER;	/* to look whether it is a link might be to wait */
 	if (path[0] == '/')
-		snprintf(reach, sizeof(reach), "/proc/%u/root%s", tid, path);
-	else if (check->fd_at == ZERO || fd == (uint32_t)AT_FDCWD)
+		return is_link(path) ? HAND_OVER : PASS_ON;
+	if (check->fd_at == ZERO || fd == (uint32_t)AT_FDCWD)
 		snprintf(reach, sizeof(reach), "/proc/%u/cwd/%s", tid, path);
 	else
 		snprintf(reach, sizeof(reach), "/proc/%u/fd/%u/%s", tid, fd, path);

@@ -35,7 +35,7 @@
 #include <sys/epoll.h>
 
 /* Raised when C and Python have to change together; mapdev.host.embedded.native compares it. */
-#define MAPDEV_NATIVE_VERSION 3
+#define MAPDEV_NATIVE_VERSION 4
 
 /* --- names.c --------------------------------------------------------------------------------- */
 
@@ -103,6 +103,7 @@ struct state {
 	bool has_spaces;
 	bool roots_differ;
 	bool has_visitors;	/* a relative path may start from a directory of the host's */
+	bool may_wait;		/* for who serves a file system that a path leads to */
 	bool has_files;
 };
 

@@ -94,9 +94,9 @@ static int copy_listeners(struct quick *self)
 
 static int state_from(struct quick *self, PyObject *const *args, struct state *state)
 {
-	int flags[4];
+	int flags[5];
 
-	for (int i = 0; i < 4; i++) {
+	for (int i = 0; i < 5; i++) {
 		flags[i] = PyObject_IsTrue(args[i]);
 		if (flags[i] < 0)
 			return -1;
@@ -105,6 +105,7 @@ static int state_from(struct quick *self, PyObject *const *args, struct state *s
 	state->has_spaces = flags[1];
 	state->roots_differ = flags[2];
 	state->has_visitors = flags[3];
+	state->may_wait = flags[4];
 	state->has_files = PyDict_Size(self->links);
 	return 0;
 }
@@ -151,8 +152,8 @@ static PyObject *quick_wait(PyObject *object, PyObject *const *args, Py_ssize_t 
 	struct wait wait = { .due = INFINITY };
 	PyObject *result;
 
-	if (count != 5)
-		return PyErr_Format(PyExc_TypeError, "wait takes 5 arguments");
+	if (count != 6)
+		return PyErr_Format(PyExc_TypeError, "wait takes 6 arguments");
 	if (args[0] != Py_None) {
 		wait.due = PyFloat_AsDouble(args[0]);
 		if (wait.due == -1 && PyErr_Occurred())
@@ -197,8 +198,8 @@ static PyObject *quick_is_foreign(PyObject *object, PyObject *const *args, Py_ss
 	Py_ssize_t size;
 	int known = 0;
 
-	if (count != 5)
-		return PyErr_Format(PyExc_TypeError, "is_foreign takes 5 arguments");
+	if (count != 6)
+		return PyErr_Format(PyExc_TypeError, "is_foreign takes 6 arguments");
 	if (PyBytes_AsStringAndSize(args[0], &bytes, &size) ||
 	    state_from(self, args + 1, &state))
 		return NULL;
@@ -350,7 +351,7 @@ static PyObject *quick_new(PyTypeObject *type, PyObject *args, PyObject *keyword
 
 static PyMethodDef methods[] = {
 	{ "wait", (PyCFunction)(void (*)(void))quick_wait, METH_FASTCALL,
-	  "wait(due, needs_all_calls, has_spaces, roots_differ, has_visitors): wait for anything but calls that\n"
+	  "wait(due, needs_all_calls, has_spaces, roots_differ, has_visitors, may_wait): wait for anything but calls that\n"
 	  "concern no device; give (events, None), or ([event], call) for a call that was taken." },
 	{ "use", quick_use, METH_O, "use(gate): redirect calls of clients to it." },
 	{ "is_foreign", (PyCFunction)(void (*)(void))quick_is_foreign, METH_FASTCALL,

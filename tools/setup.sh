@@ -15,7 +15,7 @@ test_packages=("${demo_packages[@]}" stress-ng sparse gcc libc6-dev python3-dev
     gcc-aarch64-linux-gnu libc6-dev-arm64-cross make debian-archive-keyring golang-go libuv1-dev
     clang libclang-rt-dev valgrind gdb strace ltrace chromium tree udev lsof
     inotify-tools v4l-utils yavta fswebcam gstreamer1.0-tools gstreamer1.0-plugins-base
-    gstreamer1.0-plugins-good psmisc)
+    gstreamer1.0-plugins-good psmisc bindfs)
 qemu_packages=(qemu-system-x86 qemu-system-arm)
 qemu_oldest=1:8 # under 7.2, which Debian 12 has, Linux 6.12 crashes at random
 environment_packages=(debootstrap runc)

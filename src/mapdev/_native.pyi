@@ -54,6 +54,7 @@ class Quick:
         has_spaces: bool,
         roots_differ: bool,
         has_visitors: bool,
+        may_wait: bool,
         /,
     ) -> tuple[list[tuple[int, int]], tuple[int, ...] | None]: ...
     def is_foreign(
@@ -63,6 +64,7 @@ class Quick:
         has_spaces: bool,
         roots_differ: bool,
         has_visitors: bool,
+        may_wait: bool,
         /,
     ) -> bool: ...
 

@@ -81,8 +81,9 @@ class World:
         self.tree = KernfsRoot()
         self.overlay = Overlay(self.tree, nothing)
         self.visitors: Any = SimpleNamespace(has_visitors=False)
+        self.lookups: Any = SimpleNamespace(may_wait=False)
         self.paths = Paths(
-            nothing, nothing, libc.read_memory, nothing, self.overlay, self.visitors
+            nothing, nothing, libc.read_memory, nothing, self.overlay, self.visitors, self.lookups
         )  # fmt: skip
         kernel: Any = SimpleNamespace(
             spaces=self.spaces, paths=self.paths, descriptors=SimpleNamespace(base=BASE),
@@ -167,12 +168,12 @@ arguments = st.one_of(
     before_the_hole=st.one_of(st.just(0), st.integers(0, 700)),
     args=st.lists(arguments, min_size=6, max_size=6),
     spaces=st.integers(0, 2), needs_all=st.sampled_from([False] * 9 + [True]),
-    roots_differ=st.booleans(), is_open=st.booleans(), visitors=st.booleans(),
+    roots_differ=st.booleans(), is_open=st.booleans(), visitors=st.booleans(), may_wait=st.booleans(),
 )  # fmt: skip
 def test_both_pass_on_the_same_calls(
     world: World, number: int, tid: str, arch: int, path: bytes, is_ended: bool,
     before_the_hole: int, args: list[Any], spaces: int, needs_all: bool, roots_differ: bool,
-    is_open: bool, visitors: bool,
+    is_open: bool, visitors: bool, may_wait: bool,
 ) -> None:  # fmt: skip
     world.memory[:] = b"\xff" * (2 * PAGE_SIZE)
     path = path.replace(b"TMP", world.directory) + (b"\0" if is_ended else b"")
@@ -184,6 +185,7 @@ def test_both_pass_on_the_same_calls(
     world.spaces.count = spaces
     world.spaces.needs_all_calls = needs_all
     world.paths.roots_differ, world.visitors.has_visitors = roots_differ, visitors
+    world.lookups.may_wait = may_wait
     world.links.clear()
     if is_open:
         link = os.readlink(f"/proc/self/fd/{world.device.fileno()}")
@@ -236,10 +238,12 @@ def test_the_gate_passes_on_nothing_that_the_host_would_look_at(
     world.spaces.count = spaces
     world.spaces.needs_all_calls = needs_all
     world.paths.roots_differ, world.visitors.has_visitors = roots_differ, visitors
+    world.lookups.may_wait = False
     world.links.clear()
     if is_open:
         world.links[os.readlink(f"/proc/self/fd/{world.device.fileno()}")] = None
     world.native.send(0.0)  # which shows the gate all that
+    world.paths.roots_differ = False  # the host need not look; here they don't
     call = (7, os.getpid(), 0, number, ARCH.AUDIT_ARCH, 0x1000, *values)
     verdict = world.gate.check(number, *values)
     if verdict and not world.pure.is_foreign(call):
@@ -250,7 +254,7 @@ def test_the_gate_passes_on_nothing_that_the_host_would_look_at(
 @pytest.mark.skipif(bool(why_not()), reason=f"there is no gate: {why_not()}")
 def test_the_gate_passes_on_what_is_most_frequent(world: World) -> None:
     world.spaces.count, world.spaces.needs_all_calls = 0, False
-    world.paths.roots_differ = world.visitors.has_visitors = False
+    world.paths.roots_differ = world.visitors.has_visitors = world.lookups.may_wait = False
     world.links.clear()
     world.native.send(0.0)
     for name, path, flags, expected in [
@@ -276,7 +280,7 @@ def test_the_gate_passes_on_what_is_most_frequent(world: World) -> None:
 def test_examples_of_both_kinds(world: World) -> None:
     """Neither says the same of everything, which would satisfy the test before."""
     world.spaces.count, world.spaces.needs_all_calls = 0, False
-    world.paths.roots_differ = world.visitors.has_visitors = False
+    world.paths.roots_differ = world.visitors.has_visitors = world.lookups.may_wait = False
     device = os.readlink(f"/proc/self/fd/{world.device.fileno()}")
     world.links[device] = None
     for name, path, fd, expected in [
@@ -333,13 +337,16 @@ def test_events_of_others_are_handed_over(world: World) -> None:
     with select.epoll() as epoll:
         quick = _quick(epoll.fileno(), {})
         epoll.register(read, select.EPOLLIN)
-        assert quick.wait(time.monotonic() - 1, False, False, False, False) == ([], None)
-        assert quick.wait(time.monotonic() + 0.01, False, False, False, False) == ([], None)
+        assert quick.wait(time.monotonic() - 1, False, False, False, False, False) == ([], None)
+        assert quick.wait(time.monotonic() + 0.01, False, False, False, False, False) == ([], None)
         os.write(write, b"x")
-        assert quick.wait(None, False, False, False, False) == ([(read, select.EPOLLIN)], None)
+        assert quick.wait(None, False, False, False, False, False) == (
+            [(read, select.EPOLLIN)],
+            None,
+        )
         os.close(write)
         both = [(read, select.EPOLLIN | select.EPOLLHUP)], None
-        assert quick.wait(float("inf"), False, False, False, False) == both
+        assert quick.wait(float("inf"), False, False, False, False, False) == both
         # What is said to be a listener and is none.
         listeners: dict[Any, Any] = {read: None}
         os.read(read, 1)
@@ -349,11 +356,11 @@ def test_events_of_others_are_handed_over(world: World) -> None:
         os.write(pair[1], b"x")
         with pytest.raises(OSError) as raised:
             _quick(epoll.fileno(), {**listeners, other: None}).wait(
-                None, False, False, False, False
+                None, False, False, False, False, False
             )
         assert raised.value.errno == errno.ENOTTY
     with pytest.raises(OSError) as raised:
-        quick.wait(None, False, False, False, False)
+        quick.wait(None, False, False, False, False, False)
     assert raised.value.errno == errno.EBADF
     for fd in (read, *pair):
         os.close(fd)
@@ -367,13 +374,13 @@ def test_one_thread_waits(world: World) -> None:
         epoll.register(read, select.EPOLLIN)
         outcome: list[Any] = []
         thread = threading.Thread(
-            target=lambda: outcome.append(quick.wait(None, False, False, False, False))
+            target=lambda: outcome.append(quick.wait(None, False, False, False, False, False))
         )
         thread.start()
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             try:
-                quick.wait(0.0, False, False, False, False)
+                quick.wait(0.0, False, False, False, False, False)
             except RuntimeError:
                 break
         else:
@@ -454,9 +461,9 @@ def test_arguments_that_look_right() -> None:
     with pytest.raises(TypeError):
         _quick(-1, {}, {}, object(), [], [], 1, 2, PAGE_SIZE)
     with pytest.raises(TypeError):
-        _quick(-1, {"a": 1}).wait(0.0, False, False, False, False)
+        _quick(-1, {"a": 1}).wait(0.0, False, False, False, False, False)
     with pytest.raises(ValueError):
-        _quick(-1, {}).is_foreign(b"short", False, False, False, False)
+        _quick(-1, {}).is_foreign(b"short", False, False, False, False, False)
     with pytest.raises(TypeError):
         NATIVE.ptrace("attach", 1)
     with pytest.raises(OSError) as raised:

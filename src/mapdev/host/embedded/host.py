@@ -31,6 +31,7 @@ from mapdev.host.embedded.descendants import Descendants
 from mapdev.host.embedded.files.descriptors import FdAllocator
 from mapdev.host.embedded.files.directories import Directories
 from mapdev.host.embedded.files.locks import Locks
+from mapdev.host.embedded.files.lookups import Lookups
 from mapdev.host.embedded.files.open_file import FileTable
 from mapdev.host.embedded.files.open_files import OpenFiles
 from mapdev.host.embedded.files.overlay import Overlay
@@ -150,7 +151,15 @@ class EmbeddedHost(Host):
                 messages,
                 injector.helpers,
             ),
-            paths=Paths(table, mappings, self.machine.read_user, messages, overlay, directories),
+            paths=Paths(
+                table,
+                mappings,
+                self.machine.read_user,
+                messages,
+                overlay,
+                directories,
+                Lookups(watcher),
+            ),
             directories=directories,
             shadows=shadows,
             locks=locks,

@@ -12,7 +12,7 @@ from types import ModuleType
 
 __all__ = ["NATIVE", "WHY_NOT", "description"]
 
-_VERSION = 3  # MAPDEV_NATIVE_VERSION in native/native.h
+_VERSION = 4  # MAPDEV_NATIVE_VERSION in native/native.h
 
 
 def _load() -> tuple[ModuleType | None, str]:

@@ -20,6 +20,7 @@ from mapdev.host.core.waiting import Waiting
 from mapdev.host.embedded.arch import ARCH, NAME_OF
 from mapdev.host.embedded.calls import HANDLERS
 from mapdev.host.embedded.calls.path import foreign_open
+from mapdev.host.embedded.files.lookups import LookedUpElsewhere
 from mapdev.host.embedded.inject.tracee import ClientGone
 from mapdev.host.embedded.listeners import Listeners
 from mapdev.host.embedded.subsystems import Subsystems
@@ -67,6 +68,7 @@ class Server(Loop):
         """End the thread; parked calls fail with ENODEV, all other and later ones with ENOSYS."""
         self.end_thread()
         self.abandon()
+        self._kernel.paths.lookups.close()
         self._watcher.close()
 
     def expect(self, channel: socket.socket) -> Arrival:
@@ -260,7 +262,14 @@ class Server(Loop):
             self._kernel.spaces.tick()
 
     def failed(self, call: CoreCall, error: BaseException) -> None:
-        """Answer a call whose handler failed by a mistake of the host, or whose client is gone."""
+        """Answer a call whose handler failed by a mistake of the host, or whose client is gone.
+
+        One that needs to know a link first is not answered yet.
+        """
+        if isinstance(error, LookedUpElsewhere) and isinstance(call, Call):
+            lookups = self._kernel.paths.lookups
+            lookups.start(error, lambda: self._handle_again(call))
+            return
         if isinstance(error, ClientGone):
             call.fail(errno.ESRCH)  # nobody should be left to read it
             return
@@ -268,6 +277,10 @@ class Server(Loop):
         log.exception("mapdev: %s failed in the host itself; please report it. "
                       "The client gets EIO", NAME_OF.get(nr, nr))  # fmt: skip
         call.fail(errno.EIO)
+
+    def _handle_again(self, call: Call) -> None:
+        if call.is_waited_for():
+            self._handle(call)
 
     def abandon(self) -> None:
         """Close all listeners: calls of clients fail from now on."""

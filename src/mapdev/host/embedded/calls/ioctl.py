@@ -21,6 +21,7 @@ from mapdev.host.embedded.subsystems import Subsystems
 from mapdev.host.embedded.syscalls.notify import Call
 from mapdev.host.numbers import CAP_SYS_ADMIN
 from mapdev.linux.numbers import PAGE_SIZE
+from mapdev.support.file_status import file_status
 
 FIOCLEX, FIONCLEX, FIONBIO, FIOASYNC, FIOQSIZE = 0x5451, 0x5450, 0x5421, 0x5452, 0x5460
 FIGETBSZ = 2
@@ -118,7 +119,7 @@ def _clone_from(kernel: Subsystems, call: Call, fd: int) -> Result:
         raise _error(errno.EBADF if source.path_only else errno.EINVAL)
     path = f"/proc/{call.tid}/fd/{fd}"
     try:
-        status = os.stat(path)
+        status = file_status(path)
         flags = descriptor_flags(call.tid, fd)
     except OSError:
         raise _error(errno.EBADF) from None

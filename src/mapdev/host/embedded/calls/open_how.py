@@ -15,12 +15,11 @@ from typing import NamedTuple, Self
 
 from mapdev.host.embedded.arch import ARCH
 from mapdev.host.embedded.syscalls.notify import Call
+from mapdev.host.numbers import RESOLVE_BENEATH, RESOLVE_CACHED, RESOLVE_IN_ROOT
 from mapdev.linux.numbers import PAGE_SIZE
 
 _LAYOUT = struct.Struct("<QQQ")  # flags, mode, resolve
 
-RESOLVE_NO_XDEV, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS = 1, 2, 4
-RESOLVE_BENEATH, RESOLVE_IN_ROOT, RESOLVE_CACHED = 8, 0x10, 0x20
 _RESOLVE_FLAGS = 0x3F
 
 _TMPFILE = os.O_TMPFILE & ~os.O_DIRECTORY

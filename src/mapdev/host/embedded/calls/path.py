@@ -13,7 +13,7 @@ from collections.abc import Callable
 from mapdev.host.core.device import Device
 from mapdev.host.embedded.arch import ARCH
 from mapdev.host.embedded.calls.meaning import directory_of, find, find_checked
-from mapdev.host.embedded.calls.open_how import RESOLVE_CACHED, RESOLVE_IN_ROOT, OpenHow
+from mapdev.host.embedded.calls.open_how import OpenHow
 from mapdev.host.embedded.calls.verdict import PASS_ON, Handler, Result, Verdict, signed32
 from mapdev.host.embedded.files.node import (
     W_OK,
@@ -34,6 +34,8 @@ from mapdev.host.numbers import (
     AT_NO_AUTOMOUNT,
     AT_STATX_SYNC_TYPE,
     AT_SYMLINK_NOFOLLOW,
+    RESOLVE_CACHED,
+    RESOLVE_IN_ROOT,
     UINT_MAX,
 )
 from mapdev.linux.fs import FMODE_READ, FMODE_WRITE

@@ -12,16 +12,16 @@ from __future__ import annotations
 import errno
 import os
 
-from mapdev.host.embedded.calls.open_how import (
+from mapdev.host.embedded.files.paths import MAX_LINKS, Found, Paths
+from mapdev.host.embedded.libc import openat2
+from mapdev.host.numbers import (
+    AT_FDCWD,
     RESOLVE_BENEATH,
     RESOLVE_CACHED,
     RESOLVE_IN_ROOT,
     RESOLVE_NO_MAGICLINKS,
     RESOLVE_NO_SYMLINKS,
 )
-from mapdev.host.embedded.files.paths import MAX_LINKS, Found, Paths
-from mapdev.host.embedded.libc import openat2
-from mapdev.host.numbers import AT_FDCWD
 
 _SCOPED = RESOLVE_BENEATH | RESOLVE_IN_ROOT
 

@@ -23,6 +23,7 @@ from mapdev.host.embedded.syscalls.notify import Call
 from mapdev.host.embedded.syscalls.table import BY_NUMBER
 from mapdev.linux.fs import FMODE_PREAD, FMODE_PWRITE, FMODE_READ, FMODE_WRITE
 from mapdev.linux.numbers import VM_IO, VM_PFNMAP
+from mapdev.support.file_status import file_status
 
 _SPLICE_F_ALL = 0xF
 _LLONG_MAX = (1 << 63) - 1
@@ -54,7 +55,7 @@ def _end(kernel: Subsystems, call: Call, argument: int) -> _End:
         file = device.file
         return _End(file.f_mode, file.f_flags, stat.S_IFCHR, file.f_pos)
     try:
-        st_mode = os.stat(f"/proc/{call.tid}/fd/{fd}").st_mode
+        st_mode = file_status(f"/proc/{call.tid}/fd/{fd}").st_mode
         flags = descriptor_flags(call.tid, fd)
     except OSError:
         raise _error(errno.EBADF) from None

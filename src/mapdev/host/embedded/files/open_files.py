@@ -40,6 +40,7 @@ from mapdev.host.embedded.syscalls.notify import Call
 from mapdev.host.embedded.watcher import Watcher
 from mapdev.linux.fs import File
 from mapdev.linux.log import log
+from mapdev.support.file_status import file_status
 
 _NOT_FOR_PROGRAMS = 512  # errnos from here on are the kernel's own
 _OPENING_FLAGS = os.O_CREAT | os.O_EXCL | os.O_NOCTTY | os.O_TRUNC  # the driver's open sees them
@@ -124,7 +125,7 @@ class OpenFiles:
 
     def _is_clients_own(self, tid: int, fd: int) -> bool:
         try:
-            status = os.stat(f"/proc/{tid}/fd/{fd}")
+            status = file_status(f"/proc/{tid}/fd/{fd}")
         except OSError:
             return False
         return status.st_ino != self._mappings.inode

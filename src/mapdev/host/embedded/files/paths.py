@@ -26,6 +26,7 @@ from typing import NamedTuple
 
 from mapdev.host.core.device import Device
 from mapdev.host.embedded.files.directories import Directories
+from mapdev.host.embedded.files.lookups import Lookups
 from mapdev.host.embedded.files.open_file import FileTable, OpenFile
 from mapdev.host.embedded.files.overlay import Overlay
 from mapdev.host.embedded.messages import Messages
@@ -89,6 +90,7 @@ class Paths:
     :param messages: what the user is told of clients.
     :param overlay: the names that only clients see.
     :param directories: what stands for directories that are ours alone.
+    :param lookups: reads links where that might be to wait.
     :ivar names: the last names of all that is ours alone.
     :ivar roots_differ: some client may have another root or mount namespace than we.
     """
@@ -101,11 +103,13 @@ class Paths:
         messages: Messages,
         overlay: Overlay,
         directories: Directories,
+        lookups: Lookups,
     ) -> None:
         self._files = files
         self._forbidden = mappings.dev, mappings.inode
         self.overlay = overlay
         self.directories = directories
+        self.lookups = lookups
         self._nodes = overlay.nodes
         self.names = overlay.names
         self._mapped = mappings.spaces.mapped
@@ -155,7 +159,7 @@ class Paths:
             if name in _ANY_DIRECTORY:
                 return None
             try:
-                os.readlink(self.reach(tid, dirfd, path.rstrip("/")))
+                self._readlink(tid, self.reach(tid, dirfd, path.rstrip("/")))
             except (OSError, ValueError):
                 return None  # no link and not a node's name: nothing that could lead to one
             if not follow and not path.endswith("/"):
@@ -207,7 +211,8 @@ class Paths:
         if not self.directories.by_link:
             return None
         try:
-            node = self.directories.by_link.get(os.readlink(self.reach(tid, dirfd, path)))
+            link = self._readlink(tid, self.reach(tid, dirfd, path))
+            node = self.directories.by_link.get(link)
         except (OSError, ValueError):
             return None
         return None if node is None else node.path
@@ -216,6 +221,9 @@ class Paths:
         """Return what exists for real; ENOENT."""
         status = os.stat(path or "/", follow_symlinks=follow)
         return Found(Device.of_status(status, path), path=path or "/", is_real=True)
+
+    def _readlink(self, tid: int, path: str) -> str:
+        return self.lookups.readlink(tid, path, self.roots_differ)
 
     def _root(self, tid: int) -> str:
         return f"/proc/{tid}/root" if self.roots_differ else ""
@@ -328,7 +336,7 @@ class Paths:
         if path == "/proc/thread-self":
             return f"{tid}/task/{tid}"
         try:
-            target = os.readlink(root + path)
+            target = self._readlink(tid, root + path)
         except (OSError, ValueError):
             return None
         node = self.directories.by_link.get(target)

@@ -119,6 +119,7 @@ class NativeQuick:
         self._spaces = kernel.spaces
         self._paths = kernel.paths
         self._directories = kernel.paths.directories
+        self._lookups = kernel.paths.lookups
         self._native = NATIVE.Quick(
             epoll, listeners, kernel.files.table.by_link, kernel.paths.overlay.native,
             [(number, *check) for number, check in _CHECKS.items()], _PROC_LIKE,
@@ -133,7 +134,7 @@ class NativeQuick:
         spaces = self._spaces
         outcome: Outcome = self._wait(
             due, spaces.needs_all_calls, bool(spaces), self._paths.roots_differ,
-            self._directories.has_visitors,
+            self._directories.has_visitors, self._lookups.may_wait,
         )  # fmt: skip
         return outcome
 
@@ -142,7 +143,7 @@ class NativeQuick:
         spaces = self._spaces
         found: bool = self._native.is_foreign(
             NOTIFICATION.pack(*call), spaces.needs_all_calls, bool(spaces),
-            self._paths.roots_differ, self._directories.has_visitors,
+            self._paths.roots_differ, self._directories.has_visitors, self._lookups.may_wait,
         )  # fmt: skip
         return found
 
@@ -159,6 +160,7 @@ class Quick:
         self._names = kernel.paths.names
         self._merged = kernel.paths.overlay.merged
         self._directories = kernel.paths.directories
+        self._lookups = kernel.paths.lookups
         self._links = kernel.files.table.by_link
         self._base = kernel.descriptors.base
         self._read_path = PathReader().read
@@ -236,13 +238,12 @@ class Quick:
             # What has a slash behind it is followed if it is a link.
         elif call[bits_at] & bits:
             return True
-        if path.startswith(b"/"):
-            if self._paths.roots_differ:
-                path = b"/proc/%d/root%b" % (call[_TID], path)
-        elif fd_at == _NONE or call[fd_at] & _INT == _CWD:
-            path = b"/proc/%d/cwd/%b" % (call[_TID], path)
-        else:
-            path = b"/proc/%d/fd/%d/%b" % (call[_TID], call[fd_at] & _INT, path)
+        if self._lookups.may_wait or self._paths.roots_differ:
+            return False  # to look whether it is a link might be to wait
+        if not path.startswith(b"/"):
+            is_cwd = fd_at == _NONE or call[fd_at] & _INT == _CWD
+            start = b"cwd" if is_cwd else b"fd/%d" % (call[fd_at] & _INT)
+            path = b"/proc/%d/%b/%b" % (call[_TID], start, path)
         return not is_symbolic_link(path)
 
     def _is_listed_as_ever(self, path: bytes, name: bytes) -> bool:
