@@ -75,6 +75,7 @@ def test_a_client_serves_what_others_look_at(host: EmbeddedHost, served: Served)
     assert output(host, f"head -c 2 {mount}/device | wc -c; stat -L -c %F {mount}/device") == (
         "2\ncharacter special file\n"
     )
+    assert output(host, f"cp $(which echo) {mount}/own; {mount}/own run; rm {mount}/own") == "run\n"
     assert output(host, f"cd {mount}; ls; cat missing 2>&1; mv x y; cat y; mv y x") == (
         "device\ndir\nlink\nx\ncat: missing: No such file or directory\na file"
     )

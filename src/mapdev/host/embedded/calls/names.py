@@ -123,12 +123,12 @@ def _look(kernel: Subsystems, call: Call, which: int = 0) -> _Entry | None:
     above, name, has_slash = _split(text)
     found = kernel.paths.find(call.tid, directory_of(call, directory), above, listed=True)
     if found is not None and found.directory is not None:
-        return _in_tree(kernel, found, found.directory, name, has_slash)
+        return _in_tree(kernel, call, found, found.directory, name, has_slash)
     if found is None:
         return None
     if not stat.S_ISDIR(found.device.inode.i_mode):
         raise _error(errno.ENOTDIR)
-    return _real(found.device, found.path, name, has_slash, True)
+    return _real(kernel, call, found.device, found.path, name, has_slash, True)
 
 
 def _look_outside(kernel: Subsystems, call: Call, which: int) -> _Entry:
@@ -142,8 +142,9 @@ def _look_outside(kernel: Subsystems, call: Call, which: int) -> _Entry:
         raise _error(errno.EFAULT if text is None else errno.ENOENT)
     above, name, has_slash = _split(text)
     real = kernel.paths.reach(call.tid, directory_of(call, directory), above)
-    described = Device.of_status(os.stat(f"{real}/."), os.path.realpath(real))
-    return _real(described, real, name, has_slash, False)
+    status = kernel.paths.look(call.tid, os.stat, f"{real}/.")
+    described = Device.of_status(status, kernel.paths.look(call.tid, os.path.realpath, real))
+    return _real(kernel, call, described, real, name, has_slash, False)
 
 
 def _split(text: str) -> tuple[str, str, bool]:
@@ -155,7 +156,7 @@ def _split(text: str) -> tuple[str, str, bool]:
 
 
 def _in_tree(
-    kernel: Subsystems, found: Found, directory: KernfsNode, name: str, has_slash: bool
+    kernel: Subsystems, call: Call, found: Found, directory: KernfsNode, name: str, has_slash: bool
 ) -> _Entry:
     """Return a place in a directory of the tree, which may exist for real as well."""
     overlay = kernel.paths.overlay
@@ -169,20 +170,23 @@ def _in_tree(
         return _Entry(True, described, directory.path, name, child, mode, has_slash)
     if is_merged:
         described = Device.of_status(os.stat(found.path), directory.path)
-        return _real(described, found.path, name, has_slash, found.leaves)
+        return _real(kernel, call, described, found.path, name, has_slash, found.leaves)
     described = overlay.device(directory)
     identity, mode = (None, 0) if name not in _SPECIAL else (directory, stat.S_IFDIR)
     return _Entry(True, described, directory.path, name, identity, mode, has_slash)
 
 
-def _real(directory: Device, path: str, name: str, has_slash: bool, leaves: bool) -> _Entry:
+def _real(
+    kernel: Subsystems, call: Call, directory: Device, path: str, name: str, has_slash: bool,
+    leaves: bool,
+) -> _Entry:  # fmt: skip
     """Return a place in a directory that exists for real.
 
     :param path: by which *we* reach the directory.
     :param leaves: the client can't reach it without us.
     """
     try:
-        status = os.lstat(f"{path.rstrip('/')}/{name}")
+        status = kernel.paths.look(call.tid, os.lstat, f"{path.rstrip('/')}/{name}")
     except OSError:  # the file system refuses even the name
         return _Entry(leaves, directory, directory.node, name, None, 0, has_slash)
     identity = status.st_dev, status.st_ino
@@ -313,7 +317,9 @@ def _status(kernel: Subsystems, call: Call) -> os.stat_result:
     text = kernel.paths.read(call.tid, call.args[path])
     if not text:
         raise _error(errno.EFAULT if text is None else errno.ENOENT)
-    return os.lstat(kernel.paths.reach(call.tid, directory_of(call, directory), text))
+    ours = kernel.paths.reach(call.tid, directory_of(call, directory), text)
+    status: os.stat_result = kernel.paths.look(call.tid, os.lstat, ours)
+    return status
 
 
 # --- renaming and removing ----------------------------------------------------------------

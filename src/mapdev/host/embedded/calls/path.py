@@ -294,10 +294,7 @@ def _exec(kernel: Subsystems, call: Call) -> Verdict:
     if find(kernel, call):
         raise _error(errno.EACCES)
     text = kernel.paths.read(call.tid, call.args[BY_NUMBER[call.nr].paths[0][1]])
-    try:
-        mode = os.stat(text).st_mode if text and text.startswith("/") else 0
-    except OSError:
-        mode = 0
+    mode = kernel.paths.lookups.mode(text) if text and text.startswith("/") else 0
     if stat.S_ISREG(mode) and mode & _S_PRIVILEGED:
         kernel.messages.say_once(
             f"setuid {text}", call.tid,

@@ -1,35 +1,43 @@
-"""The program that reads links for `Lookups`: run by itself, without the rest of mapdev.
+"""The program that looks at files for `Lookups`: run by itself, without the rest of mapdev.
 
-It takes paths from standard input and answers on standard output, each in any order, a thread for
+It takes requests from standard input and answers on standard output, in any order, a thread for
 each. It ends when its standard input does. Whatever a thread waits for, nothing waits for it: it
 has none of the host's descriptors.
 
-A request is a number of eight bytes, a length of four and a path; an answer a number, an errno of
-four bytes or 0, a length and the target.
+A request is a number of eight bytes, an index of `FUNCTIONS` and the length of a path, four bytes
+each, and the path. An answer is the number, a length, and pickled what the function returned or
+the OSError that it raised.
 """
 
 import os
+import pickle
 import struct
 import sys
 import threading
 
-REQUEST = struct.Struct("<QI")
-ANSWER = struct.Struct("<QII")
+FUNCTIONS = (os.readlink, os.stat, os.lstat, os.path.realpath)
+REQUEST = struct.Struct("<QII")
+ANSWER = struct.Struct("<QI")
 
 
-def _answer(number: int, path: bytes) -> None:
+def _answer(number: int, index: int, path: str) -> None:
     try:
-        code, target = 0, os.readlink(path)
-    except OSError as error:
-        code, target = error.errno or 0, b""
-    os.write(1, ANSWER.pack(number, code, len(target)) + target)  # at once: below PIPE_BUF
+        result: object = FUNCTIONS[index](path)
+    except (OSError, ValueError) as error:
+        result = error
+    text = pickle.dumps(result)
+    with _LOCK:
+        os.write(1, ANSWER.pack(number, len(text)) + text)
+
+
+_LOCK = threading.Lock()
 
 
 def _main() -> None:
     while header := sys.stdin.buffer.read(REQUEST.size):
-        number, size = REQUEST.unpack(header)
-        path = sys.stdin.buffer.read(size)
-        threading.Thread(target=_answer, args=(number, path), daemon=True).start()
+        number, index, size = REQUEST.unpack(header)
+        path = os.fsdecode(sys.stdin.buffer.read(size))
+        threading.Thread(target=_answer, args=(number, index, path), daemon=True).start()
     os._exit(0)
 
 

@@ -1,11 +1,11 @@
-"""`Lookups` reads symbolic links that clients mean, without waiting for who serves the file system.
+"""`Lookups` looks at files that clients mean, without waiting for who serves the file system.
 
 A FUSE file system is served by a program, which may be a client itself and wait for the host; one
 of the network is served by another machine. The host's thread must wait for neither: all clients
 would wait with it, and a thread that waits for a FUSE server can't even be killed. So where such a
 file system is mounted, a link is read from what the kernel has at hand, and if that is not enough,
-by a program of ours (`look`): `readlink` raises `LookedUpElsewhere`, the call stays unanswered, and
-is handled once more when the link is known. Used in the host's thread.
+or more is wanted, a program of ours (`look`) looks at the file: `LookedUpElsewhere` is raised, the
+call stays unanswered, and is handled once more when the answer is known. Used in the host's thread.
 
 Fidelity: a call that waits so is ended by a signal that kills, not by one that is handled.
 Source: fs/namei.c (LOOKUP_CACHED)
@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import pickle
 import re
 import select
 import stat
@@ -24,7 +25,7 @@ import sys
 from collections.abc import Callable
 
 from mapdev.host.embedded.files import look
-from mapdev.host.embedded.files.look import ANSWER, REQUEST
+from mapdev.host.embedded.files.look import ANSWER, FUNCTIONS, REQUEST
 from mapdev.host.embedded.libc import openat2
 from mapdev.host.embedded.watcher import Watcher
 from mapdev.host.numbers import AT_FDCWD, RESOLVE_CACHED
@@ -38,16 +39,17 @@ _CHANGED = select.POLLPRI | select.POLLERR
 _MANY = 256  # links that are looked up at a time: more than programs should wait for one server
 _NAMESPACES = 16  # whose mounts are kept
 
-Result = str | OSError | ValueError
+Result = str | os.stat_result | OSError | ValueError
+Function = Callable[[str], str | os.stat_result]
 
 
 class LookedUpElsewhere(Exception):  # noqa: N818 - an event, not an error
-    """A link that another program must read: the call is to be handled again then."""
+    """A file that another program must look at: the call is to be handled again then."""
 
-    def __init__(self, tid: int, path: str) -> None:
+    def __init__(self, tid: int, function: Function, path: str) -> None:
         super().__init__(path)
         self.tid = tid
-        self.path = path
+        self.wanted = function, path
 
 
 class _Mounts:
@@ -98,8 +100,10 @@ class Lookups:
 
     def __init__(self, watcher: Watcher) -> None:
         self._watcher = watcher
-        self._known: dict[int, dict[str, Result]] = {}  # by thread, while its call is handled
-        self._pending: dict[int, tuple[str, Callable[[], None]]] = {}  # by thread
+        self._known: dict[
+            int, dict[tuple[Function, str], Result]
+        ] = {}  # by thread, while its call is handled
+        self._pending: dict[int, tuple[LookedUpElsewhere, Callable[[], None]]] = {}
         self._program: subprocess.Popen[bytes] | None = None
         self._answers = bytearray()
         self._of_others: dict[int, _Mounts] = {}
@@ -134,19 +138,41 @@ class Lookups:
         :raises OSError: as readlink(2).
         :raises LookedUpElsewhere: it has to be read by `start`.
         """
+        found = self.look(tid, os.readlink, path, other_namespace)
+        assert isinstance(found, str)
+        return found
+
+    def look(
+        self, tid: int, function: Function, path: str, other_namespace: bool = False
+    ) -> str | os.stat_result:
+        """Return what one of `look.FUNCTIONS` says of `path`; see `readlink`."""
         served = self._served(tid, other_namespace)
         if not served:
-            return os.readlink(path)
-        known = self._known.get(tid, {}).get(path)
-        if known is None:
+            return function(path)
+        known = self._known.get(tid, {}).get((function, path))
+        if known is None and function is os.readlink:
             known = self._at_hand(path, served)
         if known is None:
             if len(self._pending) >= _MANY:
                 raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN), path)
-            raise LookedUpElsewhere(tid, path)
-        if isinstance(known, str):
-            return known
-        raise known
+            raise LookedUpElsewhere(tid, function, path)
+        if isinstance(known, OSError | ValueError):
+            raise known
+        return known
+
+    def mode(self, path: str) -> int:
+        """Return the mode of a file, 0 if there is none or it is not known without waiting."""
+        served = self._own is not None and self._own.refresh()
+        try:
+            if not served:
+                return os.stat(path).st_mode
+            fd = openat2(AT_FDCWD, os.fsencode(path), os.O_PATH | os.O_CLOEXEC, RESOLVE_CACHED)
+        except OSError:
+            return 0
+        try:
+            return file_status(fd).st_mode
+        finally:
+            os.close(fd)
 
     def _served(self, tid: int, other_namespace: bool) -> frozenset[int]:
         if self._own is None:
@@ -195,18 +221,20 @@ class Lookups:
             os.close(fd)
 
     def start(self, wanted: LookedUpElsewhere, again: Callable[[], None]) -> None:
-        """Have a link read by the program that may wait.
+        """Have a file looked at by the program that may wait.
 
         :param again: handles the call once more, when that is known.
         """
-        self._pending[wanted.tid] = wanted.path, again
-        path = os.fsencode(wanted.path)
+        self._pending[wanted.tid] = wanted, again
+        function, name = wanted.wanted
+        path = os.fsencode(name)
+        request = REQUEST.pack(wanted.tid, FUNCTIONS.index(function), len(path)) + path
         try:
             if self._program is None:
                 self._program = _run_program()
                 self._watcher.watch(_output_of(self._program), self._answered)
             assert self._program.stdin is not None
-            self._program.stdin.write(REQUEST.pack(wanted.tid, len(path)) + path)
+            self._program.stdin.write(request)
         except OSError as error:  # it can't be run, or was killed
             self._found(wanted.tid, error)
 
@@ -218,13 +246,13 @@ class Lookups:
             return
         self._answers += piece
         while len(self._answers) >= ANSWER.size:
-            tid, code, size = ANSWER.unpack_from(self._answers)
+            tid, size = ANSWER.unpack_from(self._answers)
             end = ANSWER.size + size
             if len(self._answers) < end:
                 return
-            target = os.fsdecode(bytes(self._answers[ANSWER.size : end]))
+            result = pickle.loads(self._answers[ANSWER.size : end])
             del self._answers[:end]
-            self._found(tid, OSError(code, os.strerror(code)) if code else target)
+            self._found(tid, result)
 
     def _end_program(self) -> None:
         program, self._program = self._program, None
@@ -237,10 +265,10 @@ class Lookups:
             self._found(tid, OSError(errno.EIO, os.strerror(errno.EIO)))
 
     def _found(self, tid: int, result: Result) -> None:
-        path, again = self._pending.pop(tid, (None, None))
-        if path is None or again is None:
+        if tid not in self._pending:
             return
-        self._known.setdefault(tid, {})[path] = result
+        looked, again = self._pending.pop(tid)
+        self._known.setdefault(tid, {})[looked.wanted] = result
         again()
         if tid not in self._pending:
             self._known.pop(tid, None)

@@ -22,7 +22,7 @@ import errno
 import os
 import re
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mapdev.host.core.device import Device
 from mapdev.host.embedded.files.directories import Directories
@@ -221,6 +221,10 @@ class Paths:
         """Return what exists for real; ENOENT."""
         status = os.stat(path or "/", follow_symlinks=follow)
         return Found(Device.of_status(status, path), path=path or "/", is_real=True)
+
+    def look(self, tid: int, function: Callable[[str], Any], path: str) -> Any:
+        """Call stat, lstat or realpath with a path by which we reach a client's; see `Lookups`."""
+        return self.lookups.look(tid, function, path, self.roots_differ)
 
     def _readlink(self, tid: int, path: str) -> str:
         return self.lookups.readlink(tid, path, self.roots_differ)
