@@ -21,6 +21,7 @@ HEADERS = """
 #include <sys/uio.h>
 #include <linux/capability.h>
 #include <linux/mman.h>
+#include <linux/openat2.h>
 """
 # The kernel's own, which no header shows.
 INSIDE = {"MAX_RW_COUNT"}
@@ -29,8 +30,8 @@ CONTRACT = "kernel/uapi.py"
 # What system calls take and return.
 PREFIXES = (
     "AT_EMPTY", "AT_FDCWD", "AT_SYMLINK", "CAP_", "CLONE_", "EPOLL", "ERESTART", "F_", "MADV_",
-    "MAP_", "MAX_RW", "MLOCK_", "MREMAP_", "MS_", "O_", "PAGE_SIZE", "PROT_", "PTRACE_", "RWF_",
-    "SEEK_", "UINT_MAX", "UIO_", "ULONG_MAX", "VM_", "ZERO_SIZE",
+    "MAP_", "MAX_RW", "MLOCK_", "MREMAP_", "MS_", "O_", "PAGE_SIZE", "PROT_", "PTRACE_", "RESOLVE_",
+    "RWF_", "SEEK_", "UINT_MAX", "UIO_", "ULONG_MAX", "VM_", "ZERO_SIZE",
 )  # fmt: skip
 
 

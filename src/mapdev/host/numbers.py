@@ -3,7 +3,7 @@
 What drivers need too is in `mapdev.linux.numbers`; ``F_*`` is in Python's `fcntl`. They are the
 same on x86-64 and aarch64; what differs between processors is in `mapdev.host.embedded.arch`.
 
-Source: include/uapi/linux/fcntl.h, sched.h, mman.h, fs.h, uio.h, capability.h,
+Source: include/uapi/linux/fcntl.h, openat2.h, sched.h, mman.h, fs.h, uio.h, capability.h,
 include/uapi/asm-generic/mman-common.h
 """
 
