@@ -13,11 +13,11 @@ import fcntl
 import os
 import struct
 import threading
-from typing import Any
+from typing import Any, NamedTuple
 
 from mapdev.host.embedded.arch import NUMBER_OF
 from mapdev.host.embedded.native import NATIVE
-from mapdev.host.numbers import CLONE_FILES
+from mapdev.host.numbers import AT_EMPTY_PATH, AT_FDCWD, AT_STATX_DONT_SYNC, CLONE_FILES
 from mapdev.linux.numbers import PAGE_SIZE
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -164,6 +164,38 @@ def openat2(directory: int, path: bytes, flags: int, resolve: int) -> int:
     if result < 0:
         raise _error("openat2")
     return result
+
+
+_STATX = struct.Struct("<28xH2xQ88x4I112x")  # ``struct statx``
+_STATX_BASIC_STATS = 0x7FF
+
+
+class FileStatus(NamedTuple):
+    """What never changes of a file, as in `os.stat_result`."""
+
+    st_mode: int
+    st_ino: int
+    st_rdev: int
+    st_dev: int
+
+
+def file_status(path: str | int) -> FileStatus:
+    """Return what the kernel itself knows of a file, links followed (statx(2)).
+
+    Who serves its file system, which may be a program or another machine, is not asked. But that is
+    for the file alone: the names on the way to it are to be ones like /proc/PID/fd.
+
+    :param path: or a descriptor.
+    """
+    name, at, flags = (
+        (b"", path, AT_EMPTY_PATH) if isinstance(path, int) else (os.fsencode(path), AT_FDCWD, 0)
+    )
+    buffer = ctypes.create_string_buffer(_STATX.size)
+    flags |= AT_STATX_DONT_SYNC
+    if _libc.statx(at, name, flags, _STATX_BASIC_STATS, buffer) < 0:
+        raise _error("statx")
+    mode, inode, rdev_major, rdev_minor, major, minor = _STATX.unpack(buffer.raw)
+    return FileStatus(mode, inode, os.makedev(rdev_major, rdev_minor), os.makedev(major, minor))
 
 
 # --- another process's memory ------------------------------------------------------------------

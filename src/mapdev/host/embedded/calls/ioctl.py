@@ -16,12 +16,12 @@ from collections.abc import Callable
 
 from mapdev.host.embedded.calls.verdict import PASS_ON, Result, signed32
 from mapdev.host.embedded.files.open_file import OpenFile
+from mapdev.host.embedded.libc import file_status
 from mapdev.host.embedded.processes import descriptor_flags, has_capability
 from mapdev.host.embedded.subsystems import Subsystems
 from mapdev.host.embedded.syscalls.notify import Call
 from mapdev.host.numbers import CAP_SYS_ADMIN
 from mapdev.linux.numbers import PAGE_SIZE
-from mapdev.support.file_status import file_status
 
 FIOCLEX, FIONCLEX, FIONBIO, FIOASYNC, FIOQSIZE = 0x5451, 0x5450, 0x5421, 0x5452, 0x5460
 FIGETBSZ = 2

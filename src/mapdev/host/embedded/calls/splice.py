@@ -17,13 +17,13 @@ from typing import NamedTuple
 from mapdev.host.embedded.calls.transfer import import_iovec
 from mapdev.host.embedded.calls.verdict import PASS_ON, Handler, Result, signed64
 from mapdev.host.embedded.files.open_file import OpenFile
+from mapdev.host.embedded.libc import file_status
 from mapdev.host.embedded.processes import descriptor_flags
 from mapdev.host.embedded.subsystems import Subsystems
 from mapdev.host.embedded.syscalls.notify import Call
 from mapdev.host.embedded.syscalls.table import BY_NUMBER
 from mapdev.linux.fs import FMODE_PREAD, FMODE_PWRITE, FMODE_READ, FMODE_WRITE
 from mapdev.linux.numbers import VM_IO, VM_PFNMAP
-from mapdev.support.file_status import file_status
 
 _SPLICE_F_ALL = 0xF
 _LLONG_MAX = (1 << 63) - 1

@@ -26,10 +26,9 @@ from collections.abc import Callable
 
 from mapdev.host.embedded.files import look
 from mapdev.host.embedded.files.look import ANSWER, FUNCTIONS, REQUEST
-from mapdev.host.embedded.libc import openat2
+from mapdev.host.embedded.libc import file_status, openat2
 from mapdev.host.embedded.watcher import Watcher
 from mapdev.host.numbers import AT_FDCWD, RESOLVE_CACHED
-from mapdev.support.file_status import file_status
 
 __all__ = ["LookedUpElsewhere", "Lookups"]
 
@@ -37,6 +36,7 @@ _SERVED = re.compile(r"fuse(blk|\..*)?|nfs4?|cifs|smb3|9p|ceph|afs|coda|orangefs
 _START = re.compile(r"(/proc/\d+/(?:cwd|root|fd/\d+))/+(.*)", re.DOTALL)
 _CHANGED = select.POLLPRI | select.POLLERR
 _MANY = 256  # links that are looked up at a time: more than programs should wait for one server
+_PATIENCE = 1.0  # seconds
 _NAMESPACES = 16  # whose mounts are kept
 
 Result = str | os.stat_result | OSError | ValueError
@@ -259,7 +259,11 @@ class Lookups:
         if program is not None:
             self._watcher.unwatch(_output_of(program))
             program.kill()
-            program.communicate()
+            for pipe in (program.stdin, program.stdout):
+                if pipe is not None:
+                    pipe.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                program.wait(_PATIENCE)  # a thread of it that waits for a server can't be killed
         self._answers.clear()
         for tid in tuple(self._pending):
             self._found(tid, OSError(errno.EIO, os.strerror(errno.EIO)))

@@ -33,6 +33,7 @@ from mapdev.host.embedded.files.open_file import FileTable, OpenFile
 from mapdev.host.embedded.files.readiness import Readiness
 from mapdev.host.embedded.files.shadows import Shadows
 from mapdev.host.embedded.inject.helpers import Helpers
+from mapdev.host.embedded.libc import file_status
 from mapdev.host.embedded.messages import Messages
 from mapdev.host.embedded.mm.mappings import Mappings
 from mapdev.host.embedded.processes import hides_descriptor, yama_forbids
@@ -40,7 +41,6 @@ from mapdev.host.embedded.syscalls.notify import Call
 from mapdev.host.embedded.watcher import Watcher
 from mapdev.linux.fs import File
 from mapdev.linux.log import log
-from mapdev.support.file_status import file_status
 
 _NOT_FOR_PROGRAMS = 512  # errnos from here on are the kernel's own
 _OPENING_FLAGS = os.O_CREAT | os.O_EXCL | os.O_NOCTTY | os.O_TRUNC  # the driver's open sees them
