@@ -219,7 +219,7 @@ INLINE int check_path(const uint64_t *call, uint32_t number, const struct gate_t
 	}
 	if (!end) {
 		if (check->fd_at != GATE_NOWHERE && check->bits_at != GATE_NOWHERE &&
-		    call[check->bits_at] & AT_EMPTY_PATH)
+		    call[check->bits_at] & AT_EMPTY_PATH && !(state & GATE_VISITORS))
 			return check_file(call[check->fd_at], number, table, check);
 		return GATE_HAND_OVER;
 	}

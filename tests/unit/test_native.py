@@ -276,6 +276,18 @@ def test_the_gate_passes_on_what_is_most_frequent(world: World) -> None:
     assert created == 0
 
 
+@pytest.mark.skipif(bool(why_not()), reason=f"there is no gate: {why_not()}")
+def test_the_gate_hands_over_calls_on_directories_of_the_host(world: World) -> None:
+    world.spaces.count, world.spaces.needs_all_calls = 0, False
+    world.paths.roots_differ = world.lookups.may_wait = False
+    world.links.clear()
+    for visitors, expected in ((False, PASS), (True, 0)):
+        world.visitors.has_visitors = visitors
+        world.native.send(0.0)
+        args = [world.dirfd, world.put(b"\0", 0), 0, AT_EMPTY_PATH, 0, 0]
+        assert world.gate.check(ARCH.SYSCALLS["newfstatat"], *args) == expected
+
+
 @native
 def test_examples_of_both_kinds(world: World) -> None:
     """Neither says the same of everything, which would satisfy the test before."""
