@@ -76,6 +76,39 @@ def test_a_killed_host(call: str, survives: bool) -> None:
     assert not _alive(pid)
 
 
+HOST_OF_FAULTS = """
+import sys, time
+import mapdev
+host = mapdev.host()
+host.add("lazy", "/dev/x")
+host.popen([sys.executable, "-S", "-c", {client!r}])
+time.sleep(100)
+"""
+FAULTS = f"""
+import mmap, os, select, sys
+os.dup2(1, 20)
+fd = os.open("/dev/x", os.O_RDWR)
+m = mmap.mmap(fd, 2 * {PAGE_SIZE}); m[0] = 42
+pidfd = os.pidfd_open(os.getppid())
+os.write(20, b"ready\\n")
+select.select([pidfd], [], [], 60)
+select.select([], [], [], 0.5)  # for what the worker does now
+os.write(20, b"still mapped %d, then %d\\n" % (m[0], m[{PAGE_SIZE}]))
+"""
+
+
+def test_a_program_whose_pages_the_host_brought_lives_on() -> None:
+    """Its worker ends with the host, and takes nothing along."""
+    code = HOST_OF_FAULTS.format(client=FAULTS)
+    host = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert host.stdout is not None
+    assert host.stdout.readline() == "ready\n"
+    host.kill()
+    host.wait(30)
+    assert host.stdout.read() == "still mapped 42, then 0\n"
+    host.stdout.close()
+
+
 def _alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"

@@ -21,9 +21,9 @@ WORKER = bytes.fromhex(
     "e81980d2e00314aae10313aa020082d2e3031faae4031faae5031faa010000d41f0000f12d030054"
     "f50313aa7602008ba80240f9a08640a9a28e41a9a49642a9010000d4a08603f81f0440b1c8000054"
     "a0e200911f0016ebc9feff54bf0216eb03fdff54c81980d2e00314aae10313aaa20213cb030088d2"
-    "e4031faae5031faa010000d4dfffff17a80b80d2e0031faa010000d4"
+    "e4031faae5031faa010000d4dfffff17a80b80d2e0031faae50317aa010000d4"
 )
-WORKER_PAGE, WORKER_SOCKET = 19, 20  # x19, x20
+WORKER_PAGE, WORKER_SOCKET, WORKER_MARK = 19, 20, 23  # x19, x20, x23
 
 # The code of a batch, made of aarch64_batch.S; where in it the program counter is at its trap.
 BATCH = bytes.fromhex(

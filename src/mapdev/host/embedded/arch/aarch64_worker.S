@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * The worker, as in x86_64_worker.S. A test compares it with WORKER in aarch64.py.
- * Given: x19 a page of memory to work in, x20 a socket's descriptor.
+ * Given: x19 a page of memory to work in, x20 a socket's descriptor, x23 the mark.
  */
 	.text
 again:	mov	x8, #207		/* recvfrom(x20, x19, 4096, 0, 0, 0) */
@@ -38,6 +38,7 @@ done:	mov	x8, #206		/* sendto(x20, x19, x21 - x19, MSG_NOSIGNAL, 0, 0) */
 	mov	x5, xzr
 	svc	#0
 	b	again
-end:	mov	x8, #93			/* exit(0) */
+end:	mov	x8, #93			/* exit(0), marked in the sixth argument */
 	mov	x0, xzr
+	mov	x5, x23
 	svc	#0

@@ -3,7 +3,8 @@
  * The worker: a thread of a client that makes system calls for the host (see inject/worker.py). Position-
  * independent; a test compares it with WORKER in x86_64.py.
  *
- * Given: rbx a page of memory to work in, r12 a socket's descriptor. A message is a list of calls,
+ * Given: rbx a page of memory to work in, r12 a socket's descriptor, r14 the mark of the host's own
+ * calls, by which the filter lets the last one pass when there is no host any more. A message is a list of calls,
  * each of 7 words: number, six arguments. They are made in order, up to the first that fails. The
  * answer is what was done, the results in place of the numbers. If there is something behind the
  * list, less than a call, only a failure is answered. At the socket's end the thread ends.
@@ -48,6 +49,7 @@ done:	mov	$44, %eax		/* sendto(r12, rbx, rbp - rbx, MSG_NOSIGNAL, 0, 0) */
 	xor	%r9d, %r9d
 	syscall
 	jmp	again
-end:	mov	$60, %eax		/* exit(0) */
+end:	mov	$60, %eax		/* exit(0), marked in the sixth argument */
 	xor	%edi, %edi
+	mov	%r14, %r9
 	syscall

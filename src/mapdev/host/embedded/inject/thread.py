@@ -244,7 +244,7 @@ class StoppedThread(Tracee):
         """Let the thread, a helper, go on in code of ours, with all signals blocked for good."""
         self._take_trap()
         registers = self._saved
-        set_to_work(registers, page, channel)
+        set_to_work(registers, page, channel, self._secret)
         self.set_registers(registers)
         self.set_sigmask(ULONG_MAX)
         self._pass_stop_on()
@@ -340,9 +340,13 @@ class StoppedThread(Tracee):
                 return
 
 
-def set_to_work(registers: list[int], page: int, channel: int) -> None:
-    """Change registers to those of a worker that begins: its page, its code behind, its socket."""
+def set_to_work(registers: list[int], page: int, channel: int, mark: int) -> None:
+    """Change registers to those of a worker that begins: its page, its code behind, its socket.
+
+    :param mark: the secret, in the upper half.
+    """
     registers[ARCH.PC] = page + PAGE_SIZE
     registers[ARCH.WORKER_PAGE], registers[ARCH.WORKER_SOCKET] = page, channel
+    registers[ARCH.WORKER_MARK] = mark
     if ARCH.NO_RESTART is not None:
         registers[ARCH.NO_RESTART] = ULONG_MAX

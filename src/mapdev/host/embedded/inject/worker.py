@@ -195,7 +195,7 @@ class Worker:
             thread.ptrace(PTRACE_INTERRUPT)
             thread.wait()
             registers = thread.get_registers()
-            set_to_work(registers, page, _SOCKET)
+            set_to_work(registers, page, _SOCKET, self._mark)
             thread.set_registers(registers)
             thread.ptrace(PTRACE_DETACH)
         except NotStoppable:
