@@ -286,6 +286,13 @@ def test_the_command(tmp_path: Path) -> None:
     done = run("lazy", "-o", str(tmp_path / "new" / "dir"))
     assert done.returncode == 0 and "left to do" not in done.stdout
     assert (tmp_path / "new" / "dir" / "Kbuild").read_text() == "obj-m := lazy.o\n"
+    mine = tmp_path / "new" / "dir" / "lazy.c"
+    assert run("lazy", "-o", str(mine.parent)).returncode == 0  # nothing was changed
+    mine.write_text("mine")
+    done = run("lazy", "-o", str(mine.parent))
+    assert done.returncode == 1 and "lazy.c already" in done.stderr and mine.read_text() == "mine"
+    assert run("lazy", "-o", str(mine.parent), "--force").returncode == 0
+    assert mine.read_text() != "mine"
     for args, status, says in (
         (("nothing", "-o", "x"), 2, "no driver is called 'nothing'"),
         (("lazy",), 2, "-o"),

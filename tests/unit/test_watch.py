@@ -13,9 +13,11 @@ from mapdev.linux import __GFP_ZERO, GFP_KERNEL, PAGE_SIZE, VmAreaStruct
 from mapdev.linux.mapping import CACHE_WRITECOMBINE
 from mapdev.watch import recording
 from mapdev.watch.as_c import as_c, lines
+from mapdev.watch.command import replay
 from mapdev.watch.model import Timeline
 from mapdev.watch.picture import draw
 from mapdev.watch.plain import event_lines
+from mapdev.watch.tables import visible
 from mapdev.watch.terminal import act_on, keys_of
 
 EMPTY: dict[str, Any] = {"devices": [], "allocations": [], "processes": []}
@@ -126,6 +128,33 @@ def test_the_oldest_events_are_forgotten_and_their_effect_is_not(back: int) -> N
 )
 def test_keys(sent: bytes, keys: list[str]) -> None:
     assert keys_of(sent) == keys
+
+
+def test_a_recording_that_is_damaged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = io.StringIO()
+    recording.write(text, EMPTY, [device(1), allocated(2, 3), device(3)])
+    lines = text.getvalue().splitlines(keepends=True)
+    path = tmp_path / "recording"
+    for wrong in ("garbage", "[1]", "{}", "null", '[1, 2, "alloc", 0, {"owner": 5}]', '"text"',
+                  '[1, "x", "device", 0, {}]'):  # fmt: skip
+        path.write_text("".join([*lines[:2], wrong + "\n", *lines[3:]]))
+        with pytest.raises(recording.FormatError, match="line 3 is damaged"):
+            recording.read(str(path))
+        assert replay([str(path), "--plain"]) == replay([str(path), "--html", "/dev/null"]) == 1
+    path.write_text("".join(lines)[:-5])
+    assert len(list(recording.read(str(path))[1])) == 2
+    assert "the last event is cut off" in caplog.text
+    assert replay([str(path), "--html", "/dev/full"]) == 1
+    assert "/dev/full: No space left on device" in capsys.readouterr().err
+
+
+def test_what_others_write_moves_no_cursor() -> None:
+    assert visible("plain, ä") == "plain, ä"
+    assert visible("\x1b[2J\n\x07\udcff") == "\\x1b[2J\\n\\x07\\udcff"
+    call = [1, 10**18, "call", 5, "/dev/\x1b[2J", "read", "\n", "\x9b31m", 0.1, None, []]
+    assert all(line.isprintable() for line in event_lines(call))
 
 
 def test_a_recording(tmp_path: Path) -> None:

@@ -146,7 +146,11 @@ class Object:
             if not self.is_same():
                 raise OSError(errno.EIO, f"{self.path} has changed in the store; open it anew")
             if len(data) != end - start:
-                raise OSError(errno.EIO, f"{self.path}: {len(data)} bytes came of {end - start}")
+                raise OSError(
+                    errno.EIO,
+                    f"{self.path}: {len(data)} bytes came of {end - start}"
+                    + (": its server knows no ranges" if len(data) > end - start else ""),
+                )
         except OSError as error:
             log.error("remote: %s", error.strerror)
             raise

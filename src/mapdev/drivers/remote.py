@@ -90,10 +90,15 @@ class Remote(Driver):
             raise OSError(errno.EINVAL, "remote needs the object's address: remote,url=...")
         if write not in ("yes", "no"):
             raise OSError(errno.EINVAL, f"write is to be yes or no, not {write!r}")
-        self.order = get_order(parse_size(ahead, "ahead"))
+        piece = parse_size(ahead, "ahead")
+        if piece < 1:
+            raise OSError(errno.EINVAL, "ahead is to be a page or more")
+        self.order = get_order(piece)
         self.most = parse_size(cache, "cache") >> PAGE_SHIFT + self.order
         if self.most < 2:
-            raise OSError(errno.EINVAL, "cache is to have room for two pieces of ahead bytes")
+            least = 2 << PAGE_SHIFT + self.order
+            raise OSError(errno.EINVAL, "cache is to have room for two pieces of ahead bytes: "
+                          f"{least >> 10}K or more, with ahead={ahead}")  # fmt: skip
         self.writable = write == "yes"
         self.object = Object(url, self.writable)
         self.pieces: dict[int, Page] = {}

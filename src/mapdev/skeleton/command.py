@@ -30,6 +30,9 @@ def main(argv: Sequence[str]) -> int:
         help="a name that `mapdev drivers` lists, file.py:Class or package.module:Class",
     )  # fmt: skip
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="made if need be")
+    parser.add_argument(
+        "-f", "--force", action="store_true", help="write over files that are there and differ"
+    )
     arguments = parser.parse_args(argv)
     try:
         skeleton = write(load(arguments.driver))
@@ -40,6 +43,15 @@ def main(argv: Sequence[str]) -> int:
     try:
         directory = Path(arguments.output)
         directory.mkdir(parents=True, exist_ok=True)
+        changed = [
+            name
+            for name, text in skeleton.files.items()
+            if (directory / name).exists()
+            and (directory / name).read_bytes() != text.encode()
+        ]
+        if changed and not arguments.force:
+            return _complain(f"{directory} has {', '.join(changed)} already, and they are "
+                             "others: --force writes over them", 1)  # fmt: skip
         for name, text in skeleton.files.items():
             (directory / name).write_text(text, encoding="utf-8")
     except OSError as error:

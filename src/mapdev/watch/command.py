@@ -17,7 +17,7 @@ from typing import Any
 
 from mapdev.watch import client, recording
 from mapdev.watch.client import HostError, ask, find
-from mapdev.watch.tables import print_table
+from mapdev.watch.tables import print_table, visible
 from mapdev.watch.terminal import KEYS, run_view, show_lines
 from mapdev.watch.web import Page, standalone
 
@@ -82,8 +82,9 @@ def watch(argv: Sequence[str]) -> int:
         epilog=f"keys: {KEYS}",
     )
     _add_host(parser)
-    parser.add_argument("--plain", action="store_true", help="print a line for each event")
-    _add_web(parser)
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--plain", action="store_true", help="print a line for each event")
+    _add_web(parser, how)
     arguments = parser.parse_args(argv)
     try:
         name = find(arguments.host)
@@ -134,22 +135,26 @@ def replay(argv: Sequence[str]) -> int:
         epilog=f"keys: {KEYS}",
     )
     parser.add_argument("file", metavar="FILE")
-    parser.add_argument("--plain", action="store_true", help="print a line for each event")
-    parser.add_argument(
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--plain", action="store_true", help="print a line for each event")
+    how.add_argument(
         "--html", metavar="OUT", help="write a page that shows it, and needs nothing else, into OUT"
     )
-    _add_web(parser)
+    _add_web(parser, how)
     arguments = parser.parse_args(argv)
     try:
         snapshot, events = recording.read(arguments.file)
         name = Path(arguments.file).name
-        if arguments.html is not None:
-            Path(arguments.html).write_text(standalone(name, snapshot, events), encoding="utf-8")
-            return 0
     except OSError as error:
-        return _complain("replay", f"{error.filename}: {error.strerror}")
+        return _complain("replay", f"{arguments.file}: {error.strerror}")
     except recording.FormatError as error:
         return _complain("replay", error)
+    if arguments.html is not None:
+        try:
+            Path(arguments.html).write_text(standalone(name, snapshot, events), encoding="utf-8")
+        except OSError as error:
+            return _complain("replay", f"{arguments.html}: {error.strerror}")
+        return 0
     if arguments.web:
         return _serve("replay", name, snapshot, events, arguments.port)
     if arguments.plain or not _is_on_screen():
@@ -164,8 +169,8 @@ def _is_on_screen() -> bool:
     return is_terminal and os.environ.get("TERM") != "dumb"
 
 
-def _add_web(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+def _add_web(parser: argparse.ArgumentParser, how: argparse._MutuallyExclusiveGroup) -> None:
+    how.add_argument(
         "--web", action="store_true",
         help="show it in a browser: serves a page on 127.0.0.1, and prints its address, until "
         "Ctrl-C",
@@ -188,5 +193,5 @@ def _serve(
 
 
 def _complain(command: str, what: object) -> int:
-    print(f"mapdev {command}: {what}", file=sys.stderr)
+    print(f"mapdev {command}: {visible(str(what))}", file=sys.stderr)
     return 1

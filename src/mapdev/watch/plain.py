@@ -7,6 +7,7 @@ from typing import Any
 
 from mapdev.linux.numbers import PAGE_SHIFT
 from mapdev.watch.as_c import lines
+from mapdev.watch.tables import visible
 
 __all__ = ["event_lines", "pages_of", "summary"]
 
@@ -58,7 +59,7 @@ def event_lines(event: list[Any]) -> list[str]:
     if kind == "call":
         *_, area, calls = rest
         found += [f"       {line}" for line in lines(calls, area)]
-    return found
+    return [visible(line) for line in found]
 
 
 def pages_of(area: dict[str, Any]) -> tuple[int, int]:

@@ -12,6 +12,7 @@ import argparse
 import errno
 import json
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +23,7 @@ from mapdev.inspect.smaps import LiveArea, read_areas
 from mapdev.linux.numbers import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 from mapdev.watch.client import HostError
 from mapdev.watch.devices import DeviceAreaOf, device_areas, frames_by_number
-from mapdev.watch.tables import print_table, size, wrapped
+from mapdev.watch.tables import print_table, size, visible, wrapped
 
 __all__ = ["maps", "pages"]
 
@@ -72,7 +73,7 @@ def maps(argv: Sequence[str]) -> int:
         device = row["device"]
         name = f"{row['file']}  (host {device['host']})" if device else row["file"]
         print(f"{extent:33}  {row['vm_pgoff']:8x}  {pages:7}  {size(row['sizes']['Rss']):>9}  "
-              f"{name}".rstrip())  # fmt: skip
+              f"{visible(name)}".rstrip())  # fmt: skip
         operations = (
             f"; vm_ops: {' '.join(device['vm_ops'])}" if device and device["vm_ops"] else ""
         )
@@ -139,7 +140,7 @@ def pages(argv: Sequence[str]) -> int:
     arguments = _pages_parser().parse_args(argv)
     pid: int = arguments.pid
     try:
-        areas = _areas(pid, "pages", "its pages")
+        areas = _areas(pid, "pages", "its pages", arguments.what)
         devices = device_areas(pid)
         chosen = _choose(areas, devices, arguments.what)
         rows: list[dict[str, Any]] = []
@@ -157,7 +158,8 @@ def pages(argv: Sequence[str]) -> int:
     hidden = any(row["host"] is None and "present" in row["pagemap"] and row["pfn"] is None
                  for row in rows)  # fmt: skip
     if hidden:
-        print(_HIDDEN.format(command=f"sudo {sys.argv[0]} pages {pid} {arguments.what}"),
+        print(_HIDDEN.format(
+                  command=shlex.join(["sudo", sys.argv[0], "pages", str(pid), arguments.what])),
               file=sys.stderr)  # fmt: skip
     return 0
 
@@ -207,7 +209,7 @@ def _pages_of(
     try:
         found = read_pages(pid, area.line, start, end, all=all)
     except OSError as error:
-        raise _failure(error, pid, "pages", "its pages") from None
+        raise _failure(error, pid, "pages", "its pages", f"{start:x}") from None
     sharers = find_sharers(pid, area.line, found)
     return [_page(area, page, sharers.get(page.entry.addr, [])) for page in found]
 
@@ -255,7 +257,7 @@ def _print_pages(rows: list[dict[str, Any]]) -> None:
         print("no page of it is in memory (--all shows those without a frame too)")
         return
     for file, host in dict.fromkeys((row["file"], row["host"]) for row in rows):
-        print((file or "anonymous memory") + (f"  (host {host})" if host else ""))
+        print(visible(file or "anonymous memory") + (f"  (host {host})" if host else ""))
         mine = [row for row in rows if (row["file"], row["host"]) == (file, host)]
         print_table(
             ("address", "pfn", "mapcount", "pagemap", "flags" if host is None else "frame"),
@@ -297,25 +299,28 @@ def _pid(text: str) -> int:
     return int(text)
 
 
-def _areas(pid: int, command: str, what: str) -> list[LiveArea]:
+def _areas(pid: int, command: str, what: str, *rest: str) -> list[LiveArea]:
     try:
         found = read_areas(pid)
     except OSError as error:
-        raise _failure(error, pid, command, what) from None
+        raise _failure(error, pid, command, what, *rest) from None
     if not found:
         raise _Failed(f"{pid}: {_OF_KERNEL_THREAD}")
     return found
 
 
-def _failure(error: OSError, pid: int, command: str, what: str) -> _Failed:
+def _failure(error: OSError, pid: int, command: str, what: str, *rest: str) -> _Failed:
     if error.errno in (errno.ENOENT, errno.ESRCH):
         return _Failed(f"{pid}: {os.strerror(errno.ESRCH)}")
     text = f"{pid}: {error.strerror}"
     if error.errno in (errno.EACCES, errno.EPERM):
-        text += f"\n  root would see {what}: sudo {sys.argv[0]} {command} {pid}"
+        again = shlex.join(["sudo", sys.argv[0], command, str(pid), *rest])
+        text += f"\n  root would see {what}: {again}"
     return _Failed(text)
 
 
 def _complain(command: str, failed: _Failed) -> int:
-    print(f"mapdev {command}: {failed}", file=sys.stderr)
+    for line in str(failed).splitlines():
+        start = "" if line.startswith(" ") else f"mapdev {command}: "
+        print(f"{start}{visible(line)}", file=sys.stderr)
     return 1
