@@ -46,8 +46,7 @@ def main(argv: Sequence[str]) -> int:
         changed = [
             name
             for name, text in skeleton.files.items()
-            if (directory / name).exists()
-            and (directory / name).read_bytes() != text.encode()
+            if (directory / name).exists() and (directory / name).read_bytes() != text.encode()
         ]
         if changed and not arguments.force:
             return _complain(f"{directory} has {', '.join(changed)} already, and they are "
