@@ -137,6 +137,9 @@ def test_run_with_watch_in_a_terminal_shows_what_is_typed() -> None:
     terminal.type(MAP + "\n")
     terminal.expect(r">[0-9a-f]{12}-[0-9a-f]{12} ")
     terminal.expect(r"> /dev/x \+0 2/2")
+    fcntl.ioctl(terminal.fd, termios.TIOCSWINSZ, struct.pack("4H", 40, 70, 0, 0))
+    terminal.expect(r"\x1b\[21;40r")  # at once, though nothing happens
+    terminal.expect(r"mapdev run --watch +\d+ events")
     terminal.type("\x04")
     terminal.expect(r"\x1b\[r")
     assert terminal.close() == 0

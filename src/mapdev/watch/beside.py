@@ -49,14 +49,14 @@ class _Follower:
         self._thread.start()
 
     def events(self) -> Iterator[list[Any]]:
-        """Yield what happens, in batches, until `stop`."""
+        """Yield what happens, in batches, until `stop`; an empty one when nothing did."""
         is_last = False
         while not is_last:
             is_last = self._ended.wait(_LOOK)
             events = self._recorder.since(self._number)
             if events:
                 self._number = events[-1][0]
-                yield [list(event) for event in events]
+            yield [list(event) for event in events]
 
     def stop(self) -> None:
         """Show the last events, and end."""
@@ -129,9 +129,10 @@ class Watching(_Follower):
                     timeline.add(event)
                 now = shutil.get_terminal_size()
                 if now != size:
-                    size = now
-                    self._divide(size.lines)
-                self._paint(timeline, size)
+                    self._divide(now.lines)
+                if batch or now != size:
+                    self._paint(timeline, now)
+                size = now
         finally:
             self._write("\x1b7\x1b[r\x1b8")
             os.close(self._terminal)
