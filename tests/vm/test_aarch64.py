@@ -37,6 +37,7 @@ SUITES = {
         "test_descriptors.py::test_duplicates_are_the_same_file",
         "test_descriptors.py::test_fcntl",
         "test_descriptors.py::test_passing_a_descriptor_over_a_socket",
+        "test_host_dies.py::test_a_program_whose_pages_the_host_brought_lives_on",
         "test_io.py::test_bad_addresses",
         "test_io.py::test_fsync",
         "test_io.py::test_read_and_write_move_the_position",
