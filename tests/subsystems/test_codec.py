@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from pace import patience
 
+import mapdev
 from mapdev.video.pattern import Pattern, frame_number
 from mapdev.video.pixels import decode_jpeg, encode_jpeg
 
@@ -166,3 +167,11 @@ def test_compliance(host, require_program, role):
 def test_an_unknown_role(host):
     with pytest.raises(ValueError, match="role='transcode': a codec can encode or decode"):
         host.add("codec", "/dev/video0", role="transcode")
+
+
+def test_numbers_beside_those_that_drivers_have_registered() -> None:
+    """A loopback device registers a second node, whose number the next device doesn't get."""
+    with mapdev.host("64M") as host:
+        devices = [host.add(name, f"/dev/other-{name}") for name in ("loopback", "codec", "camera")]
+        numbers = [device.dev.devt for device in devices]
+        assert len(set(numbers)) == 3

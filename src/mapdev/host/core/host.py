@@ -275,7 +275,15 @@ class Host(abc.ABC):
                 f"{taken[first].node} has the number {driver.major}:{first} that "
                 f"{type(driver).__name__}.minor asks for"
             )
-        return next(number for number in itertools.count(first) if number not in taken)
+        # A driver that is there already may have taken numbers for its next nodes itself.
+        regions = [] if self._knows(driver) else self.machine.device_tree.chrdevs
+        return next(
+            number for number in itertools.count(first)
+            if number not in taken and not any(
+                major == driver.major and at <= number < at + count
+                for major, at, count, _ in regions
+            )
+        )  # fmt: skip
 
     def _probe(self, driver: Driver, places: Sequence[Any], params: dict[str, Any]) -> None:
         result = self.run_for(driver, driver.probe, *places, **params)
