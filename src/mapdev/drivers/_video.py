@@ -63,7 +63,10 @@ from mapdev.subsystems.v4l2.vb2_queue import (
 if TYPE_CHECKING:
     from mapdev.video.pixels import PixelFormat
 
-__all__ = ["Modes", "PictureNode", "Size", "named_format", "needs_numpy", "rates_of", "sizes_of"]
+__all__ = [
+    "Modes", "PictureNode", "Size", "named_format", "needs_numpy", "rates_of", "refuse_fields",
+    "sizes_of",
+]  # fmt: skip
 
 Size: TypeAlias = tuple[int, int]
 Callback: TypeAlias = Callable[..., object]
@@ -438,11 +441,8 @@ class PictureNode:
         return max(count, 2), self.modes.plane_sizes
 
     def buf_out_validate(self, vb: Any) -> None:
-        """Refuse fields: pictures are whole."""
-        if vb.field == c.V4L2_FIELD_ANY:
-            vb.field = c.V4L2_FIELD_NONE
-        if vb.field != c.V4L2_FIELD_NONE:
-            raise OSError(errno.EINVAL, "there are no fields")
+        """Refuse fields."""
+        refuse_fields(vb)
 
     def buf_prepare(self, vb: Any) -> None:
         """Refuse buffers that have no room for a picture."""
@@ -467,6 +467,17 @@ class PictureNode:
         least = self.modes.plane_sizes
         if len(sizes) != len(least) or any(a < b for a, b in zip(sizes, least, strict=True)):
             raise OSError(errno.EINVAL, f"planes of {sizes} bytes: a picture takes {least}")
+
+
+def refuse_fields(vb: Any) -> None:
+    """Have the picture in a buffer be a whole one.
+
+    :raises OSError: EINVAL, the program says that it is a field.
+    """
+    if vb.field == c.V4L2_FIELD_ANY:
+        vb.field = c.V4L2_FIELD_NONE
+    if vb.field != c.V4L2_FIELD_NONE:
+        raise OSError(errno.EINVAL, "there are no fields")
 
 
 def _at(what: list[Any], index: int) -> Any:

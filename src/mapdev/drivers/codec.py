@@ -14,7 +14,7 @@ from __future__ import annotations
 import errno
 from typing import Any
 
-from mapdev.drivers._video import Modes, needs_numpy
+from mapdev.drivers._video import Modes, needs_numpy, refuse_fields
 from mapdev.linux import File, WorkStruct, schedule_work
 from mapdev.linux.log import log
 from mapdev.subsystems.v4l2 import constants as c
@@ -278,11 +278,8 @@ class Codec(V4l2Driver):
         return count, sizes or least
 
     def buf_out_validate(self, vb: Any) -> None:
-        """Refuse fields: pictures are whole."""
-        if vb.field == c.V4L2_FIELD_ANY:
-            vb.field = c.V4L2_FIELD_NONE
-        if vb.field != c.V4L2_FIELD_NONE:
-            raise OSError(errno.EINVAL, "there are no fields")
+        """Refuse fields."""
+        refuse_fields(vb)
 
     def buf_prepare(self, vb: Any) -> None:
         """Refuse buffers that are too small."""
