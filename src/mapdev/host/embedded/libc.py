@@ -171,7 +171,7 @@ _STATX_BASIC_STATS = 0x7FF
 
 
 class FileStatus(NamedTuple):
-    """What never changes of a file, as in `os.stat_result`."""
+    """Those fields of `os.stat_result` that stay the same while a file lives."""
 
     st_mode: int
     st_ino: int

@@ -5,8 +5,8 @@ each. It ends when its standard input does. Whatever a thread waits for, nothing
 has none of the host's descriptors.
 
 A request is a number of eight bytes, an index of `FUNCTIONS` and the length of a path, four bytes
-each, and the path. An answer is the number, a length, and pickled what the function returned or
-the OSError that it raised.
+each, and the path. An answer is the number, a length, and the pickled result of the function or the
+error that it raised.
 """
 
 import os

@@ -35,7 +35,7 @@ __all__ = ["LookedUpElsewhere", "Lookups"]
 _SERVED = re.compile(r"fuse(blk|\..*)?|nfs4?|cifs|smb3|9p|ceph|afs|coda|orangefs|lustre|gfs2|ocfs2")
 _START = re.compile(r"(/proc/\d+/(?:cwd|root|fd/\d+))/+(.*)", re.DOTALL)
 _CHANGED = select.POLLPRI | select.POLLERR
-_MANY = 256  # links that are looked up at a time: more than programs should wait for one server
+_MANY = 256  # files that the program looks at at a time, a thread for each
 _PATIENCE = 1.0  # seconds
 _NAMESPACES = 16  # whose mounts are kept
 
@@ -93,16 +93,15 @@ class _Mounts:
 
 
 class Lookups:
-    """Reads links for calls of clients.
+    """Looks at files for calls of clients.
 
     :param watcher: tells of mounts.
     """
 
     def __init__(self, watcher: Watcher) -> None:
         self._watcher = watcher
-        self._known: dict[
-            int, dict[tuple[Function, str], Result]
-        ] = {}  # by thread, while its call is handled
+        # By thread, while its call is handled.
+        self._known: dict[int, dict[tuple[Function, str], Result]] = {}
         self._pending: dict[int, tuple[LookedUpElsewhere, Callable[[], None]]] = {}
         self._program: subprocess.Popen[bytes] | None = None
         self._answers = bytearray()
@@ -119,10 +118,10 @@ class Lookups:
 
     def _mounts_changed(self, event: int) -> None:
         if self._own is not None:
-            self._own.read()  # what epoll has told, poll tells no more
+            self._own.read()  # poll, in `refresh`, reports no change that epoll has reported
 
     def close(self) -> None:
-        """Watch no mounts any more; calls that still wait are handled without their link."""
+        """Watch no mounts any more; calls that still wait get EIO for their file."""
         self._end_program()
         if self._own is not None:
             self._watcher.unwatch(self._own.fileno())
